@@ -1,0 +1,1 @@
+"""DualGeo's library: photos in, places out. It knows no orchestrator, tracker or data versioner."""

@@ -1,0 +1,23 @@
+"""`dualgeo ...`: the commands; each reads its options, calls one core function and prints what it found."""
+
+import sys
+
+import typer
+
+from dualgeo_core.errors import InputError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Finds where on Earth a photo was taken, and says how sure it is.",
+)
+
+
+def main() -> None:
+    """Runs the command line; an InputError becomes one line on stderr and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"dualgeo: {error}", file=sys.stderr)
+        sys.exit(2)

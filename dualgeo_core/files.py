@@ -1,0 +1,112 @@
+"""Files that are whole or absent, and fingerprints that tie each one to what made it."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dualgeo_core.errors import InputError
+
+FINGERPRINT_FILE = "fingerprint.json"
+
+
+def fingerprint(*parts: Any) -> str:
+    """The same 16 hex digits for the same JSON-able parts, on every machine."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """The first 16 hex digits of the file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path to write to; it becomes `path` when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(path)
+        _fsync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder to fill; it replaces `path` when the block ends well, and vanishes when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        replace_folder(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(source: Path, target: Path) -> None:
+    """Puts the finished folder `source` in the place of `target`, durably."""
+    for file in source.rglob("*"):
+        _fsync(file)
+    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    if target.exists():
+        target.replace(retired)
+    source.replace(target)
+    _fsync(target.parent)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes indented, key-sorted JSON atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The file's content; raises InputError where it is absent or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there; materialize the asset that makes it, or mend the path") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not JSON ({error}); restore it or make it anew") from None
+
+
+def write_fingerprint(folder: Path, value: str, **facts: Any) -> None:
+    """Signs a folder with the fingerprint of what made it, beside facts worth reading."""
+    write_json(folder / FINGERPRINT_FILE, {"fingerprint": value, **facts})
+
+
+def read_fingerprint(folder: Path) -> str | None:
+    """The folder's fingerprint, or None where it was never finished."""
+    if not (folder / FINGERPRINT_FILE).is_file():
+        return None
+    return str(read_json(folder / FINGERPRINT_FILE)["fingerprint"])
+
+
+def require_fingerprint(folder: Path, expected: str, made_by: str) -> None:
+    """Refuses a folder that something else made; raises InputError naming both fingerprints."""
+    found = read_fingerprint(folder)
+    if found != expected:
+        raise InputError(
+            f"{folder} was made by {found or 'an unfinished step'}, but {expected} is asked for: "
+            f"materialize {made_by} again"
+        )
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

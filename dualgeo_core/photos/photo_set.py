@@ -1,0 +1,95 @@
+"""A photo set on disk: Parquet shards of id, latitude, longitude, author, image, and `set.json` that names them."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import fingerprint, read_json
+from dualgeo_core.settings import PhotoSource
+
+MANIFEST = "set.json"
+QUARANTINE = "quarantine.csv"
+
+
+@dataclass(frozen=True)
+class PhotoShard:
+    """Some photos of one Parquet file: `images[i]` holds the encoded bytes of the photo `ids[i]`."""
+
+    name: str
+    ids: list[str]
+    images: list[bytes]
+
+
+@dataclass(frozen=True)
+class Photos:
+    """A photo set, or its gallery or query photographers' part, in a fixed order."""
+
+    folder: Path
+    source: PhotoSource
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of every shard's bytes and of the part taken."""
+        manifest = read_json(self.folder / MANIFEST)
+        return fingerprint(manifest["shards"], self.source.part, self.source.query_share)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """All but the image bytes and label maps: id, latitude, longitude, author and what else the set knows."""
+        tables = [self._shard_frame(path) for path in self._shard_paths()]
+        return pd.concat(tables, ignore_index=True)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def shards(self, column: str = "image") -> Iterator[PhotoShard]:
+        """The photos (or another bytes column) shard by shard, in the order of `frame`."""
+        for path in self._shard_paths():
+            table = pq.read_table(path, columns=["id", "author", column]).to_pandas()
+            kept = table[self._belongs(table["author"])]
+            yield PhotoShard(name=path.stem, ids=kept["id"].tolist(), images=kept[column].tolist())
+
+    def image(self, photo_id: str) -> bytes:
+        """One photo's encoded bytes; raises InputError where the set has no such id."""
+        for path in self._shard_paths():
+            table = pq.read_table(path, columns=["image"], filters=[("id", "==", photo_id)])
+            if table.num_rows:
+                return bytes(table["image"][0].as_py())
+        raise InputError(f"{self.folder} has no photo {photo_id!r}")
+
+    def _shard_paths(self) -> list[Path]:
+        return [self.folder / name for name in sorted(read_json(self.folder / MANIFEST)["shards"])]
+
+    def _shard_frame(self, path: Path) -> pd.DataFrame:
+        columns = [name for name in pq.read_schema(path).names if name not in ("image", "label_map")]
+        table = pq.read_table(path, columns=columns).to_pandas()
+        return table[self._belongs(table["author"])]
+
+    def _belongs(self, author: "pd.Series[str]") -> "pd.Series[bool]":
+        if self.source.part == "all":
+            return pd.Series(True, index=author.index)
+        is_query = author.map(lambda name: is_query_photographer(name, share=self.source.query_share))
+        return is_query if self.source.part == "queries" else ~is_query
+
+
+def is_query_photographer(author: str | None, share: float) -> bool:
+    """The split by photographer: the same for a name in every set and on every machine; unknown ones are gallery."""
+    if not isinstance(author, str):
+        return False
+    return int.from_bytes(hashlib.sha256(author.encode()).digest()[:8], "big") < share * 2**64
+
+
+def open_photos(source: PhotoSource, data: Path) -> Photos:
+    """The photos of `source`; raises InputError where the set was not ingested."""
+    folder = data / source.photo_set
+    if not (folder / MANIFEST).is_file():
+        raise InputError(
+            f"there is no photo set {folder}; make it with `dualgeo ingest` or `dvc repro {source.photo_set}`"
+        )
+    return Photos(folder=folder, source=source)

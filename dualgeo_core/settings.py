@@ -1,0 +1,194 @@
+"""Profiles: the only place where defaults live, and the only place that reads the environment.
+
+A default is the paper's value (arXiv 2604.25533) unless its description says otherwise; a profile,
+`profiles/<name>.yaml`, says what differs.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dualgeo_core.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Representation = Literal["encoder", "mask_only", "image_only", "concatenation", "cross_attention"]
+RefineMethod = Literal["rank1", "dbscan", "hdbscan", "posterior"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PhotoSource(Section):
+    """A photo set under `data/`, or the photographers' part of it that a seeded split assigns."""
+
+    photo_set: str = Field(description="Folder under data/ that holds the set.")
+    part: Literal["all", "gallery", "queries"] = Field("all", description="Which photographers of the set.")
+    query_share: Share = Field(0.3, description="Share of photographers whose photos are queries when a set is split.")
+
+
+class PhotoSettings(Section):
+    gallery: PhotoSource = Field(description="Geotagged photos to search, and to train on.")
+    benchmarks: dict[str, PhotoSource] = Field(description="Query photos with known places, by benchmark name.")
+    max_quarantine_share: Share = Field(0.05, description="Share of unusable photos past which a set is refused.")
+
+
+class SegmenterSettings(Section):
+    kind: Literal["segformer", "codebook"] = "segformer"
+    name: str = Field(
+        "nvidia/segformer-b5-finetuned-ade-640-640", description="Hub name or folder of a SegFormer checkpoint."
+    )
+    revision: str | None = Field(None, description="Commit of the hub repository; None takes its newest.")
+    image_size: Positive = Field(640, description="Pixels per side of the square the segmenter sees.")
+    mask_size: Positive = Field(128, description="Pixels per side of the stored label map.")
+    batch_size: Positive = 8
+    codebook_classes: int = Field(48, ge=2, le=255, description="k of k-means (codebook only).")
+    codebook_photos: Positive = Field(2000, description="Gallery photos the codebook is fitted on.")
+
+
+class EncoderSettings(Section):
+    name: str = Field(
+        "openai/clip-vit-large-patch14",
+        description="Hub name or folder of a transformers vision model, or efficientnet-lite0 (offline).",
+    )
+    revision: str | None = Field(None, description="Commit of the hub repository; None takes its newest.")
+    image_size: Positive = Field(224, description="Pixels per side of the square the encoder sees.")
+    token_grid: Positive = Field(4, description="Patch tokens are average-pooled to this many per side.")
+    batch_size: Positive = 32
+
+
+class ModelSettings(Section):
+    variants: tuple[Representation, ...] = Field(
+        ("cross_attention",), description="Representations to train and compare; `encoder` needs no training."
+    )
+    main: Representation = Field("cross_attention", description="The representation that answers.")
+    width: Positive = Field(512, description="Width of tokens and of the joint embedding space.")
+    heads: Positive = 8
+    layers: Positive = Field(1, description="Rounds of bidirectional cross-attention.")
+    dropout: Share = 0.1
+    label_grid: Positive = Field(32, description="Label maps are read at this many classes per side (nearest).")
+    projection: Literal["equal_earth", "unit_sphere"] = Field("equal_earth", description="What the GPS encoder sees.")
+    fourier_sigmas: tuple[float, ...] = Field((1.0, 16.0, 256.0), description="Scales of the random Fourier features.")
+
+
+class TrainingSettings(Section):
+    epochs: Positive = 10
+    batch_size: Positive = 256
+    learning_rate: float = Field(3e-5, gt=0)
+    weight_decay: float = Field(1e-6, ge=0)
+    warmup_share: Share = Field(0.05, description="Share of the steps over which the learning rate rises.")
+    mask_loss_weight: float = Field(1.0, ge=0, description="Weight of mask-GPS beside image-GPS InfoNCE.")
+    gps_queue: int = Field(4096, ge=0, description="Extra GPS negatives kept from earlier steps.")
+    soft_target_km: float = Field(0.0, ge=0, description="Photos this near share their target; 0 keeps targets hard.")
+    validation_share: Share = Field(
+        0.1, description="Share of gallery photographers held out to choose the checkpoint."
+    )
+    patience: Positive = Field(3, description="Epochs without better validation retrieval before training stops.")
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    seed: int = 0
+
+
+class RetrievalSettings(Section):
+    index: str = Field("Flat", description="FAISS factory string, e.g. Flat, HNSW32, IVF1024,SQ8.")
+    probes: Positive = Field(32, description="IVF lists to search.")
+    candidates: Positive = Field(20, description="Gallery photos retrieved per query.")
+    exclude_same_photographer: bool = Field(True, description="Leave a query's own photographer out of its candidates.")
+
+
+class LmmSettings(Section):
+    """The large multimodal model, reached through LiteLLM; off while `model` is None. Keys: the provider's variables."""
+
+    model: str | None = Field(None, description="LiteLLM model name, e.g. gemini/gemini-2.0-flash or ollama/llava.")
+    fallbacks: tuple[str, ...] = Field((), description="LiteLLM models to ask when the first keeps failing.")
+    api_base: str | None = Field(None, description="Address of a local OpenAI-compatible server.")
+    answers_file: str | None = Field(None, description="Replay answers from this CSV instead of asking.")
+    samples: Positive = Field(1, description="Answers asked per photo.")
+    temperature: float = Field(0.0, ge=0)
+    max_tokens: Positive = 400
+    image_size: int = Field(768, gt=0, le=768, description="Longest side in pixels of the photo that is sent.")
+    concurrency: Positive = 4
+    timeout_s: float = Field(60.0, gt=0)
+    retries: int = Field(3, ge=0)
+    max_cost_usd: float = Field(5.0, ge=0, description="Asking stops at this cost; the rest goes on without answers.")
+
+
+class RefinementSettings(Section):
+    method: RefineMethod = "posterior"
+    params_file: str | None = Field(None, description="Fitted refiner to use; None takes the one shipped.")
+    cluster_radius_km: float = Field(25.0, gt=0, description="HDBSCAN's cluster_selection_epsilon.")
+    dbscan_radius_km: float = Field(50.0, gt=0, description="The paper's DBSCAN radius, to compare with.")
+
+
+class EvaluationSettings(Section):
+    bootstrap_samples: Positive = Field(1000, description="Resamples of photographers for the intervals.")
+    seed: int = 0
+
+
+class Profile(Section):
+    """Everything one profile settles, each section with the paper's defaults."""
+
+    name: str
+    device: str | None = Field(None, description="torch device; None takes the GPU where there is one.")
+    threads: Positive = Field(2, description="CPU threads for torch.")
+    photos: PhotoSettings
+    segmenter: SegmenterSettings = SegmenterSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    refinement: RefinementSettings = RefinementSettings()
+    lmm: LmmSettings = LmmSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+
+class Environment(BaseSettings):
+    """What the environment may say: DUALGEO_PROFILE, DUALGEO_HOME, MLFLOW_TRACKING_URI."""
+
+    model_config = SettingsConfigDict(env_prefix="DUALGEO_", extra="ignore")
+
+    profile: str = Field("demo", description="A name under profiles/, or a path to a YAML file.")
+    home: Path = Field(Path(__file__).parent.parent, description="Folder with profiles/, data/ and artifacts/.")
+    mlflow_tracking_uri: str | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
+
+
+class Settings(BaseModel):
+    """A profile and the folders it works in."""
+
+    profile: Profile
+    home: Path
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts" / self.profile.name
+
+
+def load_profile(path: Path) -> Profile:
+    """The profile of a YAML file; raises InputError naming the file and every key at fault."""
+    try:
+        content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return Profile(**{"name": path.stem, **content})
+    except FileNotFoundError:
+        names = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml")))
+        raise InputError(f"there is no profile {path}; take one of: {names or 'none here'}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise InputError(f"{path}: {faults}") from None
+
+
+def load_settings(profile: str | None = None, home: Path | None = None) -> Settings:
+    """Settings of a profile by name or path; what is not given comes from the environment."""
+    environment = Environment()
+    home = (home or environment.home).resolve()
+    name = profile or environment.profile
+    path = Path(name) if name.endswith((".yaml", ".yml")) else home / "profiles" / f"{name}.yaml"
+    return Settings(profile=load_profile(path), home=home)
