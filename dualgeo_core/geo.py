@@ -38,7 +38,7 @@ def coordinates(vectors_xyz: ArrayLike) -> tuple[Degrees, Degrees]:
 def spherical_mean(latitude: ArrayLike, longitude: ArrayLike, weights: ArrayLike | None = None) -> tuple[float, float]:
     """The weighted centre on the sphere (projected chordal mean); the first point where the points cancel out."""
     vectors = unit_vectors(latitude, longitude)
-    mean = np.average(vectors, axis=0, weights=weights)
+    mean = np.average(vectors, axis=0, weights=None if weights is None else np.asarray(weights, dtype=np.float64))
     centre_latitude, centre_longitude = coordinates(mean if np.linalg.norm(mean) > 1e-12 else vectors[0])
     return float(centre_latitude), float(centre_longitude)
 

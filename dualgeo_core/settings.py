@@ -100,7 +100,7 @@ class RetrievalSettings(Section):
 
 
 class LmmSettings(Section):
-    """The large multimodal model, reached through LiteLLM; off while `model` is None. Keys: the provider's variables."""
+    """The large multimodal model, reached through LiteLLM; off while `model` is None. Keys: the provider's own."""
 
     model: str | None = Field(None, description="LiteLLM model name, e.g. gemini/gemini-2.0-flash or ollama/llava.")
     fallbacks: tuple[str, ...] = Field((), description="LiteLLM models to ask when the first keeps failing.")
