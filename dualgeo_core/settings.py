@@ -94,9 +94,11 @@ class TrainingSettings(Section):
 
 class RetrievalSettings(Section):
     index: str = Field("Flat", description="FAISS factory string, e.g. Flat, HNSW32, IVF1024,SQ8.")
-    probes: Positive = Field(32, description="IVF lists to search.")
+    probes: Positive = Field(32, description="IVF lists, or HNSW candidates, looked at per search.")
     candidates: Positive = Field(20, description="Gallery photos retrieved per query.")
-    exclude_same_photographer: bool = Field(True, description="Leave a query's own photographer out of its candidates.")
+    near_duplicate_similarity: float = Field(
+        0.985, gt=0, le=1, description="Gallery photos whose encoder vector is this near (cosine) are not candidates."
+    )
 
 
 class LmmSettings(Section):

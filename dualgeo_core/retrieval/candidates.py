@@ -1,0 +1,90 @@
+"""Candidates: per query the gallery photos most and least similar, with their places; leakage kept out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dualgeo_core.retrieval.embeddings import Vectors
+from dualgeo_core.retrieval.index import GalleryIndex, Neighbours
+from dualgeo_core.settings import RetrievalSettings
+from dualgeo_core.views.store import Views
+
+NEAR_DUPLICATE_MARGIN = 10
+
+
+@dataclass(frozen=True)
+class Retriever:
+    """A checked index, and the views of the gallery behind it."""
+
+    index: GalleryIndex
+    gallery: Views
+    settings: RetrievalSettings
+
+    def candidates(self, *, queries: Views, vectors: Vectors) -> pd.DataFrame:
+        """Per query the most and the least similar gallery photos, leakage kept out.
+
+        A query's own photographer and near-duplicates of the query are not candidates. Columns: id, kind (similar or
+        dissimilar), rank (from 1), gallery_row, gallery_id, latitude, longitude, similarity. The least similar are the
+        neighbours of the negated vector; they are what the LMM's prompt contrasts with.
+        """
+        count = min(self.settings.candidates, len(self.gallery.frame))
+        authors, gallery_authors = queries.frame["author"], self.gallery.frame["author"]
+        similar = self.index.search_others(vectors, count + NEAR_DUPLICATE_MARGIN, authors, gallery_authors)
+        similar = self._without_near_duplicates(similar, queries)
+        least = self.index.search(-vectors, count)
+        dissimilar = Neighbours(rows=least.rows, similarity=-least.similarity)
+        return self._frame(queries, similar=_first(similar, count), dissimilar=dissimilar)
+
+    def unfiltered_candidates(self, *, queries: Views, vectors: Vectors) -> pd.DataFrame:
+        """As `candidates`, most similar only and with nothing kept out: what leakage would score."""
+        count = min(self.settings.candidates, len(self.gallery.frame))
+        return self._frame(queries, similar=self.index.search(vectors, count))
+
+    def _without_near_duplicates(self, found: Neighbours, queries: Views) -> Neighbours:
+        rows = found.rows.copy()
+        for query, neighbours in enumerate(found.rows):
+            kept = neighbours[neighbours >= 0]
+            cosine = _unit(_pooled(self.gallery, kept)) @ _unit(_pooled(queries, np.array([query])))[0]
+            rows[query, np.flatnonzero(neighbours >= 0)[cosine >= self.settings.near_duplicate_similarity]] = -1
+        return Neighbours(rows=rows, similarity=found.similarity)
+
+    def _frame(self, queries: Views, **found: Neighbours) -> pd.DataFrame:
+        return pd.concat(
+            [self._rows(kind, neighbours, queries) for kind, neighbours in found.items()], ignore_index=True
+        )
+
+    def _rows(self, kind: str, found: Neighbours, queries: Views) -> pd.DataFrame:
+        query, position = np.nonzero(found.rows >= 0)
+        rows = found.rows[query, position]
+        photos = self.gallery.frame.iloc[rows]
+        return pd.DataFrame(
+            {
+                "id": queries.frame["id"].to_numpy()[query],
+                "kind": kind,
+                "rank": position + 1,
+                "gallery_row": rows,
+                "gallery_id": photos["id"].to_numpy(),
+                "latitude": photos["latitude"].to_numpy(),
+                "longitude": photos["longitude"].to_numpy(),
+                "similarity": found.similarity[query, position].astype(np.float64),
+            }
+        )
+
+
+def _first(found: Neighbours, count: int) -> Neighbours:
+    """The first `count` of each query that are there (row >= 0), in their order."""
+    order = np.argsort(found.rows < 0, axis=1, kind="stable")[:, :count]
+    return Neighbours(
+        rows=np.take_along_axis(found.rows, order, axis=1),
+        similarity=np.take_along_axis(found.similarity, order, axis=1),
+    )
+
+
+def _pooled(views: Views, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return np.asarray(views.batch(rows).pooled_bd.float().numpy())
+
+
+def _unit(vectors_bd: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vectors_bd / np.linalg.norm(vectors_bd, axis=1, keepdims=True)
