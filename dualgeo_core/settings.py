@@ -4,6 +4,7 @@ A default is the paper's value (arXiv 2604.25533) unless its description says ot
 `profiles/<name>.yaml`, says what differs.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -148,13 +149,14 @@ class Profile(Section):
 
 
 class Environment(BaseSettings):
-    """What the environment may say: DUALGEO_PROFILE, DUALGEO_HOME, MLFLOW_TRACKING_URI."""
+    """What the environment may say: DUALGEO_PROFILE, DUALGEO_HOME, DUALGEO_MLFLOW_UI, MLFLOW_TRACKING_URI."""
 
     model_config = SettingsConfigDict(env_prefix="DUALGEO_", extra="ignore")
 
     profile: str = Field("demo", description="A name under profiles/, or a path to a YAML file.")
     home: Path = Field(Path(__file__).parent.parent, description="Folder with profiles/, data/ and artifacts/.")
     mlflow_tracking_uri: str | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
+    mlflow_ui: str = Field("http://127.0.0.1:5000", description="Where the MLflow UI is shown, for links to runs.")
 
 
 class Settings(BaseModel):
@@ -194,3 +196,17 @@ def load_settings(profile: str | None = None, home: Path | None = None) -> Setti
     name = profile or environment.profile
     path = Path(name) if name.endswith((".yaml", ".yml")) else home / "profiles" / f"{name}.yaml"
     return Settings(profile=load_profile(path), home=home)
+
+
+def keep_libraries_quiet() -> None:
+    """Turns off telemetry, update checks and slow retries of the libraries in use, where the user has not set them."""
+    for variable, value in {
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }.items():
+        os.environ.setdefault(variable, value)
