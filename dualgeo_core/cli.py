@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from dualgeo_core.commands.ingest import ingest
 from dualgeo_core.errors import InputError
 
 app = typer.Typer(
@@ -12,6 +13,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Finds where on Earth a photo was taken, and says how sure it is.",
 )
+app.add_typer(ingest, name="ingest")
 
 
 def main() -> None:

@@ -1,0 +1,55 @@
+"""What a photo's EXIF says of where it was taken and by whom."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from PIL.ExifTags import GPS, IFD, Base
+
+from dualgeo_core.geo import coordinate_fault
+
+
+@dataclass(frozen=True)
+class Position:
+    """Degrees, or NaN with the fault that says why the photo has no usable place."""
+
+    latitude: float
+    longitude: float
+    fault: str | None
+
+
+def exif_position(image: Image.Image) -> Position:
+    """The GPS position (EXIF 2.32, section 4.6.6); a missing hemisphere is a fault, never guessed to be N or E."""
+    gps = image.getexif().get_ifd(IFD.GPSInfo)
+    if not gps or GPS.GPSLatitude not in gps or GPS.GPSLongitude not in gps:
+        return Position(math.nan, math.nan, "no coordinates")
+    north_south = _hemisphere(gps.get(GPS.GPSLatitudeRef))
+    east_west = _hemisphere(gps.get(GPS.GPSLongitudeRef))
+    if north_south not in ("N", "S") or east_west not in ("E", "W"):
+        return Position(math.nan, math.nan, "no hemisphere (GPS reference N/S or E/W missing)")
+    latitude = _degrees(gps[GPS.GPSLatitude]) * (-1 if north_south == "S" else 1)
+    longitude = _degrees(gps[GPS.GPSLongitude]) * (-1 if east_west == "W" else 1)
+    return Position(latitude, longitude, coordinate_fault(latitude, longitude))
+
+
+def exif_artist(image: Image.Image) -> str | None:
+    """The photographer's name, or None where the photo does not say."""
+    artist = image.getexif().get(Base.Artist)
+    if isinstance(artist, bytes):
+        artist = artist.decode("utf-8", errors="replace")
+    return str(artist).strip("\0 \n") or None if artist else None
+
+
+def _hemisphere(reference: Any) -> str:
+    text = reference.decode("ascii", errors="replace") if isinstance(reference, bytes) else str(reference or "")
+    return text.strip("\0 ").upper()
+
+
+def _degrees(value: Any) -> float:
+    """Degrees of a degrees, minutes, seconds triple; NaN where it is malformed or a denominator is zero."""
+    try:
+        degrees, minutes, seconds = (float(part) for part in value)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return math.nan
+    return degrees + minutes / 60 + seconds / 3600

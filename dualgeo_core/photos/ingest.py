@@ -1,0 +1,173 @@
+"""Photo sets of a user's own files: a folder whose photos know their place, or a table beside a folder of images."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import file_digest, fingerprint
+from dualgeo_core.geo import coordinate_fault
+from dualgeo_core.photos.decode import UndecodableImage, decode_image, open_image, upright_rgb
+from dualgeo_core.photos.exif import exif_artist, exif_position
+from dualgeo_core.photos.writer import IngestedPhoto, write_photo_set
+from dualgeo_core.progress import Progress, silent
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
+
+
+def ingest_folder(
+    *, folder: Path, out: Path, max_quarantine_share: float, progress: Progress = silent
+) -> dict[str, Any]:
+    """The set of every photo below `folder`, placed by its EXIF; the id is the path inside `folder`.
+
+    The author is EXIF's artist, else the topmost subfolder the photo lies in, else unknown. Returns the manifest.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the folder that holds the photos")
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_photo_file(path))
+    if not paths:
+        raise InputError(f"{folder} holds no {', '.join(SUFFIXES)} file")
+
+    def read(photo_id: str) -> IngestedPhoto:
+        return read_placed_photo(folder, photo_id)
+
+    recipe = fingerprint("folder", [(path, *_size_and_time(folder / path)) for path in paths])
+    with ThreadPoolExecutor() as pool:
+        return write_photo_set(
+            out=out,
+            recipe=recipe,
+            entries=paths,
+            read=read,
+            pool=pool,
+            max_quarantine_share=max_quarantine_share,
+            progress=progress,
+        )
+
+
+def read_placed_photo(folder: Path, photo_id: str) -> IngestedPhoto:
+    """One photo of a folder, or the fault that keeps it out."""
+    try:
+        data = (folder / photo_id).read_bytes()
+        image = open_image(data)
+        position, artist = exif_position(image), exif_artist(image)
+        upright_rgb(image)
+    except UndecodableImage as error:
+        return IngestedPhoto(photo_id, fault=str(error))
+    except OSError as error:
+        return IngestedPhoto(photo_id, fault=f"unreadable file ({error.strerror})")
+    parents = PurePosixPath(photo_id).parts[:-1]
+    author = artist or (parents[0] if parents else None)
+    return IngestedPhoto(photo_id, position.latitude, position.longitude, author, data, position.fault)
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line of a photo table, with what is already known to be wrong with it."""
+
+    id: str
+    latitude: float
+    longitude: float
+    author: str | None
+    fault: str | None
+
+
+class PhotoTable(Sequence[TableRow]):
+    """The lines of a CSV (id, latitude, longitude[, author]), kept as columns so that millions fit in memory."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        except FileNotFoundError:
+            raise InputError(f"there is no table {path}") from None
+        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not a UTF-8 CSV ({' '.join(str(error).split())})") from None
+        missing = [name for name in ("id", "latitude", "longitude") if name not in table]
+        if missing:
+            raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
+        self._ids = table["id"].str.strip()
+        self._latitude = pd.to_numeric(table["latitude"], errors="coerce").to_numpy()
+        self._longitude = pd.to_numeric(table["longitude"], errors="coerce").to_numpy()
+        self._author = table["author"].str.strip() if "author" in table else None
+        self._repeated = self._ids.duplicated().to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return [self[row] for row in range(*key.indices(len(self)))]
+        photo_id, latitude, longitude = self._ids.iloc[key], float(self._latitude[key]), float(self._longitude[key])
+        author = (self._author.iloc[key] or None) if self._author is not None else None
+        if not photo_id:
+            return TableRow(f"line {key + 2}", latitude, longitude, author, "no id")
+        fault = "repeated id" if self._repeated[key] else coordinate_fault(latitude, longitude)
+        return TableRow(photo_id, latitude, longitude, author, fault)
+
+
+def ingest_csv(
+    *, table: Path, images: Path, out: Path, max_quarantine_share: float, progress: Progress = silent
+) -> dict[str, Any]:
+    """The set of a CSV's lines; an id names its file below `images`, with or without the suffix. Returns the manifest.
+
+    Of lines with the same id the first counts.
+    """
+    if not images.is_dir():
+        raise InputError(f"{images} is not a folder; give the folder that holds the images")
+    rows = PhotoTable(table)
+
+    def read(row: TableRow) -> IngestedPhoto:
+        return read_listed_photo(images, row)
+
+    recipe = fingerprint("csv", file_digest(table), str(images.resolve()))
+    with ThreadPoolExecutor() as pool:
+        return write_photo_set(
+            out=out,
+            recipe=recipe,
+            entries=rows,
+            read=read,
+            pool=pool,
+            max_quarantine_share=max_quarantine_share,
+            progress=progress,
+        )
+
+
+def read_listed_photo(images: Path, row: TableRow) -> IngestedPhoto:
+    """One photo of a table, or the fault that keeps it out."""
+    fault = row.fault
+    data = b""
+    if fault is None:
+        try:
+            data = _image_file(images, row.id).read_bytes()
+            decode_image(data)
+        except UndecodableImage as error:
+            fault = str(error)
+        except FileNotFoundError:
+            fault = "missing file"
+        except OSError as error:
+            fault = f"unreadable file ({error.strerror})"
+    return IngestedPhoto(row.id, row.latitude, row.longitude, row.author, data, fault)
+
+
+def _image_file(images: Path, photo_id: str) -> Path:
+    """The file of an id; raises FileNotFoundError where there is none inside `images`."""
+    inside = PurePosixPath(photo_id)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise FileNotFoundError
+    for suffix in ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)):
+        path = images / f"{photo_id}{suffix}"
+        if path.is_file():
+            return path
+    raise FileNotFoundError
+
+
+def _is_photo_file(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
