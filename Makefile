@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV := .venv
+export DAGSTER_HOME := $(CURDIR)/.dagster
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help setup demo ui test lint bench
+.DEFAULT_GOAL := help
+
+help:  ## say what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed $(DAGSTER_HOME)/dagster.yaml  ## install everything into .venv
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "DualGeo needs Python 3.11 to 3.13: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[cpu,dev]'
+	touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	mkdir -p $(DAGSTER_HOME)
+	cp $< $@
+
+demo: setup  ## run the whole graph on the synthetic Earth and print the scores
+	$(VENV)/bin/python -m dualgeo_dagster.run --profile demo
+
+ui: setup  ## show Dagster's and MLflow's web pages until Ctrl-C
+	$(VENV)/bin/python -m dualgeo_dagster.ui
+
+test: setup  ## run all tests
+	$(VENV)/bin/pytest
+
+lint: setup  ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: setup  ## run the benchmarks
+	@for script in benchmarks/*.py; do echo "== $$script"; $(VENV)/bin/python $$script || exit 1; done

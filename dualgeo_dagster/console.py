@@ -1,0 +1,39 @@
+"""What a run says in a terminal: a line when a step begins or fails, and the steps' own messages."""
+
+import logging
+from typing import Any
+
+import dagster as dg
+
+
+
+class _Brief(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        step = meta.get("step_key") or ""
+        clock = self.formatTime(record, "%H:%M:%S")
+        if event is None:
+            return f"{clock}  {step}: {meta.get('orig_message', record.getMessage())}"
+        if event.event_type_value == "STEP_SUCCESS":
+            return f"{clock}  {step} ✓ {event.event_specific_data.duration_ms / 1000:.1f} s"
+        return f"{clock}  {step} failed: {event.message}"
+
+
+class _OnlyNews(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+        event = meta.get("dagster_event")
+        if event is None:
+            return record.levelno >= logging.INFO
+        return event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE")
+
+
+@dg.logger(description="One line per finished step and per message, for people at a terminal.")
+def console(init_context: dg.InitLoggerContext) -> logging.Logger:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Brief())
+    handler.addFilter(_OnlyNews())
+    logger = logging.Logger("dualgeo", level=logging.DEBUG)
+    logger.addHandler(handler)
+    return logger

@@ -1,0 +1,147 @@
+"""MLflow as a Dagster resource: one MLflow run per Dagster run, found by its tag or begun."""
+
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+RUN_TAG = "dagster.run_id"
+EXPERIMENT = "dualgeo"
+
+
+class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The MLflow run that belongs to the Dagster run in progress; it begins with the first thing logged."""
+
+    tracking_uri: str
+    artifact_location: str | None
+    ui: str
+    home: str
+    profile: str
+    parameters: dict[str, str]
+    _dagster_run_id: str = PrivateAttr()
+    _client: Any = PrivateAttr(None)
+    _run_id: str | None = PrivateAttr(None)
+    _monitor: Any = PrivateAttr(None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        assert context.dagster_run is not None
+        self._dagster_run_id = context.dagster_run.run_id
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        if self._run_id is None:
+            return
+        self._monitor.finish()
+        assert context.instance is not None
+        failures = context.instance.all_logs(self._dagster_run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        self._client.set_terminated(self._run_id, status="FAILED" if failures else "FINISHED")
+
+    @property
+    def client(self) -> "MlflowClient":
+        if self._client is None:
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=self.tracking_uri)
+        return self._client  # type: ignore[no-any-return]
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run of this Dagster run."""
+        if self._run_id is None:
+            self._run_id = self._find_or_begin()
+            self._monitor = self._watch_system(self._run_id)
+        return self._run_id
+
+    @property
+    def links(self) -> dict[str, dg.MetadataValue[Any]]:
+        """Metadata that leads from an asset to its MLflow run."""
+        experiment_id = self.client.get_run(self.run_id).info.experiment_id
+        url = f"{self.ui}/#/experiments/{experiment_id}/runs/{self.run_id}"
+        return {"mlflow_run": dg.MetadataValue.url(url), "mlflow_run_id": dg.MetadataValue.text(self.run_id)}
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        now = int(datetime.now().timestamp() * 1000)
+        self.client.log_batch(self.run_id, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
+
+    def log_figure(self, figure: "Figure", path: str) -> None:
+        self.client.log_figure(self.run_id, figure, path)
+
+    def log_frame(self, frame: "pd.DataFrame", path: str) -> None:
+        self.client.log_table(self.run_id, data=frame, artifact_file=path)
+
+    def log_file(self, path: Path, folder: str) -> None:
+        self.client.log_artifact(self.run_id, str(path), artifact_path=folder)
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_photo_set(self, name: str, *, folder: Path, dvc_hash: str, context: str) -> None:
+        """Records a photo set as the run's data set input, with its DVC hash as digest and as tag."""
+        from mlflow.data.dataset_source_registry import resolve_dataset_source
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.entities import DatasetInput, InputTag
+
+        dataset = MetaDataset(source=resolve_dataset_source(str(folder)), name=name, digest=dvc_hash[:36])
+        tag = InputTag(key="mlflow.data.context", value=context)
+        self.client.log_inputs(self.run_id, [DatasetInput(dataset=dataset._to_mlflow_entity(), tags=[tag])])
+        self.log_tags({f"dvc.{name}": dvc_hash})
+
+    def _find_or_begin(self) -> str:
+        experiment_id = self._experiment_id()
+        found = self.client.search_runs([experiment_id], filter_string=f"tags.`{RUN_TAG}` = '{self._dagster_run_id}'")
+        if found:
+            return str(found[0].info.run_id)
+        started = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+        tags = {RUN_TAG: self._dagster_run_id, "profile": self.profile, "git.commit": _commit(self.home)}
+        run = self.client.create_run(experiment_id, tags=tags, run_name=f"{self.profile} {started}")
+        self._log_parameters(str(run.info.run_id))
+        return str(run.info.run_id)
+
+    def _experiment_id(self) -> str:
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        return self.client.create_experiment(EXPERIMENT, artifact_location=self.artifact_location)
+
+    def _log_parameters(self, run_id: str) -> None:
+        from mlflow.entities import Param
+
+        self.client.log_batch(run_id, params=[Param(key, value[:6000]) for key, value in self.parameters.items()])
+
+    def _watch_system(self, run_id: str) -> Any:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        monitor = SystemMetricsMonitor(run_id, tracking_uri=self.tracking_uri, resume_logging=True)
+        monitor.start()
+        return monitor
+
+
+def flat_parameters(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as MLflow parameters: `training.batch_size` -> `256`."""
+    flat: dict[str, str] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            flat |= flat_parameters(value, prefix=f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
+
+
+def _commit(home: str) -> str:
+    """The commit that is checked out, with `+changes` where files differ from it; `none` outside a repository."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes"], cwd=home, capture_output=True, text=True
+    )
+    return described.stdout.strip() or "none"

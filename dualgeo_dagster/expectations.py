@@ -1,0 +1,121 @@
+"""Great Expectations suites: what photos, masks, embeddings and predictions must be before anything feeds on them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from great_expectations.expectations import Expectation
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a frame met its suite, and a Markdown table of what was expected and found."""
+
+    passed: bool
+    table: str
+
+
+def check_photos(photos: pd.DataFrame) -> Verdict:
+    """A photo set: unique ids, positions on Earth and not at 0,0, and photographers known for most."""
+    import great_expectations.expectations as gxe
+
+    at_origin = (photos["latitude"] == 0) & (photos["longitude"] == 0)
+    frame = photos[["id", "latitude", "longitude", "author"]].assign(at_origin=at_origin.astype(int))
+    return _validate(
+        frame,
+        [
+            gxe.ExpectTableRowCountToBeBetween(min_value=1),
+            gxe.ExpectColumnValuesToNotBeNull(column="id"),
+            gxe.ExpectColumnValuesToBeUnique(column="id"),
+            gxe.ExpectColumnValuesToNotBeNull(column="latitude"),
+            gxe.ExpectColumnValuesToNotBeNull(column="longitude"),
+            gxe.ExpectColumnValuesToBeBetween(column="latitude", min_value=-90, max_value=90),
+            gxe.ExpectColumnValuesToBeBetween(column="longitude", min_value=-180, max_value=180),
+            gxe.ExpectColumnMaxToBeBetween(column="at_origin", max_value=0),
+        ],
+    )
+
+
+def check_masks(masks: pd.DataFrame, classes: int, photos: int) -> Verdict:
+    """Label maps: one per photo, known classes only, and more than one class in nearly all.
+
+    Columns of `masks`: id, largest_class, distinct_classes.
+    """
+    import great_expectations.expectations as gxe
+
+    return _validate(
+        masks,
+        [
+            gxe.ExpectTableRowCountToEqual(value=photos),
+            gxe.ExpectColumnValuesToBeUnique(column="id"),
+            gxe.ExpectColumnValuesToBeBetween(column="largest_class", min_value=0, max_value=classes - 1),
+            gxe.ExpectColumnValuesToBeBetween(column="distinct_classes", min_value=2, mostly=0.95),
+        ],
+    )
+
+
+def check_embeddings(embeddings: pd.DataFrame, photos: int) -> Verdict:
+    """Retrieval vectors: one per photo, of unit length, and not collapsed onto their mean.
+
+    Columns of `embeddings`: representation, norm, cosine_to_mean.
+    """
+    import great_expectations.expectations as gxe
+
+    representations = embeddings["representation"].nunique()
+    return _validate(
+        embeddings,
+        [
+            gxe.ExpectTableRowCountToEqual(value=photos * representations),
+            gxe.ExpectColumnValuesToNotBeNull(column="norm"),
+            gxe.ExpectColumnValuesToBeBetween(column="norm", min_value=0.98, max_value=1.02),
+            gxe.ExpectColumnMeanToBeBetween(column="cosine_to_mean", max_value=0.999),
+        ],
+    )
+
+
+def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
+    """Predictions: one per query, on Earth or with a status that says why not, radii nested, confidence a share."""
+    import great_expectations.expectations as gxe
+
+    located = predictions[predictions["status"] == "ok"]
+    nested = (located["radius_90_km"] >= located["radius_50_km"]).astype(int)
+    frame = predictions.assign(radii_nested=nested.reindex(predictions.index))
+    return _validate(
+        frame,
+        [
+            gxe.ExpectTableRowCountToEqual(value=queries),
+            gxe.ExpectColumnValuesToBeUnique(column="id"),
+            gxe.ExpectColumnValuesToNotBeNull(column="status"),
+            gxe.ExpectColumnValuesToBeBetween(column="latitude", min_value=-90, max_value=90),
+            gxe.ExpectColumnValuesToBeBetween(column="longitude", min_value=-180, max_value=180),
+            gxe.ExpectColumnValuesToBeBetween(column="confidence_25km", min_value=0, max_value=1),
+            gxe.ExpectColumnMinToBeBetween(column="radii_nested", min_value=1),
+        ],
+    )
+
+
+def _validate(frame: pd.DataFrame, expectations: "Sequence[Expectation]") -> Verdict:
+    import great_expectations as gx
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
+    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
+    result = batch.validate(gx.ExpectationSuite(name="suite", expectations=list(expectations)))
+    rows = [_row(outcome) for outcome in result.results]
+    header = "| | expectation | of | found |\n|---|---|---|---|\n"
+    return Verdict(passed=bool(result.success), table=header + "\n".join(rows))
+
+
+def _row(outcome: Any) -> str:
+    configuration = outcome.expectation_config
+    bounds = {key: value for key, value in configuration.kwargs.items() if key not in ("column", "batch_id")}
+    found = outcome.result.get("observed_value", outcome.result.get("unexpected_count"))
+    fault = outcome.exception_info.get("exception_message") if outcome.exception_info else None
+    limits = ", ".join(f"{key} {value}" for key, value in bounds.items() if value is not None)
+    column = configuration.kwargs.get("column", "the table")
+    name = configuration.type.removeprefix("expect_").replace("_", " ")
+    return f"| {'✓' if outcome.success else '✗'} | {name} {limits} | {column} | {fault or found} |"

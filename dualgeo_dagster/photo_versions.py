@@ -1,0 +1,79 @@
+"""Photo sets as DVC knows them: how bytes become a set, and the hash that is its version."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dualgeo_core.errors import InputError
+
+
+def build_photo_set(name: str, *, home: Path, say: Callable[[str], None]) -> str:
+    """Brings `data/<name>` up to date and returns its DVC hash.
+
+    A stage is reproduced (pulled where a remote has its result); a set added with `dvc add` is pulled where absent.
+    Raises InputError where DVC knows no such set or cannot make it.
+    """
+    stage = _stage_of(name, home)
+    if stage is not None:
+        _dvc("repro", "--pull", stage, home=home, say=say)
+        return photo_set_hash(name, home=home)
+    recorded = photo_set_hash(name, home=home)
+    if not (home / "data" / name).is_dir():
+        _dvc("pull", f"data/{name}.dvc", home=home, say=say)
+    elif _dvc("status", f"data/{name}.dvc", "--json", home=home, say=None).strip() != "{}":
+        raise InputError(
+            f"data/{name} is not the version DVC recorded: `dvc add data/{name}` keeps it, `dvc checkout` undoes it"
+        )
+    return recorded
+
+
+def photo_set_hash(name: str, *, home: Path) -> str:
+    """The DVC hash of `data/<name>`; raises InputError where DVC does not track it."""
+    for lock in (home / "dvc.lock", home / "data" / "dvc.lock"):
+        stage = _yaml(lock).get("stages", {}).get(name)
+        if stage:
+            return str(stage["outs"][0]["md5"])
+    added = _yaml(home / "data" / f"{name}.dvc").get("outs")
+    if added:
+        return str(added[0]["md5"])
+    raise InputError(f"DVC does not track data/{name}: make it with `dualgeo ingest`, then `dvc add data/{name}`")
+
+
+def _stage_of(name: str, home: Path) -> str | None:
+    for pipeline, address in (("dvc.yaml", name), ("data/dvc.yaml", f"data/dvc.yaml:{name}")):
+        if name in _yaml(home / pipeline).get("stages", {}):
+            return address
+    return None
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+
+
+def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None) -> str:
+    """Runs dvc in `home`, telling its lines as they come; raises InputError with its last line where it fails."""
+    # The stages call `dualgeo`, which lives beside this interpreter and need not be on the caller's PATH.
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if say is not None and lines[-1]:
+            say(lines[-1])
+    if process.wait() != 0:
+        faults = [line for line in lines if line.startswith(("ERROR", "dualgeo:"))] or lines[-1:]
+        raise InputError(f"dvc {' '.join(arguments)} failed: {'; '.join(faults)}")
+    return "\n".join(lines)

@@ -1,0 +1,17 @@
+"""Where MLflow keeps runs: the server that MLFLOW_TRACKING_URI names, or sqlite under the project's home."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Store:
+    tracking_uri: str
+    artifact_location: str
+
+
+def local_store(home: Path) -> Store:
+    """The store of a single machine: `<home>/mlflow/mlflow.db`, with artifacts beside it."""
+    folder = home / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Store(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_location=(folder / "artifacts").as_uri())

@@ -1,0 +1,17 @@
+"""The workspace of the profile this code location was loaded for, and its benchmarks as Dagster partitions."""
+
+from functools import cache
+
+import dagster as dg
+
+from dualgeo_core.settings import load_settings
+from dualgeo_core.workspace import Workspace
+
+
+@cache
+def workspace() -> Workspace:
+    return Workspace(load_settings())
+
+
+BENCHMARKS = dg.StaticPartitionsDefinition(list(workspace().profile.photos.benchmarks))
+ONE_RUN = dg.BackfillPolicy.single_run()
