@@ -5,6 +5,7 @@ import sys
 import typer
 
 from dualgeo_core.commands.ingest import ingest
+from dualgeo_core.commands.refine import evaluate, refine
 from dualgeo_core.errors import InputError
 
 app = typer.Typer(
@@ -14,6 +15,8 @@ app = typer.Typer(
     help="Finds where on Earth a photo was taken, and says how sure it is.",
 )
 app.add_typer(ingest, name="ingest")
+app.command("refine")(refine)
+app.command("evaluate")(evaluate)
 
 
 def main() -> None:

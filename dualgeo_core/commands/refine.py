@@ -1,0 +1,108 @@
+"""`dualgeo refine`, `fit-refiner` and `evaluate`: stage 2 for anyone's retriever, from CSV to CSV."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dualgeo_core.settings import RefineMethod
+
+CandidatesFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CANDIDATES.csv",
+        help="Retrieved photos: id, kind (similar|dissimilar), rank (1 is best), latitude, longitude[, similarity].",
+    ),
+]
+AnswersFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--answers",
+        metavar="ANSWERS.csv",
+        help="What a multimodal model answered: id, model, latitude, longitude, location. 0,0 counts as no answer.",
+    ),
+]
+TruthFile = Annotated[
+    Path,
+    typer.Option("--truth", metavar="PHOTOS.csv", help="Where the photos were taken: id, latitude, longitude, author."),
+]
+
+
+def refine(
+    candidates: CandidatesFile,
+    out: Annotated[Path, typer.Option("--out", metavar="PREDICTIONS.csv", help="File to write.")],
+    answers: AnswersFile = None,
+    method: Annotated[
+        RefineMethod, typer.Option(help="posterior reads all evidence; the others only candidates.")
+    ] = "posterior",
+    params: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Refiner that `dualgeo fit-refiner` made; default: the shipped fit."),
+    ] = None,
+) -> None:
+    """Turns each photo's candidates (and answers) into one place with radii that hold it 50 and 90 % of the time.
+
+    Example: dualgeo refine candidates.csv --answers lmm_answers.csv --out predictions.csv
+    """
+    from dualgeo_core.files import atomic_file
+    from dualgeo_core.progress import spoken
+    from dualgeo_core.refine.predict import predict
+    from dualgeo_core.refine.tables import read_answers, read_candidates
+    from dualgeo_core.settings import RefinementSettings
+
+    predictions = predict(
+        candidates=read_candidates(candidates),
+        answers=None if answers is None else read_answers(answers),
+        method=method,
+        params=None,
+        settings=RefinementSettings(),
+        progress=spoken(lambda line: typer.echo(line, err=True)),
+    )
+    with atomic_file(out) as temporary:
+        predictions.to_csv(temporary, index=False)
+    counts = predictions["status"].value_counts()
+    typer.echo(f"{out}: {len(predictions)} photos ({', '.join(f'{count} {name}' for name, count in counts.items())})")
+
+
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS.csv", help="id, latitude, longitude[, radius_*_km].")
+    ],
+    truth: TruthFile,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores here too.")] = None,
+) -> None:
+    """Scores predictions: accuracy by distance, median error, coverage of the radii, with 95 % intervals.
+
+    Intervals resample photographers. A photo of PHOTOS.csv without a prediction counts as wrong.
+    """
+    from dualgeo_core.evaluate import evaluate as score
+    from dualgeo_core.files import write_json
+    from dualgeo_core.refine.tables import check_known, read_predictions, read_truth
+    from dualgeo_core.settings import EvaluationSettings
+
+    known, predicted = read_truth(truth), read_predictions(predictions)
+    check_known(predictions, predicted, known=known["id"], where=str(truth))
+    defaults = EvaluationSettings()
+    scores = score(predictions=predicted, truth=known, bootstrap_samples=defaults.bootstrap_samples, seed=defaults.seed)
+    if json_file is not None:
+        write_json(json_file, scores)
+    for line in _lines(scores):
+        typer.echo(line)
+
+
+def _lines(scores: dict[str, Any]) -> list[str]:
+    counts = (
+        f"{scores['n']} photos by {scores['photographers']} photographers, {scores['n_missing']} without a prediction"
+    )
+    shown = [counts]
+    for name, value in scores.items():
+        if name in ("n", "n_missing", "photographers") or name.endswith("_interval"):
+            continue
+        interval = scores.get(f"{name}_interval")
+        bounds = f"  [{_number(interval[0])},{_number(interval[1])} ]" if interval else ""
+        shown.append(f"{name:18}{_number(value)}{bounds}")
+    return shown
+
+
+def _number(value: float | None) -> str:
+    return f"{value:9.2f}" if value is not None else f"{'-':>9}"

@@ -1,0 +1,102 @@
+"""Groups of candidates on the sphere: HDBSCAN, and the DBSCAN of the paper to compare with."""
+
+from dataclasses import dataclass
+
+import hdbscan
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from sklearn.cluster import DBSCAN
+
+from dualgeo_core.geo import EARTH_RADIUS_KM, haversine_km, spherical_mean
+from dualgeo_core.refine.places import place_names
+
+Labels = NDArray[np.int64]
+Array = NDArray[np.float64]
+RANK_DECAY = 0.3
+REGION_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Candidates that lie together: `members` are their columns, `mass` their share of all similarity."""
+
+    latitude: float
+    longitude: float
+    radius_km: float
+    mass: float
+    members: NDArray[np.int64]
+    place: str
+
+
+def hdbscan_labels(latitude: Array, longitude: Array, *, radius_km: float) -> Labels:
+    """A label per point, -1 for scatter; no split is finer than `radius_km`. (Campello et al. 2013, on haversine.)
+
+    HDBSCAN alone gathers points of different continents where nothing is denser, so each region, the points linked by
+    steps of at most REGION_STEPS * `radius_km`, is clustered for itself.
+    """
+    labels = np.full(len(latitude), -1, dtype=np.int64)
+    distance = haversine_km(latitude[:, None], longitude[:, None], latitude, longitude)
+    regions, region_of = connected_components(distance <= REGION_STEPS * radius_km, directed=False)
+    for region in range(regions):
+        members = np.flatnonzero(region_of == region)
+        if len(members) > 1:
+            found = _hdbscan(latitude[members], longitude[members], radius_km=radius_km)
+            labels[members] = np.where(found >= 0, found + labels.max() + 1, -1)
+    return labels
+
+
+def dbscan_labels(latitude: Array, longitude: Array, *, radius_km: float) -> Labels:
+    """A label per point, -1 for scatter: any two points within `radius_km` chain (arXiv 2604.25533, re-ranking)."""
+    model = DBSCAN(eps=radius_km / EARTH_RADIUS_KM, min_samples=2, metric="haversine", algorithm="ball_tree")
+    return model.fit_predict(np.radians(np.column_stack([latitude, longitude]))).astype(np.int64)
+
+
+def candidate_weights(similarity: Array) -> Array:
+    """Weights (..., k) that sum to 1: rank^-0.3, or similarities softened by their own spread where there are any."""
+    k = similarity.shape[-1]
+    by_rank = np.arange(1, k + 1) ** -RANK_DECAY
+    return np.broadcast_to(by_rank / by_rank.sum(), similarity.shape)
+
+
+def labels_by_mass(latitude: Array, longitude: Array, similarity: Array, *, radius_km: float) -> Labels:
+    """HDBSCAN's labels (k,), numbered from the cluster of the greatest similarity mass on; -1 for scatter."""
+    labels = hdbscan_labels(latitude, longitude, radius_km=radius_km)
+    if labels.max(initial=-1) < 0:
+        return labels
+    clustered = labels >= 0
+    mass = np.bincount(labels[clustered], weights=candidate_weights(similarity)[clustered])
+    place = np.empty(len(mass), dtype=np.int64)
+    place[np.argsort(-mass, kind="stable")] = np.arange(len(mass))
+    return np.where(clustered, place[labels], -1)
+
+
+def clusters_of(latitude: Array, longitude: Array, similarity: Array, *, radius_km: float) -> list[Cluster]:
+    """The HDBSCAN clusters of one query's candidates (k,), by descending mass; scatter is in none."""
+    labels = labels_by_mass(latitude, longitude, similarity, radius_km=radius_km)
+    weights = candidate_weights(similarity)
+    members = [np.flatnonzero(labels == label) for label in range(labels.max(initial=-1) + 1)]
+    centres = [spherical_mean(latitude[m], longitude[m], weights[m]) for m in members]
+    places = place_names([centre[0] for centre in centres], [centre[1] for centre in centres])
+    return [
+        Cluster(
+            latitude=centre[0],
+            longitude=centre[1],
+            radius_km=float(haversine_km(*centre, latitude[m], longitude[m]).max()),
+            mass=float(weights[m].sum()),
+            members=m,
+            place=place,
+        )
+        for m, centre, place in zip(members, centres, places, strict=True)
+    ]
+
+
+def _hdbscan(latitude: Array, longitude: Array, *, radius_km: float) -> Labels:
+    model = hdbscan.HDBSCAN(
+        min_cluster_size=2,
+        min_samples=1,
+        metric="haversine",
+        allow_single_cluster=True,
+        cluster_selection_epsilon=radius_km / EARTH_RADIUS_KM,
+    )
+    return model.fit_predict(np.radians(np.column_stack([latitude, longitude]))).astype(np.int64)

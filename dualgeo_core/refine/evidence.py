@@ -1,0 +1,105 @@
+"""What is known about each query before refinement, as dense arrays: one row per query, blanks are NaN."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.refine.tables import ANSWERED
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Candidates (n, k) from the best rank on, and answers (n, a), of n queries; degrees, NaN where there is none."""
+
+    ids: NDArray[np.object_]
+    latitude: Array
+    longitude: Array
+    similarity: Array
+    answer_latitude: Array
+    answer_longitude: Array
+    answer_location: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def has_candidates(self) -> NDArray[np.bool_]:
+        """Per query (n,)."""
+        return np.asarray(np.isfinite(self.latitude).any(axis=1))
+
+    @property
+    def has_answers(self) -> NDArray[np.bool_]:
+        """Per query (n,)."""
+        return np.asarray(np.isfinite(self.answer_latitude).any(axis=1))
+
+    def take(self, rows: slice | NDArray[np.int64]) -> "Evidence":
+        """The queries `rows`."""
+        return Evidence(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+    def chunks(self, size: int) -> Iterator["Evidence"]:
+        """All queries, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.take(slice(start, start + size))
+
+
+def gather_evidence(
+    *, candidates: pd.DataFrame, answers: pd.DataFrame | None, ids: Sequence[str] | None = None
+) -> Evidence:
+    """The evidence on `ids`, or on every photo that candidates or answers name, in the order of their appearance.
+
+    Raises InputError where no answer is about any of the photos: the two tables do not belong together.
+    """
+    similar = candidates[candidates["kind"] == "similar"] if "kind" in candidates else candidates
+    usable = None if answers is None else usable_answers(answers)
+    if ids is None:
+        named = [candidates["id"]] if answers is None else [candidates["id"], answers["id"]]
+        if answers is not None and len(answers) and not answers["id"].isin(candidates["id"]).any():
+            raise InputError("no answer is about a photo of the candidates; give the answers of the same photos")
+        ids = pd.concat(named).drop_duplicates().tolist()
+    queries = np.array(ids, dtype=object)
+    row_of = pd.Series(np.arange(len(queries)), index=queries)
+    latitude, longitude, similarity = _dense(
+        similar.sort_values("rank", kind="stable"), row_of, ("latitude", "longitude", "similarity")
+    )
+    answer_latitude, answer_longitude, location = _dense(usable, row_of, ("latitude", "longitude", "location"))
+    return Evidence(
+        ids=queries,
+        latitude=latitude.astype(np.float64),
+        longitude=longitude.astype(np.float64),
+        similarity=similarity.astype(np.float64),
+        answer_latitude=answer_latitude.astype(np.float64),
+        answer_longitude=answer_longitude.astype(np.float64),
+        answer_location=location,
+    )
+
+
+def usable_answers(answers: pd.DataFrame) -> pd.DataFrame:
+    """The answers that name a position: answered, finite, and not the 0,0 of a model that does not know."""
+    zero = (answers["latitude"] == 0) & (answers["longitude"] == 0)
+    answered = (answers["status"] == ANSWERED) if "status" in answers else True
+    return answers[answers["latitude"].notna() & answers["longitude"].notna() & ~zero & answered]
+
+
+def _dense(frame: pd.DataFrame | None, row_of: "pd.Series[int]", columns: tuple[str, ...]) -> list[NDArray[Any]]:
+    """Each column as (queries, most rows of one query), in the order of the frame."""
+    if frame is None or frame.empty:
+        return [np.full((len(row_of), 0), np.nan) for _ in columns]
+    rows = row_of.reindex(frame["id"]).to_numpy(np.float64)
+    known = np.isfinite(rows)
+    row = rows[known].astype(np.int64)
+    place = frame.groupby("id", sort=False).cumcount().to_numpy()[known]
+    width = int(place.max()) + 1 if len(place) else 0
+    dense = []
+    for column in columns:
+        values = frame[column].to_numpy()[known] if column in frame else np.full(len(row), np.nan)
+        table = np.full((len(row_of), width), np.nan, dtype=object if values.dtype == object else np.float64)
+        table[row, place] = values
+        dense.append(table)
+    return dense

@@ -1,0 +1,40 @@
+"""Names of places, offline: the nearest of GeoNames' towns of 1,000 people or more."""
+
+import numpy as np
+import reverse_geocode
+from numpy.typing import ArrayLike
+
+from dualgeo_core.geo import haversine_km
+
+NEAR_KM = 30.0
+
+
+def place_names(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
+    """`City, State, Country` per point, with the distance in front where the town is more than NEAR_KM away.
+
+    Points that are NaN get an empty name.
+    """
+    points = np.column_stack([np.asarray(latitude, np.float64).ravel(), np.asarray(longitude, np.float64).ravel()])
+    known = np.flatnonzero(np.isfinite(points).all(axis=1))
+    names = [""] * len(points)
+    for row, town in zip(known, _nearest_towns(points[known]), strict=True):
+        parts = [str(town[key]) for key in ("city", "state", "country") if town.get(key)]
+        name = ", ".join(dict.fromkeys(parts))
+        distance = float(haversine_km(points[row, 0], points[row, 1], town["latitude"], town["longitude"]))
+        names[row] = name if distance <= NEAR_KM else f"{distance:.0f} km from {name}"
+    return names
+
+
+def _nearest_towns(points: np.ndarray) -> list[dict]:
+    """The nearest town of each point (n, 2); the package searches plain degrees, so ±180° is asked from both sides."""
+    if not len(points):
+        return []
+    found = [
+        reverse_geocode.search(list(zip(points[:, 0], points[:, 1] + turn, strict=True))) for turn in (0, 360, -360)
+    ]
+    distances = [
+        haversine_km(points[:, 0], points[:, 1], [t["latitude"] for t in towns], [t["longitude"] for t in towns])
+        for towns in found
+    ]
+    best = np.argmin(distances, axis=0)
+    return [found[turn][row] for row, turn in enumerate(best)]

@@ -1,0 +1,129 @@
+"""From evidence to predictions: the methods by name, and the table they fill."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dualgeo_core.geo import haversine_km
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.refine.clusters import dbscan_labels, labels_by_mass
+from dualgeo_core.refine.evidence import Evidence, gather_evidence
+from dualgeo_core.refine.places import place_names
+from dualgeo_core.refine.posterior import Posterior, Refiner, posterior
+from dualgeo_core.refine.tables import PREDICTION_COLUMNS
+from dualgeo_core.settings import RefinementSettings, RefineMethod
+
+CHUNK = 4096
+Array = NDArray[np.float64]
+
+
+def predict(
+    *,
+    candidates: pd.DataFrame,
+    answers: pd.DataFrame | None,
+    method: RefineMethod,
+    params: Refiner | None,
+    settings: RefinementSettings,
+    ids: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """A row of PREDICTION_COLUMNS for each of `ids`, or for each photo that candidates or answers name.
+
+    `params` serve the posterior; None takes the settings' file or the shipped fit. The other methods read the
+    candidates only, and give no radius. `cluster` counts from the heaviest HDBSCAN cluster, -1 is scatter. `status`:
+    `ok`, `no_answer` (answers were given, none usable for this photo), `no_candidates` (the answer alone),
+    `no_evidence` (no position).
+    """
+    evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
+    parts = []
+    done = 0
+    for chunk in evidence.chunks(CHUNK):
+        parts.append(_predict(chunk, method=method, refiner=params or Refiner(), settings=settings))
+        done += len(chunk)
+        progress("refine", done, len(evidence))
+    predictions = pd.concat(parts, ignore_index=True)
+    predictions["status"] = _status(evidence, method=method, answers_given=answers is not None)
+    return predictions[list(PREDICTION_COLUMNS)]
+
+
+def _predict(
+    evidence: Evidence, *, method: RefineMethod, refiner: Refiner, settings: RefinementSettings
+) -> pd.DataFrame:
+    if method == "posterior":
+        found = posterior(evidence, refiner=refiner)
+    else:
+        found = _chosen(evidence, method=method, settings=settings)
+    return pd.DataFrame(
+        {
+            "id": evidence.ids,
+            **{field.name: getattr(found, field.name) for field in fields(found)},
+            "cluster": _clusters(evidence, found, settings=settings),
+            "place": place_names(found.latitude, found.longitude),
+        }
+    )
+
+
+def _chosen(evidence: Evidence, *, method: RefineMethod, settings: RefinementSettings) -> Posterior:
+    """The candidate that a method of CANDIDATE_METHODS chooses for each query; no radius."""
+    choose = CANDIDATE_METHODS[method]
+    nothing = np.full(len(evidence), np.nan)
+    latitude, longitude = nothing.copy(), nothing.copy()
+    for row in np.flatnonzero(evidence.has_candidates):
+        known = np.isfinite(evidence.latitude[row])
+        points = evidence.latitude[row, known], evidence.longitude[row, known], evidence.similarity[row, known]
+        column = choose(*points, settings)
+        latitude[row], longitude[row] = points[0][column], points[1][column]
+    return Posterior(latitude, longitude, radius_50_km=nothing, radius_90_km=nothing, confidence_25km=nothing)
+
+
+def _rank1(latitude: Array, longitude: Array, similarity: Array, settings: RefinementSettings) -> int:
+    return 0
+
+
+def _dbscan(latitude: Array, longitude: Array, similarity: Array, settings: RefinementSettings) -> int:
+    """The candidate nearest to the centre, in plain degrees, of the largest cluster, as the paper's code has it."""
+    labels = dbscan_labels(latitude, longitude, radius_km=settings.dbscan_radius_km)
+    sizes = np.bincount(labels[labels >= 0])
+    members = np.flatnonzero(labels == sizes.argmax()) if len(sizes) else np.arange(len(labels))
+    centre = latitude[members].mean(), longitude[members].mean()
+    return int(members[haversine_km(*centre, latitude[members], longitude[members]).argmin()])
+
+
+def _hdbscan(latitude: Array, longitude: Array, similarity: Array, settings: RefinementSettings) -> int:
+    """The best candidate of the heaviest cluster; rank 1 where all is scatter."""
+    labels = labels_by_mass(latitude, longitude, similarity, radius_km=settings.cluster_radius_km)
+    return int(np.argmax(labels == 0))
+
+
+Choice = Callable[[Array, Array, Array, RefinementSettings], int]
+CANDIDATE_METHODS: dict[RefineMethod, Choice] = {"rank1": _rank1, "dbscan": _dbscan, "hdbscan": _hdbscan}
+
+
+def _clusters(evidence: Evidence, found: Posterior, *, settings: RefinementSettings) -> NDArray[np.int64]:
+    """The cluster of the candidate nearest to each position, -1 where that is scatter or beyond the cluster radius."""
+    clusters = np.full(len(evidence), -1, dtype=np.int64)
+    for row in np.flatnonzero(evidence.has_candidates & np.isfinite(found.latitude)):
+        known = np.isfinite(evidence.latitude[row])
+        latitude, longitude = evidence.latitude[row, known], evidence.longitude[row, known]
+        distance = haversine_km(found.latitude[row], found.longitude[row], latitude, longitude)
+        if distance.min() <= settings.cluster_radius_km:
+            labels = labels_by_mass(
+                latitude, longitude, evidence.similarity[row, known], radius_km=settings.cluster_radius_km
+            )
+            clusters[row] = labels[distance.argmin()]
+    return clusters
+
+
+def _status(evidence: Evidence, *, method: RefineMethod, answers_given: bool) -> NDArray[np.object_]:
+    reads_answers = method == "posterior" and answers_given
+    status = np.full(len(evidence), "ok", dtype=object)
+    if reads_answers:
+        status[~evidence.has_answers] = "no_answer"
+        status[~evidence.has_candidates] = "no_candidates"
+        status[~evidence.has_candidates & ~evidence.has_answers] = "no_evidence"
+    else:
+        status[~evidence.has_candidates] = "no_evidence"
+    return status

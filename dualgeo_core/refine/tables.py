@@ -1,0 +1,125 @@
+"""The tables that refinement reads: candidates, answers, photos with known places, predictions; each checked on entry.
+
+Every fault is an InputError that names file, row (the header is row 1) and column.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dualgeo_core.errors import InputError
+
+ANSWERED = "answered"
+PREDICTION_COLUMNS = (
+    "id",
+    "latitude",
+    "longitude",
+    "radius_50_km",
+    "radius_90_km",
+    "confidence_25km",
+    "cluster",
+    "place",
+    "status",
+)
+
+
+def read_candidates(path: Path) -> pd.DataFrame:
+    """Retrieved gallery photos: id, kind (similar|dissimilar), rank (1 is best), latitude, longitude[, similarity].
+
+    Ranks are unique per id and kind; positions are on Earth; similarities, where there are any, are finite.
+    """
+    frame = _read(path, required=("id", "kind", "rank", "latitude", "longitude"))
+    _require(path, frame, "kind", frame["kind"].isin(["similar", "dissimilar"]), "is neither similar nor dissimilar")
+    rank = _numbers(path, frame, "rank")
+    _require(path, frame, "rank", (rank >= 1) & (rank % 1 == 0), "is not a whole number from 1 on")
+    frame["rank"] = rank.astype(np.int64)
+    _check_positions(path, frame, needed=np.ones(len(frame), bool))
+    twice = frame.duplicated(["id", "kind", "rank"])
+    _require(path, frame, "rank", ~twice, "stands twice for this id and kind")
+    if "similarity" in frame:
+        frame["similarity"] = _numbers(path, frame, "similarity")
+    return frame
+
+
+def read_answers(path: Path) -> pd.DataFrame:
+    """What a multimodal model answered: id, model, latitude, longitude, location[, granularity, status].
+
+    Several answers per id are samples. A row whose status is not `answered` needs no position.
+    """
+    frame = _read(path, required=("id", "latitude", "longitude"))
+    frame["location"] = frame["location"].fillna("").astype(str) if "location" in frame else ""
+    answered = (frame["status"] == ANSWERED) if "status" in frame else pd.Series(True, index=frame.index)
+    _check_positions(path, frame, needed=answered.to_numpy())
+    return frame
+
+
+def read_truth(path: Path) -> pd.DataFrame:
+    """Photos with known places: id (once each), latitude, longitude, author."""
+    frame = _read(path, required=("id", "latitude", "longitude", "author"))
+    _check_positions(path, frame, needed=np.ones(len(frame), bool))
+    _require(path, frame, "id", ~frame.duplicated("id"), "stands twice; keep one row per photo")
+    return frame
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Predicted places: id (once each), latitude, longitude[, radius_50_km, radius_90_km, confidence_25km].
+
+    A row without latitude and longitude is a photo that got no prediction.
+    """
+    frame = _read(path, required=("id", "latitude", "longitude"))
+    _require(path, frame, "id", ~frame.duplicated("id"), "stands twice; keep one row per photo")
+    blank = (frame["latitude"].isna() & frame["longitude"].isna()).to_numpy()
+    _check_positions(path, frame, needed=~blank)
+    for column in ("radius_50_km", "radius_90_km", "confidence_25km"):
+        if column in frame:
+            frame[column] = _numbers(path, frame, column, needed=~blank & frame[column].notna().to_numpy())
+            _require(path, frame, column, ~(frame[column] < 0), "is negative")
+    return frame
+
+
+def check_known(path: Path, frame: pd.DataFrame, known: pd.Series, where: str) -> None:
+    """Raises InputError at the first row of `frame` whose id is not among `known`."""
+    _require(path, frame, "id", frame["id"].isin(known), f"is not in {where}")
+
+
+def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, dtype={"id": str, "location": str, "author": str}, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path} is not there; mend the path") from None
+    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not a CSV table with a header ({reason}); save it as UTF-8 CSV") from None
+    missing = [column for column in required if column not in frame]
+    if missing:
+        raise InputError(
+            f"{path}, row 1: column {', '.join(missing)} is missing; the header must hold {', '.join(required)}"
+        )
+    if frame.empty:
+        raise InputError(f"{path} holds a header and no row")
+    _require(path, frame, "id", frame["id"].notna(), "is empty")
+    return frame
+
+
+def _check_positions(path: Path, frame: pd.DataFrame, needed: np.ndarray) -> None:
+    for column, bound in (("latitude", 90), ("longitude", 180)):
+        degrees = _numbers(path, frame, column, needed=needed)
+        _require(path, frame, column, ~(degrees.abs() > bound), f"is outside -{bound}..{bound} degrees")
+        frame[column] = degrees
+
+
+def _numbers(path: Path, frame: pd.DataFrame, column: str, needed: np.ndarray | None = None) -> pd.Series:
+    numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+    missing = ~pd.Series(np.isfinite(numbers), index=frame.index) & (True if needed is None else needed)
+    _require(path, frame, column, ~missing, "is not a number")
+    return numbers
+
+
+def _require(path: Path, frame: pd.DataFrame, column: str, holds: "pd.Series[bool]", fault: str) -> None:
+    if holds.all():
+        return
+    row = int(np.argmin(holds.to_numpy()))
+    value = frame[column].iloc[row]
+    shown = "nothing" if pd.isna(value) else repr(value.item() if hasattr(value, "item") else value)
+    raise InputError(f"{path}, row {row + 2}, column {column}: {shown} {fault}")
