@@ -6,6 +6,7 @@ import typer
 
 from dualgeo_core.commands.ingest import ingest
 from dualgeo_core.commands.refine import evaluate, refine
+from dualgeo_core.commands.train import train
 from dualgeo_core.errors import InputError
 
 app = typer.Typer(
@@ -15,6 +16,7 @@ app = typer.Typer(
     help="Finds where on Earth a photo was taken, and says how sure it is.",
 )
 app.add_typer(ingest, name="ingest")
+app.command("train")(train)
 app.command("refine")(refine)
 app.command("evaluate")(evaluate)
 
@@ -26,3 +28,7 @@ def main() -> None:
     except InputError as error:
         print(f"dualgeo: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -49,6 +49,7 @@ class SegmenterSettings(Section):
     batch_size: Positive = 8
     codebook_classes: int = Field(48, ge=2, le=255, description="k of k-means (codebook only).")
     codebook_photos: Positive = Field(2000, description="Gallery photos the codebook is fitted on.")
+    codebook_seed: int = 0
 
 
 class EncoderSettings(Section):
@@ -71,9 +72,18 @@ class ModelSettings(Section):
     heads: Positive = 8
     layers: Positive = Field(1, description="Rounds of bidirectional cross-attention.")
     dropout: Share = 0.1
-    label_grid: Positive = Field(32, description="Label maps are read at this many classes per side (nearest).")
+    label_grid: int = Field(
+        32, gt=0, multiple_of=8, description="Label maps are read at this many classes per side (nearest)."
+    )
     projection: Literal["equal_earth", "unit_sphere"] = Field("equal_earth", description="What the GPS encoder sees.")
     fourier_sigmas: tuple[float, ...] = Field((1.0, 16.0, 256.0), description="Scales of the random Fourier features.")
+    gps_hidden: Positive = Field(1024, description="Width of the GPS encoder's hidden layers.")
+    gps_weights: Literal["random", "geoclip"] = Field(
+        "random", description="First weights of the GPS encoder; geoclip takes those of its PyPI package."
+    )
+    whitening: Share = Field(
+        0.5, description="How far each view's spread is evened out for retrieval: 0 leaves cosines, 1 is full whitening."
+    )
 
 
 class TrainingSettings(Section):
@@ -90,6 +100,7 @@ class TrainingSettings(Section):
     )
     patience: Positive = Field(3, description="Epochs without better validation retrieval before training stops.")
     precision: Literal["no", "fp16", "bf16"] = "no"
+    checkpoint_minutes: float = Field(10.0, gt=0, description="Longest time of work a kill may cost.")
     seed: int = 0
 
 
@@ -210,3 +221,11 @@ def keep_libraries_quiet() -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }.items():
         os.environ.setdefault(variable, value)
+
+
+def checkpoint(name: str) -> str:
+    """A folder of that name here or at home (`models/earth-segformer`), else the name itself: one of the model hub."""
+    for folder in (Path(name), Environment().home / name):
+        if folder.is_dir():
+            return str(folder)
+    return name

@@ -1,0 +1,84 @@
+"""Checkpoints of a run in progress: one safetensors file of weights, optimizer and queue; whole or absent.
+
+Random numbers and data order are functions of (seed, step, rank), so the step is all there is to remember of them.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import atomic_file
+
+
+@dataclass
+class Position:
+    """How far a run is, and the best epoch so far."""
+
+    step: int = 0
+    best_step: int = 0
+    best: dict[str, float] = field(default_factory=dict)
+    epochs_without_gain: int = 0
+    scaler: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    path: Path, *, recipe: dict[str, Any], position: Position, module: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
+    """Writes the state after `position.step` steps, atomically."""
+    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in state.items()}
+    metadata = {"recipe": json.dumps(recipe), "position": json.dumps(asdict(position))}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_checkpoint(
+    path: Path, *, recipe: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer
+) -> Position:
+    """Restores module and optimizer; raises InputError naming the first setting that is not the checkpoint's."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        difference = first_difference(json.loads(metadata["recipe"]), recipe)
+        if difference:
+            raise InputError(
+                f"{path} was begun with other settings: {difference}; "
+                f"go on with those, or delete {path.parent} to begin anew"
+            )
+    tensors = load_file(path)
+    _load_module(module, {name.removeprefix("module."): t for name, t in tensors.items() if name[:7] == "module."})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return Position(**json.loads(metadata["position"]))
+
+
+def first_difference(stored: Any, wanted: Any, name: str = "") -> str | None:
+    """`name: stored there, wanted here` of the first value, in depth-first order of keys, in which the two differ."""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        for key in sorted(stored.keys() | wanted.keys()):
+            difference = first_difference(stored.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
+            if difference:
+                return difference
+        return None
+    return None if stored == wanted else f"{name} is {stored} there, {wanted} here"
+
+
+def _load_module(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Also buffers whose length grows, as a queue's does."""
+    buffers = dict(module.named_buffers())
+    for name, tensor in tensors.items():
+        if name in buffers and buffers[name].shape != tensor.shape:
+            owner, _, buffer = name.rpartition(".")
+            setattr(module.get_submodule(owner), buffer, tensor.to(buffers[name].device))
+    module.load_state_dict(tensors)

@@ -1,0 +1,242 @@
+"""The dual-view model: tokens of the photo and of its label map attend to each other inside each photo.
+
+Shapes: b photos, t tokens of a view (its readout token first), d width, h x w label grid, n positions.
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import atomic_folder, file_digest, read_json, write_json
+from dualgeo_core.model.gps_encoder import GEOCLIP_SIGMAS, GpsEncoder, Projection
+from dualgeo_core.model.retrieval_head import RetrievalHead
+from dualgeo_core.settings import ModelSettings, Representation
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+LABEL_STRIDE = 8  # three convolutions of stride 2 between the label grid and the mask tokens
+
+
+class Architecture(BaseModel):
+    """What settles the model's shapes: the views it reads and the settings it was built with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    variant: Representation
+    encoder_width: int
+    image_tokens: int
+    classes: int
+    label_grid: int
+    width: int
+    heads: int
+    layers: int
+    dropout: float
+    projection: Projection
+    fourier_sigmas: tuple[float, ...]
+    gps_hidden: int
+
+    @classmethod
+    def of(
+        cls, *, settings: ModelSettings, variant: Representation, encoder_width: int, image_tokens: int, classes: int
+    ) -> "Architecture":
+        """The architecture of one variant; raises InputError for one that has nothing to train."""
+        if variant == "encoder":
+            raise InputError("the representation `encoder` is the frozen encoder itself: there is nothing to train")
+        if settings.width % settings.heads:
+            raise InputError(f"model.width {settings.width} is not a multiple of model.heads {settings.heads}")
+        return cls(
+            variant=variant,
+            encoder_width=encoder_width,
+            image_tokens=image_tokens,
+            classes=classes,
+            **settings.model_dump(include=cls.model_fields.keys() & ModelSettings.model_fields.keys()),
+        )
+
+    def has(self, view: str) -> bool:
+        """Whether the variant has the view `image` or `mask`."""
+        return self.variant != ("mask_only" if view == "image" else "image_only")
+
+
+class ViewEmbeddings(NamedTuple):
+    """Unit vectors (b, d) in the space of the GPS encoder; None for a view the variant does not have."""
+
+    image: Tensor | None
+    mask: Tensor | None
+
+
+class ImageTokens(nn.Module):
+    """The frozen encoder's pooled vector and patch tokens at the model's width, with learned positions."""
+
+    def __init__(self, *, encoder_width: int, tokens: int, width: int) -> None:
+        super().__init__()
+        self.pooled = nn.Sequential(nn.LayerNorm(encoder_width), nn.Linear(encoder_width, width))
+        self.patches = nn.Sequential(nn.LayerNorm(encoder_width), nn.Linear(encoder_width, width))
+        self.position_1td = nn.Parameter(torch.randn(1, tokens + 1, width) * 0.02)
+
+    def forward(self, pooled_be: Tensor, tokens_bte: Tensor) -> Tensor:
+        tokens_btd = torch.cat([self.pooled(pooled_be)[:, None], self.patches(tokens_bte)], dim=1)
+        return tokens_btd + self.position_1td
+
+
+class LabelTokens(nn.Module):
+    """A learned embedding per class (an id has no order) and convolutions; the class shares are the readout token."""
+
+    def __init__(self, *, classes: int, label_grid: int, width: int) -> None:
+        super().__init__()
+        if label_grid % LABEL_STRIDE:
+            raise InputError(f"model.label_grid {label_grid} is not a multiple of {LABEL_STRIDE}")
+        self.classes = classes
+        self.embedding = nn.Embedding(classes, width // 4)
+        self.patches = nn.Sequential(
+            nn.Conv2d(width // 4, width // 2, kernel_size=3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width // 2, width, kernel_size=3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width, width, kernel_size=3, stride=2, padding=1),
+        )
+        self.shares = nn.Linear(classes, width)
+        self.norm = nn.LayerNorm(width)
+        tokens = (label_grid // LABEL_STRIDE) ** 2
+        self.position_1td = nn.Parameter(torch.randn(1, tokens + 1, width) * 0.02)
+
+    def forward(self, label_maps_bhw: Tensor) -> Tensor:
+        labels = label_maps_bhw.long()
+        patches_btd = self.patches(self.embedding(labels).permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        shares_bc = patches_btd.new_zeros(len(labels), self.classes)
+        pixels_bp = labels.flatten(1)
+        shares_bc.scatter_add_(1, pixels_bp, torch.full_like(pixels_bp, 1 / pixels_bp.shape[1], dtype=shares_bc.dtype))
+        tokens_btd = torch.cat([self.shares(shares_bc.sqrt())[:, None], patches_btd], dim=1)
+        return self.norm(tokens_btd) + self.position_1td
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm attention over given context tokens and a feed-forward layer, both residual."""
+
+    def __init__(self, *, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(width, heads, dropout=dropout, batch_first=True)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 4 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, tokens_btd: Tensor, context_bsd: Tensor) -> Tensor:
+        queries, context = self.attention_norm(tokens_btd), self.attention_norm(context_bsd)
+        tokens_btd = tokens_btd + self.attention(queries, context, context, need_weights=False)[0]
+        return tokens_btd + self.feed_forward(tokens_btd)
+
+
+class DualViewModel(nn.Module):
+    """Photo and label map to unit vectors aligned with places; one photo's vectors depend on that photo alone.
+
+    Variants: `image_only` and `mask_only` have one view, whose tokens attend to each other; `concatenation` joins both
+    views' readouts; in `cross_attention` each view's tokens attend to both views' tokens.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = a = architecture
+        joined = a.width * (2 if a.variant == "concatenation" else 1)
+        if a.has("image"):
+            self.image_tokens = ImageTokens(encoder_width=a.encoder_width, tokens=a.image_tokens, width=a.width)
+            self.image_blocks = _blocks(a)
+            self.image_head = _head(joined, a.width)
+        if a.has("mask"):
+            self.label_tokens = LabelTokens(classes=a.classes, label_grid=a.label_grid, width=a.width)
+            self.mask_blocks = _blocks(a)
+            self.mask_head = _head(joined, a.width)
+        self.gps_encoder = GpsEncoder(
+            width=a.width, hidden=a.gps_hidden, projection=a.projection, sigmas=a.fourier_sigmas
+        )
+        self.retrieval_head = RetrievalHead(width=a.width, encoder_width=a.encoder_width)
+        self.log_scale = nn.ParameterDict(
+            {view: nn.Parameter(torch.tensor(math.log(1 / 0.07))) for view in ViewEmbeddings._fields if a.has(view)}
+        )
+
+    def forward(self, pooled_be: Tensor, tokens_bte: Tensor, label_maps_bhw: Tensor) -> ViewEmbeddings:
+        image = self.image_tokens(pooled_be, tokens_bte) if self.architecture.has("image") else None
+        mask = self.label_tokens(label_maps_bhw) if self.architecture.has("mask") else None
+        if image is None or mask is None:
+            return self._one_view(image, mask)
+        for image_block, mask_block in zip(self.image_blocks, self.mask_blocks, strict=True):
+            if self.architecture.variant == "cross_attention":
+                both = torch.cat([image, mask], dim=1)
+                image, mask = image_block(image, both), mask_block(mask, both)
+            else:
+                image, mask = image_block(image, image), mask_block(mask, mask)
+        image_readout, mask_readout = image[:, 0], mask[:, 0]
+        if self.architecture.variant == "concatenation":
+            image_readout = mask_readout = torch.cat([image_readout, mask_readout], dim=-1)
+        return ViewEmbeddings(_unit(self.image_head(image_readout)), _unit(self.mask_head(mask_readout)))
+
+    def _one_view(self, image: Tensor | None, mask: Tensor | None) -> ViewEmbeddings:
+        if image is not None:
+            for block in self.image_blocks:
+                image = block(image, image)
+            return ViewEmbeddings(_unit(self.image_head(image[:, 0])), None)
+        assert mask is not None
+        for block in self.mask_blocks:
+            mask = block(mask, mask)
+        return ViewEmbeddings(None, _unit(self.mask_head(mask[:, 0])))
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Writes weights (safetensors) and config.json, atomically."""
+        with atomic_folder(folder) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, temporary / WEIGHTS)
+            write_json(temporary / CONFIG, self.architecture.model_dump(mode="json"))
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> "DualViewModel":
+        """The model saved in `folder`, ready to embed; raises InputError where its files do not fit each other."""
+        model = cls(Architecture(**read_json(folder / CONFIG)))
+        try:
+            model.load_state_dict(load_file(folder / WEIGHTS))
+        except (FileNotFoundError, RuntimeError) as error:
+            fault = " ".join(str(error).split())[:300]
+            raise InputError(f"{folder} does not hold the weights of its {CONFIG}: {fault}") from None
+        return model.eval()
+
+
+def model_fingerprint(folder: Path) -> str:
+    """Of the saved weights: ties embeddings and index to the model that made them."""
+    return file_digest(folder / WEIGHTS)
+
+
+def new_model(*, architecture: Architecture, gps_weights: str, seed: int) -> DualViewModel:
+    """A model with seeded initial weights, and GeoCLIP's published GPS encoder where that is asked for."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = DualViewModel(architecture)
+    if gps_weights == "geoclip":
+        a = architecture
+        if (a.width, a.gps_hidden, a.projection, a.fourier_sigmas) != (512, 1024, "equal_earth", GEOCLIP_SIGMAS):
+            raise InputError(
+                "GeoCLIP's GPS weights fit model.width 512, gps_hidden 1024, projection equal_earth and "
+                f"fourier_sigmas {list(GEOCLIP_SIGMAS)} only; set those, or model.gps_weights to random"
+            )
+        model.gps_encoder.load_geoclip()
+    return model
+
+
+def _blocks(a: Architecture) -> nn.ModuleList:
+    return nn.ModuleList(AttentionBlock(width=a.width, heads=a.heads, dropout=a.dropout) for _ in range(a.layers))
+
+
+def _head(width_in: int, width: int) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(width_in), nn.Linear(width_in, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+
+def _unit(vectors_bd: Tensor) -> Tensor:
+    """In float32 at least: half precision loses the small differences that rank neighbours."""
+    return functional.normalize(vectors_bd if vectors_bd.dtype == torch.float64 else vectors_bd.float(), dim=-1)

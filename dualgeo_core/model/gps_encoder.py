@@ -1,0 +1,114 @@
+"""The GPS encoder: random Fourier features at several scales over a projected position, each through its own MLP.
+
+Shapes: n positions, d joint embedding. All in torch on the model's device, in float32 whatever the training precision:
+half precision cannot tell two streets apart.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.geo import EARTH_RADIUS_KM
+
+Projection = Literal["equal_earth", "unit_sphere"]
+UNIT_KM = 180 / 66.50336 * EARTH_RADIUS_KM  # GeoCLIP's unit of length, about 17,244 km, kept for both projections
+GEOCLIP_SIGMAS = (1.0, 16.0, 256.0)
+
+
+def project(degrees_n2: Tensor, projection: Projection) -> Tensor:
+    """Latitudes and longitudes in degrees as points in units of about 17,244 km: (n, 2), or (n, 3) on the sphere."""
+    if projection == "unit_sphere":
+        return unit_vectors(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
+    return equal_earth(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
+
+
+def unit_vectors(degrees_n2: Tensor) -> Tensor:
+    """Points of the unit sphere, (n, 3)."""
+    latitude, longitude = torch.deg2rad(degrees_n2).unbind(-1)
+    return torch.stack(
+        [torch.cos(latitude) * torch.cos(longitude), torch.cos(latitude) * torch.sin(longitude), torch.sin(latitude)],
+        dim=-1,
+    )
+
+
+def equal_earth(degrees_n2: Tensor) -> Tensor:
+    """The Equal Earth projection on the unit sphere (Savric, Patterson and Jenny 2018, equations 1-3), (n, 2)."""
+    a1, a2, a3, a4 = 1.340264, -0.081106, 0.000893, 0.003796
+    latitude, longitude = torch.deg2rad(degrees_n2).unbind(-1)
+    theta = torch.asin(3**0.5 / 2 * torch.sin(latitude))
+    slope = 9 * a4 * theta**8 + 7 * a3 * theta**6 + 3 * a2 * theta**2 + a1
+    x = 2 * 3**0.5 / 3 * longitude * torch.cos(theta) / slope
+    y = a4 * theta**9 + a3 * theta**7 + a2 * theta**3 + a1 * theta
+    return torch.stack([x, y], dim=-1)
+
+
+class FourierFeatures(nn.Module):
+    """cos and sin of random frequencies of standard deviation `sigma` per unit of length (Tancik et al. 2020)."""
+
+    frequencies_fp: Tensor
+
+    def __init__(self, *, dimensions: int, sigma: float, features: int) -> None:
+        super().__init__()
+        self.register_buffer("frequencies_fp", torch.randn(features, dimensions) * sigma)
+
+    def forward(self, points_np: Tensor) -> Tensor:
+        phase = 2 * torch.pi * points_np @ self.frequencies_fp.T
+        return torch.cat([torch.cos(phase), torch.sin(phase)], dim=-1)
+
+
+class GpsEncoder(nn.Module):
+    """Positions to unit vectors of the joint space: the sum of one MLP per scale (Vivanco et al. 2023, section 3.2)."""
+
+    def __init__(
+        self, *, width: int, hidden: int, projection: Projection, sigmas: tuple[float, ...], features: int = 256
+    ) -> None:
+        super().__init__()
+        self.projection: Projection = projection
+        dimensions = 2 if projection == "equal_earth" else 3
+        self.scales = nn.ModuleList(
+            nn.Sequential(
+                FourierFeatures(dimensions=dimensions, sigma=sigma, features=features),
+                nn.Linear(2 * features, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, width),
+            )
+            for sigma in sigmas
+        )
+
+    def forward(self, degrees_n2: Tensor) -> Tensor:
+        with torch.autocast(degrees_n2.device.type, enabled=False):
+            points = project(degrees_n2.float(), self.projection)
+            total = torch.stack([scale(points) for scale in self.scales]).sum(dim=0)
+            return functional.normalize(total, dim=-1)
+
+    def load_geoclip(self) -> None:
+        """Takes GeoCLIP's published location weights; raises InputError where its package is not installed.
+
+        The file is read from the package's folder; importing the package would drag in torchvision.
+        """
+        package = find_spec("geoclip")
+        if package is None or not package.submodule_search_locations:
+            raise InputError(
+                "model.gps_weights is geoclip, but that package is not installed: `pip install --no-deps geoclip`, "
+                "or set model.gps_weights to random"
+            )
+        path = Path(package.submodule_search_locations[0]) / "model" / "weights" / "location_encoder_weights.pth"
+        published = torch.load(path, map_location="cpu", weights_only=True)
+        self.load_state_dict({_our_name(name): tensor for name, tensor in published.items()})
+
+
+def _our_name(geoclip_name: str) -> str:
+    """`LocEnc1.capsule.3.weight` is `scales.1.3.weight` here, `capsule.0.b` the frequencies, `head.0` layer 7."""
+    scale, part, layer, kind = geoclip_name.removeprefix("LocEnc").split(".")
+    if kind == "b":
+        return f"scales.{scale}.0.frequencies_fp"
+    return f"scales.{scale}.{layer if part == 'capsule' else 7}.{kind}"

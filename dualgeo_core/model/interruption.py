@@ -1,0 +1,31 @@
+"""Stopping on request: SIGTERM and Ctrl-C let the step in progress end, so that a checkpoint can be written."""
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class TrainingInterruptedError(RuntimeError):
+    """Training was asked to stop, and left a checkpoint to go on from."""
+
+
+class Interruption:
+    """While entered in the main thread, notes SIGTERM and SIGINT in `requested` instead of dying of them."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True

@@ -1,0 +1,114 @@
+"""Symmetric contrastive alignment of both views with places, over all processes, with queued GPS negatives.
+
+Shapes: b photos of this process, a = b x processes, q queued places, d joint width.
+"""
+
+import math
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dualgeo_core.geo import EARTH_RADIUS_KM
+from dualgeo_core.model.fusion import ViewEmbeddings
+from dualgeo_core.model.gps_encoder import unit_vectors
+
+MIN_SCALE, MAX_SCALE = 1.0, 100.0  # bounds of 1/temperature; CLIP's (Radford et al. 2021, section 2.5)
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of all processes, in rank order; the gradient of every process's loss flows back to the rows' owner."""
+
+    @staticmethod
+    def forward(ctx: Any, local_bd: Tensor) -> Tensor:
+        gathered = [torch.empty_like(local_bd) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, local_bd.contiguous())
+        return torch.cat(gathered)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_ad: Tensor) -> Tensor:
+        total = gradient_ad.contiguous()
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def processes() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def gather(local_bd: Tensor) -> Tensor:
+    """All processes' rows in rank order, differentiably; every process must bring as many."""
+    if processes() == 1:
+        return local_bd
+    gathered: Tensor = _Gather.apply(local_bd)
+    return gathered
+
+
+def soft_targets(own_bx: Tensor, all_ax: Tensor, soft_target_km: float) -> Tensor:
+    """How much each of `a` places counts as the place of photo b: rows (b, a) sum to one.
+
+    A Gaussian of the chord between the unit vectors; with 0 km only places of the very same coordinates count.
+    """
+    chord_km = torch.cdist(own_bx, all_ax, compute_mode="donot_use_mm_for_euclid_dist") * EARTH_RADIUS_KM
+    if soft_target_km > 0:
+        kernel = torch.exp(-0.5 * (chord_km / soft_target_km) ** 2)
+    else:
+        kernel = (chord_km == 0).to(chord_km.dtype)
+    return kernel / kernel.sum(dim=1, keepdim=True)
+
+
+class AlignmentLoss(nn.Module):
+    """InfoNCE between each view and the GPS encoder, in both directions, each view with its own learned temperature.
+
+    Averaged over processes, its gradient is that of one process with all photos (every process scores its own photos
+    against everybody's places, and its own places against everybody's photos).
+    """
+
+    queue_gps_qd: Tensor
+    queue_points_q3: Tensor
+
+    def __init__(self, *, width: int, mask_weight: float, queue: int, soft_target_km: float) -> None:
+        super().__init__()
+        self.mask_weight = mask_weight
+        self.soft_target_km = soft_target_km
+        self.queue = queue
+        self.register_buffer("queue_gps_qd", torch.empty(0, width))
+        self.register_buffer("queue_points_q3", torch.empty(0, 3))
+
+    def forward(
+        self, views: ViewEmbeddings, gps_bd: Tensor, degrees_b2: Tensor, log_scale: nn.ParameterDict
+    ) -> dict[str, Tensor]:
+        """`loss` and each view's part of it; while training the queue then holds these places too."""
+        points_b3 = unit_vectors(degrees_b2.double()).float()
+        gps_ad, points_a3 = gather(gps_bd), gather(points_b3)
+        places_nd = torch.cat([gps_ad, self.queue_gps_qd])
+        to_places = soft_targets(points_b3, torch.cat([points_a3, self.queue_points_q3]), self.soft_target_km)
+        to_photos = soft_targets(points_b3, points_a3, self.soft_target_km)
+        losses = {}
+        for view, view_bd in views._asdict().items():
+            if view_bd is None:
+                continue
+            scale = log_scale[view].exp()
+            photo_to_place = scale * view_bd @ places_nd.T
+            place_to_photo = scale * gps_bd @ gather(view_bd).T
+            losses[f"{view}_loss"] = 0.5 * (
+                functional.cross_entropy(photo_to_place, to_places)
+                + functional.cross_entropy(place_to_photo, to_photos)
+            )
+        if self.training and self.queue:
+            self.queue_gps_qd = torch.cat([gps_ad.detach(), self.queue_gps_qd])[: self.queue]
+            self.queue_points_q3 = torch.cat([points_a3, self.queue_points_q3])[: self.queue]
+        if len(losses) == 1:
+            (total,) = losses.values()
+        else:
+            total = losses["image_loss"] + self.mask_weight * losses["mask_loss"]
+        return {"loss": total, **losses}
+
+
+@torch.no_grad()
+def clamp_temperatures(log_scale: nn.ParameterDict) -> None:
+    """Keeps 1/temperature within its bounds; to be called after every step of the optimizer."""
+    for scale in log_scale.values():
+        scale.clamp_(math.log(MIN_SCALE), math.log(MAX_SCALE))

@@ -1,0 +1,88 @@
+"""The retrieval vector: trained image view, trained mask view and raw encoder, each whitened and weighted.
+
+The inner product of two vectors is the weighted mean of the views' cosines, so one index searches them all.
+Shapes: n photos, d joint width, e encoder width.
+"""
+
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+VIEWS = ("image", "mask", "encoder")
+FIT_PHOTOS = 100_000  # more photos change a covariance no further
+
+
+class RetrievalViews(NamedTuple):
+    """What one photo is searched by; None for a view the variant does not have."""
+
+    image: Tensor | None
+    mask: Tensor | None
+    encoder: Tensor
+
+
+class RetrievalHead(nn.Module):
+    """Linear maps and weights fitted once after training; before that the trained views count alike, unwhitened."""
+
+    weights: Tensor
+
+    def __init__(self, *, width: int, encoder_width: int) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.tensor([0.5, 0.5, 0.0]))
+        for view in VIEWS:
+            width_in = encoder_width if view == "encoder" else width
+            self.register_buffer(f"{view}_mean", torch.zeros(width_in))
+            self.register_buffer(f"{view}_map", torch.eye(width_in, min(width, width_in)))
+
+    def forward(self, views: RetrievalViews) -> Tensor:
+        """Unit vectors (n, d per view of weight above zero)."""
+        parts = [
+            weight.sqrt() * self.mapped(view, vectors)
+            for view, vectors, weight in zip(VIEWS, views, self.weights, strict=True)
+            if vectors is not None and weight > 0
+        ]
+        return functional.normalize(torch.cat(parts, dim=-1), dim=-1)
+
+    def mapped(self, view: str, vectors_nd: Tensor) -> Tensor:
+        """One view's whitened unit vectors, before its weight."""
+        mean, linear = self.get_buffer(f"{view}_mean"), self.get_buffer(f"{view}_map")
+        return functional.normalize((functional.normalize(vectors_nd.float(), dim=-1) - mean) @ linear, dim=-1)
+
+    @torch.no_grad()
+    def fit_maps(self, views: RetrievalViews, whitening: float) -> None:
+        """Principal axes of each view over gallery photos, each divided by its deviation to the power `whitening`.
+
+        The encoder's view keeps only as many axes as the trained views have, so that it does not triple the index.
+        """
+        for view, vectors_nd in zip(VIEWS, views, strict=True):
+            if vectors_nd is not None:
+                mean, linear = _principal_axes(functional.normalize(vectors_nd[:FIT_PHOTOS].float(), dim=-1), whitening)
+                target = self.get_buffer(f"{view}_map")
+                self.get_buffer(f"{view}_mean").copy_(mean)
+                target.copy_(linear[:, : target.shape[1]])
+
+
+def _principal_axes(vectors_nd: Tensor, whitening: float) -> tuple[Tensor, Tensor]:
+    """Mean and axes (d, d) of descending variance; directions of next to no variance are not blown up."""
+    # Without whitening cosines stay as they are: not centred either.
+    mean = vectors_nd.mean(dim=0) if whitening > 0 else torch.zeros_like(vectors_nd[0])
+    centred = (vectors_nd - mean).double()
+    variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+    variances, axes = variances.flip(0), axes.flip(1)
+    floor = 1e-3 * variances[0]
+    return mean, (axes * variances.clamp(min=floor) ** (-whitening / 2)).float()
+
+
+def weight_grid(present: tuple[bool, bool, bool], steps: int = 4) -> NDArray[np.float32]:
+    """All weights of the views that are present, in steps of 1/steps that sum to one; the most even ones first."""
+    shares = [
+        share
+        for share in product(range(steps + 1), repeat=len(present))
+        if sum(share) == steps and all(there or not part for part, there in zip(share, present, strict=True))
+    ]
+    even_first = sorted(shares, key=lambda share: sum(part**2 for part in share))
+    return np.array(even_first, dtype=np.float32) / np.float32(steps)
