@@ -1,0 +1,115 @@
+"""The frozen image encoder: photos in, one pooled vector and a small grid of patch tokens out."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import fingerprint
+from dualgeo_core.settings import EncoderSettings
+from dualgeo_core.views.crop import square_crop
+
+EFFICIENTNET = "efficientnet-lite0"
+RECIPE = 1  # raised whenever the same settings and weights come to give other numbers
+
+
+class Encoded(NamedTuple):
+    """pooled_bd, and tokens_btd of token_grid x token_grid patches, row by row from the top left (float32, CPU)."""
+
+    pooled_bd: torch.Tensor
+    tokens_btd: torch.Tensor
+
+
+class Backbone(nn.Module, ABC):
+    """What each family of encoders settles for itself: how pixels are normalised, what its outputs mean."""
+
+    width: int
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    @abstractmethod
+    def forward(self, pixels_bchw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """pooled_bd and the last layer's patch grid patches_bdhw, both of `width`, of normalised pixels."""
+
+    @abstractmethod
+    def mid_level(self, pixels_bchw: torch.Tensor) -> torch.Tensor:
+        """A middle layer's patch grid, features_bchw: textures and parts rather than whole scenes."""
+
+
+class Encoder:
+    """A frozen backbone on a device, from photos of any size; each photo's output is its own, whatever the batch."""
+
+    def __init__(self, backbone: Backbone, settings: EncoderSettings, device: torch.device | str) -> None:
+        self.settings = settings
+        self.device = torch.device(device)
+        self.width = backbone.width
+        self.fingerprint = fingerprint(
+            "encoder",
+            RECIPE,
+            settings.name,
+            settings.revision,
+            settings.image_size,
+            settings.token_grid,
+            [list(backbone.mean), list(backbone.std)],
+            weights_digest(backbone),
+        )
+        self._backbone = backbone.eval().requires_grad_(False).to(self.device)
+        self._backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        self._mean = 255 * torch.tensor(backbone.mean, device=self.device).view(1, 3, 1, 1)
+        self._std = 255 * torch.tensor(backbone.std, device=self.device).view(1, 3, 1, 1)
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[Image.Image]) -> Encoded:
+        """One pooled vector and token_grid**2 tokens for each upright RGB photo."""
+        with self._autocast():
+            pooled_bd, patches_bdhw = self._backbone(self._pixels(images))
+        if min(patches_bdhw.shape[2:]) < self.settings.token_grid:
+            side = min(patches_bdhw.shape[2:])
+            raise InputError(
+                f"encoder {self.settings.name} has {side} x {side} patches at {self.settings.image_size} px: "
+                f"set encoder.token_grid to at most {side}, or a larger encoder.image_size"
+            )
+        tokens_bdhw = functional.adaptive_avg_pool2d(patches_bdhw.float(), self.settings.token_grid)
+        return Encoded(pooled_bd.float().cpu(), tokens_bdhw.flatten(2).transpose(1, 2).contiguous().cpu())
+
+    @torch.inference_mode()
+    def mid_level(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """Middle-layer features_bchw (float32, CPU), about 16 pixels a step (a ViT's own patch size)."""
+        with self._autocast():
+            return self._backbone.mid_level(self._pixels(images)).float().cpu()
+
+    def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        squares_bhwc = np.stack([np.asarray(square_crop(image, self.settings.image_size)) for image in images])
+        pixels_bchw = torch.from_numpy(squares_bhwc).to(self.device).permute(0, 3, 1, 2)  # channels_last by its strides
+        return (pixels_bchw.float() - self._mean) / self._std
+
+    def _autocast(self) -> torch.autocast:
+        # Outputs are kept in half precision anyway; on a GPU half precision is many times faster.
+        return torch.autocast(self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda")
+
+
+def load_encoder(settings: EncoderSettings, device: torch.device | str = "cpu") -> Encoder:
+    """The encoder of a profile; raises InputError where its weights are not there or do not fit it."""
+    if settings.name == EFFICIENTNET:
+        from dualgeo_core.views.efficientnet import EfficientNetLite0
+
+        return Encoder(EfficientNetLite0(image_size=settings.image_size), settings, device)
+    from dualgeo_core.views.vision_models import load_vision_model
+
+    return Encoder(load_vision_model(settings), settings, device)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """16 hex digits of every weight's name, type, shape and bytes: the same wherever the checkpoint came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,43 @@
+"""Label maps: from class scores, to and from PNG, and how well they agree with true ones."""
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.views.crop import LabelMaps
+
+MAX_CLASSES = 256  # a map is one byte per pixel
+
+
+def most_likely(scores_bchw: torch.Tensor, size: int) -> LabelMaps:
+    """The best class of each pixel at size x size. Scores are interpolated, never ids."""
+    resized = functional.interpolate(scores_bchw.float(), size=(size, size), mode="bilinear", align_corners=False)
+    return resized.argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+
+def encode_png(label_map_hw: LabelMaps) -> bytes:
+    """One-channel PNG whose pixel values are the class ids."""
+    buffer = io.BytesIO()
+    Image.fromarray(label_map_hw).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def decode_png(data: bytes) -> Image.Image:
+    """The map as a one-channel image; raises InputError where the PNG has colours, a palette or an alpha channel."""
+    image = Image.open(io.BytesIO(data), formats=("PNG",))
+    if image.mode != "L":
+        raise InputError(f"a label map must be a one-channel 8-bit PNG of class ids; this one is {image.mode}")
+    return image
+
+
+def mean_iou(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, classes: int) -> float:
+    """Mean over classes of intersection over union, over all pixels; classes in neither are left out."""
+    pairs = label_maps_bhw.astype(np.int64).ravel() * classes + true_label_maps_bhw.ravel()
+    confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+    intersection = np.diag(confusion)
+    union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
+    return float((intersection[union > 0] / union[union > 0]).mean())

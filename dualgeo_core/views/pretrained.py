@@ -1,0 +1,60 @@
+"""Checkpoints in transformers' format, by hub name or folder: loaded whole or refused."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoImageProcessor
+from transformers.utils import logging
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.settings import checkpoint
+
+
+def load_config(name: str, revision: str | None) -> Any:
+    """The checkpoint's config.json; raises InputError where there is none to be had."""
+    with _as_input_error(name):
+        return AutoConfig.from_pretrained(checkpoint(name), revision=revision)
+
+
+def load_model(kind: Any, name: str, revision: str | None, **options: Any) -> Any:
+    """`kind` (a transformers class) in float32 with the checkpoint's weights; raises InputError if any are missing."""
+    with _as_input_error(name):
+        model, report = kind.from_pretrained(
+            checkpoint(name), revision=revision, dtype=torch.float32, output_loading_info=True, **options
+        )
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise InputError(f"checkpoint {name} lacks {len(missing)} weights of {type(model).__name__}: {missing[0]}, ...")
+    return model
+
+
+def load_normalisation(name: str, revision: str | None) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation per channel, for pixels in 0..1, that the checkpoint's image processor states."""
+    with _as_input_error(name):
+        processor = AutoImageProcessor.from_pretrained(checkpoint(name), revision=revision, backend="pil")
+    if not processor.do_normalize:
+        return [0.0] * 3, [1.0] * 3
+    return list(processor.image_mean), list(processor.image_std)
+
+
+@contextmanager
+def _as_input_error(name: str) -> Iterator[None]:
+    """Loads without transformers' chatter (a vision tower leaves the text tower's weights out, loudly)."""
+    verbosity = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"cannot load checkpoint {name!r}: it must be a folder, or a model of the Hugging Face hub that is "
+            f"cached or reachable ({reason})"
+        ) from None
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
