@@ -38,6 +38,16 @@ class PhotoSettings(Section):
     max_quarantine_share: Share = Field(0.05, description="Share of unusable photos past which a set is refused.")
 
 
+class EarthSettings(Section):
+    """The synthetic Earth; the same values make the same Earth for its gallery and its query sets."""
+
+    seed: int = Field(7, description="Chooses the countries, cities and streets.")
+    countries: Positive = Field(27, description="Real countries, drawn by population.")
+    cities: Positive = Field(3, description="Real cities per country.")
+    cells: Positive = Field(4, description="Streets per city, over 1 km apart.")
+    image_size: Positive = Field(160, description="Pixels per side of a photo.")
+
+
 class SegmenterSettings(Section):
     kind: Literal["segformer", "codebook"] = "segformer"
     name: str = Field(
@@ -82,7 +92,8 @@ class ModelSettings(Section):
         "random", description="First weights of the GPS encoder; geoclip takes those of its PyPI package."
     )
     whitening: Share = Field(
-        0.5, description="How far each view's spread is evened out for retrieval: 0 leaves cosines, 1 is full whitening."
+        0.5,
+        description="How far each view's spread is evened out for retrieval: 0 leaves cosines, 1 is full whitening.",
     )
 
 

@@ -1,17 +1,20 @@
 """`dualgeo ingest ...`: makes a photo set of a folder, of a table beside images, or of the synthetic Earth."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from dualgeo_core.settings import PhotoSettings
+from dualgeo_core.settings import EarthSettings, PhotoSettings
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the new photo set, e.g. data/my_photos.")]
 MaxQuarantineShare = Annotated[
     float, typer.Option(min=0, max=1, help="Share of unusable photos past which the set is refused.")
 ]
+EARTH = EarthSettings()
 DEFAULT_SHARE: float = PhotoSettings.model_fields["max_quarantine_share"].default
+
+EarthPart = Literal["gallery", "same_weather", "other_weather", "night", "other_season", "mixed"]
 
 ingest = typer.Typer(
     no_args_is_help=True,
@@ -51,6 +54,31 @@ def ingest_csv(
         table=table, images=images, out=out, max_quarantine_share=max_quarantine_share, progress=spoken(typer.echo)
     )
     _tell(out, manifest)
+
+
+@ingest.command("synthetic")
+def ingest_synthetic(
+    out: Out,
+    part: Annotated[
+        EarthPart, typer.Option(help="Which photos: the gallery's, or query photographers' by conditions.")
+    ],
+    photos: Annotated[int, typer.Option(min=1, help="How many photos.")],
+    seed: Annotated[int, typer.Option(help="Chooses the countries, cities and streets.")] = EARTH.seed,
+    countries: Annotated[int, typer.Option(min=1, help="Real countries, drawn by population.")] = EARTH.countries,
+    cities: Annotated[int, typer.Option(min=1, help="Real cities per country.")] = EARTH.cities,
+    cells: Annotated[int, typer.Option(min=1, help="Streets per city, over 1 km apart.")] = EARTH.cells,
+    image_size: Annotated[int, typer.Option(min=32, max=1024, help="Pixels per side.")] = EARTH.image_size,
+) -> None:
+    """Photos of the synthetic Earth: drawn streets of real cities, with true label maps. Tests the machinery only.
+
+    Parts of one Earth (same seed, countries, cities, cells) share streets, never photographers. `mixed` takes all
+    conditions: something to train a segmenter on.
+    """
+    from dualgeo_core.photos.synthetic import ingest_synthetic as run
+    from dualgeo_core.progress import spoken
+
+    earth = EarthSettings(seed=seed, countries=countries, cities=cities, cells=cells, image_size=image_size)
+    _tell(out, run(earth=earth, part=part, photos=photos, out=out, progress=spoken(typer.echo)))
 
 
 def _tell(out: Path, manifest: dict[str, Any]) -> None:

@@ -106,7 +106,7 @@ def _write_shard(
         with pq.ParquetWriter(temporary, schema, compression=compression, use_dictionary=small) as writer:
             while position < len(entries) and photos < shard_photos and written + pending < SHARD_BYTES:
                 batch = entries[position : position + min(BATCH, shard_photos - photos)]
-                for photo in pool.map(read, batch):
+                for photo in pool.map(read, batch, chunksize=8):
                     if photo.fault:
                         quarantine.append((photo.id, photo.fault))
                         continue
