@@ -1,0 +1,96 @@
+"""The codebook segmenter: k-means over a frozen encoder's mid-level features, for photos where no hub is at hand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from sklearn.cluster import MiniBatchKMeans
+from torch.nn import functional
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import file_digest, fingerprint
+from dualgeo_core.photos.photo_set import Photos, PhotoShard
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.settings import SegmenterSettings
+from dualgeo_core.views.batches import square_batches
+from dualgeo_core.views.crop import LabelMaps
+from dualgeo_core.views.encoder import Encoder
+from dualgeo_core.views.label_maps import most_likely
+
+CODEBOOK = "codebook.safetensors"
+CELLS_PER_PHOTO = 64  # a photo's cells resemble each other; many photos with few cells say more
+
+
+class Codebook:
+    """Each pixel's class is its nearest k-means centre; fitted once, so that an id means the same in every photo.
+
+    What a pixel looks like alone decides, not where in the photo it is.
+    """
+
+    def __init__(self, settings: SegmenterSettings, encoder: Encoder, folder: Path) -> None:
+        path = folder / CODEBOOK
+        if not path.is_file():
+            raise InputError(f"there is no codebook {path}; materialize segmenter")
+        weights = load_file(path)
+        self.classes = len(weights["bias"])
+        self.fingerprint = fingerprint(
+            "codebook",
+            encoder.fingerprint,
+            settings.mask_size,
+            [settings.codebook_classes, settings.codebook_photos, settings.codebook_seed],
+            file_digest(path),
+        )
+        self._settings, self._encoder = settings, encoder
+        self._weight_kc11, self._bias_k = weights["weight"][:, :, None, None], weights["bias"]
+
+    def segment(self, images: Sequence[Image.Image]) -> LabelMaps:
+        scores_bkhw = functional.conv2d(self._encoder.mid_level(images), self._weight_kc11, self._bias_k)
+        return most_likely(scores_bkhw, self._settings.mask_size)
+
+
+def fit_codebook(
+    settings: SegmenterSettings, encoder: Encoder, *, photos: Photos, folder: Path, progress: Progress = silent
+) -> None:
+    """Writes the codebook of a seeded sample of photos: the same sample and seed give the same ids.
+
+    Features are standardised per channel. Comparing squared distances to centres is comparing linear scores,
+    z·c - |c|²/2, so centres and standardisation are kept as one weight and bias per class.
+    """
+    features_nc = _sample_features(settings, encoder, photos, progress)
+    if len(features_nc) < settings.codebook_classes:
+        raise InputError(
+            f"{photos.folder} has too few photos for segmenter.codebook_classes = {settings.codebook_classes}"
+        )
+    mean_c, std_c = features_nc.mean(axis=0), features_nc.std(axis=0) + 1e-6
+    kmeans = MiniBatchKMeans(
+        n_clusters=settings.codebook_classes, batch_size=4096, n_init=3, random_state=settings.codebook_seed
+    )
+    centres_kc = kmeans.fit((features_nc - mean_c) / std_c).cluster_centers_.astype(np.float32)
+    weight_kc = centres_kc / std_c
+    bias_k = -(weight_kc @ mean_c) - (centres_kc**2).sum(axis=1) / 2
+    save_file({"weight": torch.from_numpy(weight_kc), "bias": torch.from_numpy(bias_k)}, folder / CODEBOOK)
+
+
+def _sample_features(
+    settings: SegmenterSettings, encoder: Encoder, photos: Photos, progress: Progress
+) -> NDArray[np.float32]:
+    """Mid-level features (n, c) at a few random cells of each sampled photo."""
+    random = np.random.default_rng(settings.codebook_seed)
+    count = min(settings.codebook_photos, len(photos))
+    chosen = np.zeros(len(photos), dtype=bool)
+    chosen[random.choice(len(photos), count, replace=False)] = True
+    samples: list[NDArray[np.float32]] = []
+    first = 0
+    for shard in photos.shards():
+        rows = np.flatnonzero(chosen[first : first + len(shard.ids)])
+        first += len(shard.ids)
+        part = PhotoShard(shard.name, [shard.ids[row] for row in rows], [shard.images[row] for row in rows])
+        for images in square_batches(part, size=settings.image_size, batch_size=settings.batch_size):
+            cells_bnc = encoder.mid_level(images).flatten(2).transpose(1, 2).numpy()
+            samples.extend(random.permutation(cells_nc)[:CELLS_PER_PHOTO] for cells_nc in cells_bnc)
+            progress("codebook", len(samples), count)
+    return np.concatenate(samples)

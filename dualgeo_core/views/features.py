@@ -1,0 +1,46 @@
+"""The encoder's features of every photo of a set, computed once: safetensors shards, half precision."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.photos.photo_set import Photos, PhotoShard
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.settings import EncoderSettings
+from dualgeo_core.shards import Advance, build_shards
+from dualgeo_core.views.batches import square_batches
+from dualgeo_core.views.encoder import Encoder
+
+
+def build_features(
+    *, photos: Photos, folder: Path, encoder: Encoder, settings: EncoderSettings, progress: Progress = silent
+) -> None:
+    """Fills `folder` with pooled_nd and tokens_ntd (float16) of each shard, rows in the order of `photos.frame`.
+
+    A second call with the same photos and encoder does nothing; a killed one goes on at its shard.
+    """
+
+    def write(shard: PhotoShard, path: Path, advance: Advance) -> None:
+        pooled, tokens, done = [], [], 0
+        for images in square_batches(shard, size=settings.image_size, batch_size=settings.batch_size):
+            encoded = encoder.encode(images)
+            pooled.append(encoded.pooled_bd.half())
+            tokens.append(encoded.tokens_btd.half())
+            done += len(images)
+            advance(done)
+        features = {"pooled": torch.cat(pooled), "tokens": torch.cat(tokens)}
+        if not all(bool(torch.isfinite(values).all()) for values in features.values()):
+            raise InputError(f"encoder {settings.name} gives values that half precision cannot hold; take another")
+        save_file(features, path)
+
+    build_shards(
+        folder=folder,
+        recipe=encoder.fingerprint,
+        photos=photos,
+        suffix="safetensors",
+        write=write,
+        facts={"encoder": encoder.fingerprint, "width": encoder.width, "token_grid": settings.token_grid},
+        progress=progress,
+    )

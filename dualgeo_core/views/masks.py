@@ -1,0 +1,41 @@
+"""The label map of every photo of a set, computed once: Parquet shards of id and one-channel PNG of class ids."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dualgeo_core.photos.photo_set import Photos, PhotoShard
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.settings import SegmenterSettings
+from dualgeo_core.shards import Advance, build_shards
+from dualgeo_core.views.batches import square_batches
+from dualgeo_core.views.label_maps import encode_png
+from dualgeo_core.views.segmenter import Segmenter
+
+
+def build_masks(
+    *, photos: Photos, folder: Path, segmenter: Segmenter, settings: SegmenterSettings, progress: Progress = silent
+) -> None:
+    """Fills `folder` with (id, mask) tables, one per shard, rows in the order of `photos.frame`.
+
+    A second call with the same photos and segmenter does nothing; a killed one goes on at its shard.
+    """
+
+    def write(shard: PhotoShard, path: Path, advance: Advance) -> None:
+        masks: list[bytes] = []
+        for images in square_batches(shard, size=settings.image_size, batch_size=settings.batch_size):
+            masks.extend(encode_png(label_map) for label_map in segmenter.segment(images))
+            advance(len(masks))
+        # PNG is compressed already; compressing it again only costs time.
+        pq.write_table(pa.table({"id": shard.ids, "mask": pa.array(masks, pa.binary())}), path, compression="none")
+
+    build_shards(
+        folder=folder,
+        recipe=segmenter.fingerprint,
+        photos=photos,
+        suffix="parquet",
+        write=write,
+        facts={"segmenter": segmenter.fingerprint, "classes": segmenter.classes, "mask_size": settings.mask_size},
+        progress=progress,
+    )

@@ -1,0 +1,136 @@
+"""Segmenters: a SegFormer checkpoint, or the codebook; both give each pixel of a photo's square a class id."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import SegformerForSemanticSegmentation
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import (
+    FINGERPRINT_FILE,
+    atomic_folder,
+    fingerprint,
+    read_json,
+    require_fingerprint,
+    write_fingerprint,
+)
+from dualgeo_core.photos.photo_set import Photos
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.settings import EncoderSettings, SegmenterSettings
+from dualgeo_core.views.codebook import Codebook, fit_codebook
+from dualgeo_core.views.crop import LabelMaps, square_crop
+from dualgeo_core.views.encoder import Encoder, load_encoder, weights_digest
+from dualgeo_core.views.label_maps import MAX_CLASSES, most_likely
+from dualgeo_core.views.pretrained import load_model, load_normalisation
+
+RECIPE = 1  # raised whenever the same settings and weights come to give other label maps
+
+
+class Segmenter(Protocol):
+    """Class ids 0 .. classes - 1 that mean the same for every photo; the fingerprint stands for what they mean."""
+
+    classes: int
+    fingerprint: str
+
+    def segment(self, images: Sequence[Image.Image]) -> LabelMaps:
+        """(b, mask_size, mask_size) class ids of upright RGB photos, in the geometry of `square_crop`."""
+
+
+class SegFormer:
+    """Any SegFormer checkpoint in transformers' format. Source: Xie et al., arXiv 2105.15203."""
+
+    def __init__(self, settings: SegmenterSettings, device: torch.device | str) -> None:
+        model = load_model(SegformerForSemanticSegmentation, settings.name, settings.revision)
+        mean, std = load_normalisation(settings.name, settings.revision)
+        self.classes = int(model.config.num_labels)
+        if self.classes > MAX_CLASSES:
+            raise InputError(f"segmenter {settings.name} has {self.classes} classes; a label map holds {MAX_CLASSES}")
+        self.fingerprint = fingerprint(
+            "segformer",
+            RECIPE,
+            settings.name,
+            settings.revision,
+            settings.image_size,
+            settings.mask_size,
+            [mean, std],
+            weights_digest(model),
+        )
+        self._settings = settings
+        self._device = torch.device(device)
+        self._model = model.eval().requires_grad_(False).to(self._device)
+        self._mean = 255 * torch.tensor(mean, device=self._device).view(1, 3, 1, 1)
+        self._std = 255 * torch.tensor(std, device=self._device).view(1, 3, 1, 1)
+
+    @torch.inference_mode()
+    def segment(self, images: Sequence[Image.Image]) -> LabelMaps:
+        squares_bhwc = np.stack([np.asarray(square_crop(image, self._settings.image_size)) for image in images])
+        pixels_bchw = torch.from_numpy(squares_bhwc).to(self._device).permute(0, 3, 1, 2).float()
+        with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._device.type == "cuda"):
+            scores_bchw = self._model(pixel_values=(pixels_bchw - self._mean) / self._std).logits
+        return most_likely(scores_bchw, self._settings.mask_size)
+
+
+def fit_segmenter(
+    settings: SegmenterSettings,
+    encoder_settings: EncoderSettings,
+    *,
+    photos: Photos,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+) -> Segmenter:
+    """Makes `folder` the segmenter of a profile: a checkpoint's reference, or the codebook of these (gallery) photos.
+
+    A folder that the same settings, weights and photos made is left as it is.
+    """
+    if _fitted_on(folder, photos):
+        with suppress(InputError):  # of other settings or weights: made anew
+            return load_segmenter(settings, encoder_settings, folder=folder, device=device)
+    with atomic_folder(folder) as temporary:
+        if settings.kind == "codebook":
+            encoder = _codebook_encoder(settings, encoder_settings, device)
+            fit_codebook(settings, encoder, photos=photos, folder=temporary, progress=progress)
+        segmenter = _open(settings, encoder_settings, temporary, device)
+        write_fingerprint(
+            temporary,
+            segmenter.fingerprint,
+            kind=settings.kind,
+            name=settings.name if settings.kind == "segformer" else encoder_settings.name,
+            classes=segmenter.classes,
+            photos=photos.fingerprint,
+        )
+    return segmenter
+
+
+def load_segmenter(
+    settings: SegmenterSettings, encoder_settings: EncoderSettings, *, folder: Path, device: torch.device | str = "cpu"
+) -> Segmenter:
+    """The segmenter that `fit_segmenter` left in `folder`; raises InputError where it is not this profile's."""
+    segmenter = _open(settings, encoder_settings, folder, device)
+    require_fingerprint(folder, segmenter.fingerprint, made_by="segmenter")
+    return segmenter
+
+
+def _open(
+    settings: SegmenterSettings, encoder_settings: EncoderSettings, folder: Path, device: torch.device | str
+) -> Segmenter:
+    if settings.kind == "segformer":
+        return SegFormer(settings, device)
+    return Codebook(settings, _codebook_encoder(settings, encoder_settings, device), folder)
+
+
+def _codebook_encoder(
+    settings: SegmenterSettings, encoder_settings: EncoderSettings, device: torch.device | str
+) -> Encoder:
+    """The profile's encoder at the segmenter's own resolution."""
+    return load_encoder(encoder_settings.model_copy(update={"image_size": settings.image_size}), device)
+
+
+def _fitted_on(folder: Path, photos: Photos) -> bool:
+    path = folder / FINGERPRINT_FILE
+    return path.is_file() and read_json(path).get("photos") == photos.fingerprint

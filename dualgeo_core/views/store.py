@@ -1,0 +1,107 @@
+"""Both views of every photo of a set, row for row with its frame, read lazily from memory-mapped files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import atomic_file, fingerprint
+from dualgeo_core.photos.photo_set import Photos
+from dualgeo_core.shards import require_shards
+from dualgeo_core.views.crop import resize_labels
+from dualgeo_core.views.label_maps import decode_png
+
+
+class ViewBatch(NamedTuple):
+    """pooled_bd and tokens_btd (float16), label_maps_bhw (uint8, label_grid x label_grid); on the CPU."""
+
+    pooled_bd: torch.Tensor
+    tokens_btd: torch.Tensor
+    label_maps_bhw: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """What a model reads of a photo set: row i is `frame.iloc[i]`.
+
+    `fingerprint` stands for these photos' views; `encoder`, `segmenter` and `label_grid` for how views are made, which
+    must be the same for a gallery and its queries.
+    """
+
+    frame: pd.DataFrame
+    fingerprint: str
+    encoder: str
+    segmenter: str
+    label_grid: int
+    classes: int
+    width: int
+    tokens_per_photo: int
+    shards: tuple[ViewBatch, ...]  # tensors that lie in the files until rows of them are taken
+    first_rows: NDArray[np.int64]
+
+    def batch(self, rows: NDArray[np.int64]) -> ViewBatch:
+        """The views of these rows in this order, read from disk now; rows may repeat and cross shards."""
+        rows = np.asarray(rows, dtype=np.int64)
+        shard_of_row = np.searchsorted(self.first_rows, rows, side="right") - 1
+        order = np.argsort(shard_of_row, kind="stable")
+        shards, starts = np.unique(shard_of_row[order], return_index=True)
+        pieces = []
+        for shard, positions in zip(shards, np.split(order, starts[1:]), strict=True):
+            taken = torch.from_numpy(rows[positions] - self.first_rows[shard])
+            pieces.append(ViewBatch(*(values[taken] for values in self.shards[shard])))
+        back = torch.from_numpy(np.argsort(order))
+        return ViewBatch(*(torch.cat(parts)[back] for parts in zip(*pieces, strict=True)))
+
+
+def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, label_grid: int) -> Views:
+    """The views in these folders; raises InputError where either was made of other photos or is unfinished.
+
+    The first call for a `label_grid` reads every PNG once and keeps the maps at that grid beside them, a byte per cell:
+    random rows of a training epoch can then be taken from memory-mapped files instead of decoding PNGs each time.
+    """
+    features = require_shards(features_folder, photos=photos, made_by="features")
+    masks = require_shards(masks_folder, photos=photos, made_by="masks")
+    shards = tuple(
+        ViewBatch(*_features(path), _label_maps(masks_folder / f"{path.stem}.parquet", label_grid))
+        for path in sorted(features_folder.glob("*.safetensors"))
+    )
+    counts = [len(shard.pooled_bd) for shard in shards]
+    if sum(counts) != len(photos) or counts != [len(shard.label_maps_bhw) for shard in shards]:
+        raise InputError(f"{features_folder} and {masks_folder} do not hold {len(photos)} rows each; make them again")
+    return Views(
+        frame=photos.frame,
+        fingerprint=fingerprint(features["fingerprint"], masks["fingerprint"], label_grid),
+        encoder=features["encoder"],
+        segmenter=masks["segmenter"],
+        label_grid=label_grid,
+        classes=masks["classes"],
+        width=features["width"],
+        tokens_per_photo=features["token_grid"] ** 2,
+        shards=shards,
+        first_rows=np.cumsum([0, *counts[:-1]]),
+    )
+
+
+def _features(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:  # maps the file: nothing is read before rows are taken
+        return file.get_tensor("pooled"), file.get_tensor("tokens")
+
+
+def _label_maps(masks_path: Path, label_grid: int) -> torch.Tensor:
+    path = masks_path.parent / f"label_grid_{label_grid}" / f"{masks_path.stem}.safetensors"
+    if not path.is_file():
+        pngs = pq.read_table(masks_path, columns=["mask"])["mask"].to_pylist()
+        maps = np.stack([resize_labels(np.asarray(decode_png(png)), label_grid) for png in pngs])
+        with atomic_file(path) as temporary:
+            save_file({"label_maps": torch.from_numpy(maps)}, temporary)
+    with safe_open(path, framework="pt") as file:
+        label_maps: torch.Tensor = file.get_tensor("label_maps")
+        return label_maps

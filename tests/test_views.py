@@ -1,0 +1,380 @@
+"""Both views of a photo line up, stay with their photo, survive a kill, and are refused beside other photos."""
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import transformers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.photos.photo_set import Photos, PhotoShard, open_photos
+from dualgeo_core.photos.writer import IngestedPhoto, write_photo_set
+from dualgeo_core.settings import EncoderSettings, PhotoSource, SegmenterSettings
+from dualgeo_core.views.batches import square_batches
+from dualgeo_core.views.codebook import CODEBOOK
+from dualgeo_core.views.crop import LabelMaps, resize_labels, square_crop, square_crop_labels
+from dualgeo_core.views.encoder import Encoded, Encoder, load_encoder
+from dualgeo_core.views.features import build_features
+from dualgeo_core.views.label_maps import decode_png, encode_png, mean_iou
+from dualgeo_core.views.masks import build_masks
+from dualgeo_core.views.segmenter import Segmenter, fit_segmenter, load_segmenter
+from dualgeo_core.views.store import Views, load_views
+
+ENCODER = EncoderSettings(name="efficientnet-lite0", image_size=64, token_grid=2, batch_size=4)
+CODEBOOK_SETTINGS = SegmenterSettings(
+    kind="codebook", image_size=96, mask_size=12, batch_size=4, codebook_classes=5, codebook_photos=12
+)
+COUNT, PER_SHARD = 20, 7
+
+
+def photo(number: int) -> bytes:
+    """A noisy photo of its own colour, wider than high."""
+    random = np.random.default_rng(number)
+    pixels = random.integers(0, 80, (48, 70, 3)) + random.integers(0, 170, 3)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def make_photos(data: Path, *, numbers: Sequence[int] = range(COUNT), part: str = "all") -> Photos:
+    rows = [IngestedPhoto(f"p{i:03d}", float(i), float(-i), f"author{i % 6}", photo(i)) for i in numbers]
+    with ThreadPoolExecutor(1) as pool:
+        write_photo_set(
+            out=data / "set",
+            recipe=f"made {list(numbers)}",
+            entries=rows,
+            read=lambda row: row,
+            pool=pool,
+            max_quarantine_share=0,
+            shard_photos=PER_SHARD,
+        )
+    return open_photos(PhotoSource.model_validate({"photo_set": "set", "part": part, "query_share": 0.5}), data)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder(ENCODER)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
+    return make_photos(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def segmenter(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
+    return fit_segmenter(CODEBOOK_SETTINGS, ENCODER, photos=photos, folder=tmp_path_factory.mktemp("fit") / "segmenter")
+
+
+@pytest.fixture(scope="module")
+def built(photos: Photos, encoder: Encoder, segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("artifacts")
+    build_features(photos=photos, folder=root / "features" / "set", encoder=encoder, settings=ENCODER)
+    build_masks(photos=photos, folder=root / "masks" / "set", segmenter=segmenter, settings=CODEBOOK_SETTINGS)
+    return root
+
+
+def views_of(root: Path, photos: Photos, label_grid: int = 6) -> Views:
+    return load_views(
+        photos=photos,
+        features_folder=root / "features" / "set",
+        masks_folder=root / "masks" / "set",
+        label_grid=label_grid,
+    )
+
+
+# --- one geometry ---
+
+
+@given(width=st.integers(16, 200), height=st.integers(16, 200), size=st.sampled_from([8, 16, 31]), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_marked_spot_lands_in_the_same_place_in_photo_and_mask(
+    width: int, height: int, size: int, data: st.DataObject
+) -> None:
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    x = left + data.draw(st.integers(0, side - 1))
+    y = top + data.draw(st.integers(0, side - 1))
+    reach = max(3, 2 * side // size)  # a blot that no pixel of the small square can miss
+    pixels = np.zeros((height, width), dtype=np.uint8)
+    pixels[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = 255
+
+    seen = np.asarray(square_crop(Image.fromarray(pixels).convert("RGB"), size))[..., 0] > 127
+    label = np.asarray(square_crop_labels(Image.fromarray(pixels // 255), size))
+
+    expected = min(size - 1, (y - top) * size // side), min(size - 1, (x - left) * size // side)
+    assert seen[expected]
+    assert label[expected] == 1
+    assert (seen != (label == 1)).mean() <= 4 / size  # at most the blot's border
+
+
+@given(
+    st.integers(1, 40).flatmap(
+        lambda side: st.tuples(st.just(side), st.integers(1, 64), st.integers(0, 2**32 - 1), st.integers(2, 256))
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_ids_survive_png_and_resizing(drawn: tuple[int, int, int, int]) -> None:
+    side, size, seed, classes = drawn
+    label_map = np.random.default_rng(seed).integers(0, classes, (side, side), dtype=np.uint8)
+
+    back = decode_png(encode_png(label_map))
+    resized = resize_labels(np.asarray(back)[None], size)[0]
+
+    np.testing.assert_array_equal(np.asarray(back), label_map)
+    assert set(np.unique(resized)) <= set(np.unique(label_map))
+    if size % side == 0:
+        np.testing.assert_array_equal(resized, np.kron(label_map, np.ones((size // side, size // side), np.uint8)))
+    if side % size == 0 and (side // size) % 2:
+        step = side // size
+        np.testing.assert_array_equal(resized, label_map[step // 2 :: step, step // 2 :: step])
+
+
+def test_a_square_already_made_is_left_alone() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8))
+    once = square_crop(image, 16)
+    np.testing.assert_array_equal(np.asarray(square_crop(once, 16)), np.asarray(once))
+
+
+def test_coloured_png_is_no_label_map() -> None:
+    buffer = io.BytesIO()
+    Image.new("P", (4, 4)).save(buffer, "PNG")
+    with pytest.raises(InputError, match="one-channel"):
+        decode_png(buffer.getvalue())
+
+
+# --- batches ---
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 20, 64])
+def test_batches_keep_order_and_lose_nobody(photos: Photos, batch_size: int) -> None:
+    shard = next(photos.shards())
+    batches = list(square_batches(shard, size=8, batch_size=batch_size))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+    colours = [np.asarray(image).mean() for batch in batches for image in batch]
+    expected = [np.asarray(square_crop(Image.open(io.BytesIO(data)), 8)).mean() for data in shard.images]
+    np.testing.assert_allclose(colours, expected)
+
+
+def test_undecodable_photo_is_named(photos: Photos) -> None:
+    shard = PhotoShard("s", ["good", "bad"], [photo(0), photo(1)[:200]])
+    with pytest.raises(InputError, match="'bad'"):
+        list(square_batches(shard, size=8, batch_size=2))
+
+
+# --- features and masks ---
+
+
+def test_rows_of_both_views_belong_to_their_photo(
+    built: Path, photos: Photos, encoder: Encoder, segmenter: Segmenter
+) -> None:
+    """Shuffled, repeated rows across shards give exactly what encoder and segmenter give for those photos."""
+    views = views_of(built, photos)
+    rows = np.array([19, 0, 7, 6, 13, 14, 0, 3])
+    images = [Image.open(io.BytesIO(photos.image(photo_id))) for photo_id in views.frame["id"].iloc[rows]]
+
+    batch = views.batch(rows)
+
+    expected = encoder.encode(images)
+    assert batch.pooled_bd.dtype == batch.tokens_btd.dtype == torch.float16
+    torch.testing.assert_close(batch.pooled_bd.float(), expected.pooled_bd, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(batch.tokens_btd.float(), expected.tokens_btd, rtol=2e-3, atol=2e-3)
+    np.testing.assert_array_equal(batch.label_maps_bhw.numpy(), resize_labels(segmenter.segment(images), 6))
+    assert (views.width, views.tokens_per_photo, views.classes) == (1280, 4, 5)
+
+
+def test_masks_are_one_channel_pngs_with_their_ids(built: Path, photos: Photos) -> None:
+    tables = [pq.read_table(path).to_pandas() for path in sorted((built / "masks" / "set").glob("*.parquet"))]
+    ids = [photo_id for table in tables for photo_id in table["id"]]
+    assert ids == photos.frame["id"].tolist()
+    mask = Image.open(io.BytesIO(tables[0]["mask"][0]))
+    assert (mask.mode, mask.size) == ("L", (12, 12))
+
+
+def test_a_part_of_a_set_has_views_of_its_own(tmp_path: Path, encoder: Encoder, segmenter: Segmenter) -> None:
+    """Where a split leaves a shard with few photos or none, rows still line up."""
+    queries = make_photos(tmp_path, part="queries")
+    assert 0 < len(queries) < COUNT
+    build_features(photos=queries, folder=tmp_path / "features" / "set", encoder=encoder, settings=ENCODER)
+    build_masks(photos=queries, folder=tmp_path / "masks" / "set", segmenter=segmenter, settings=CODEBOOK_SETTINGS)
+
+    views = views_of(tmp_path, queries)
+
+    last = len(queries) - 1
+    image = Image.open(io.BytesIO(queries.image(views.frame["id"].iloc[last])))
+    pooled = views.batch(np.array([last])).pooled_bd.float()
+    torch.testing.assert_close(pooled, encoder.encode([image]).pooled_bd, rtol=2e-3, atol=2e-3)
+    with pytest.raises(InputError, match="other photos"):
+        load_views(
+            photos=make_photos(tmp_path),
+            features_folder=tmp_path / "features" / "set",
+            masks_folder=tmp_path / "masks" / "set",
+            label_grid=6,
+        )
+
+
+class CountingEncoder:
+    """The real encoder, counting photos; `killed_after` photos it dies."""
+
+    def __init__(self, encoder: Encoder, killed_after: int | None = None) -> None:
+        self.encoder, self.killed_after, self.seen = encoder, killed_after, 0
+        self.width, self.fingerprint = encoder.width, encoder.fingerprint
+
+    def encode(self, images: Sequence[Image.Image]) -> Encoded:
+        self.seen += len(images)
+        if self.killed_after is not None and self.seen > self.killed_after:
+            raise KeyboardInterrupt
+        return self.encoder.encode(images)
+
+
+def test_killed_features_go_on_where_they_stopped(
+    photos: Photos, encoder: Encoder, segmenter: Segmenter, built: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "features" / "set"
+    killed = CountingEncoder(encoder, killed_after=10)
+    with pytest.raises(KeyboardInterrupt):
+        build_features(photos=photos, folder=folder, encoder=killed, settings=ENCODER)  # type: ignore[arg-type]
+    assert not folder.exists()
+
+    again, reports = CountingEncoder(encoder), []
+    build_features(
+        photos=photos,
+        folder=folder,
+        encoder=again,  # type: ignore[arg-type]
+        settings=ENCODER,
+        progress=lambda what, done, total: reports.append((what, done, total)),
+    )
+
+    assert again.seen == COUNT - PER_SHARD  # the first shard was whole
+    assert reports[-1] == ("features", COUNT, COUNT)
+    for file in folder.glob("*.safetensors"):
+        assert file.read_bytes() == (built / "features" / "set" / file.name).read_bytes()
+    third = CountingEncoder(encoder)
+    build_features(photos=photos, folder=folder, encoder=third, settings=ENCODER)  # type: ignore[arg-type]
+    assert third.seen == 0
+
+
+def test_stale_folders_are_refused_then_replaced(tmp_path: Path, encoder: Encoder, segmenter: Segmenter) -> None:
+    photos = make_photos(tmp_path, numbers=range(8))
+    folders = {"features_folder": tmp_path / "features" / "set", "masks_folder": tmp_path / "masks" / "set"}
+
+    def build() -> None:
+        build_features(photos=photos, folder=folders["features_folder"], encoder=encoder, settings=ENCODER)
+        build_masks(photos=photos, folder=folders["masks_folder"], segmenter=segmenter, settings=CODEBOOK_SETTINGS)
+
+    with pytest.raises(InputError, match="materialize features"):
+        load_views(photos=photos, label_grid=6, **folders)
+    build()
+    first = load_views(photos=photos, label_grid=6, **folders)
+    photos = make_photos(tmp_path, numbers=range(3, 12))  # the set is ingested anew, with other photos
+    with pytest.raises(InputError, match="other photos"):
+        load_views(photos=photos, label_grid=6, **folders)
+    build()
+    second = load_views(photos=photos, label_grid=6, **folders)
+    assert len(second.frame) == 9
+    assert second.fingerprint != first.fingerprint
+    assert (second.encoder, second.segmenter) == (first.encoder, first.segmenter)
+
+
+# --- segmenters ---
+
+
+def test_codebook_is_the_same_whenever_it_is_fitted(photos: Photos, segmenter: Segmenter, tmp_path: Path) -> None:
+    again = fit_segmenter(CODEBOOK_SETTINGS, ENCODER, photos=photos, folder=tmp_path / "segmenter")
+    loaded = load_segmenter(CODEBOOK_SETTINGS, ENCODER, folder=tmp_path / "segmenter")
+    other = fit_segmenter(
+        CODEBOOK_SETTINGS.model_copy(update={"codebook_seed": 1}), ENCODER, photos=photos, folder=tmp_path / "other"
+    )
+    assert again.fingerprint == segmenter.fingerprint == loaded.fingerprint
+    assert other.fingerprint != segmenter.fingerprint
+    image = Image.open(io.BytesIO(photo(2)))
+    np.testing.assert_array_equal(loaded.segment([image]), segmenter.segment([image]))
+
+
+def test_fitted_codebook_is_kept_until_something_changes(photos: Photos, tmp_path: Path) -> None:
+    folder = tmp_path / "segmenter"
+    fit_segmenter(CODEBOOK_SETTINGS, ENCODER, photos=photos, folder=folder)
+    made = (folder / CODEBOOK).stat().st_mtime_ns
+    fit_segmenter(CODEBOOK_SETTINGS, ENCODER, photos=photos, folder=folder)
+    assert (folder / CODEBOOK).stat().st_mtime_ns == made
+
+    changed = CODEBOOK_SETTINGS.model_copy(update={"codebook_classes": 4})
+    with pytest.raises(InputError, match="materialize segmenter"):
+        load_segmenter(changed, ENCODER, folder=folder)
+    assert fit_segmenter(changed, ENCODER, photos=photos, folder=folder).classes == 4
+
+
+def test_codebook_tells_textures_apart_wherever_they_are(tmp_path: Path) -> None:
+    """Photos of smooth and of rough halves: the two get two ids, the same ids when left and right are swapped."""
+    random = np.random.default_rng(0)
+
+    def halves(swapped: bool) -> Image.Image:
+        pixels = np.full((96, 96, 3), 90.0) + random.normal(0, 2, (96, 96, 3))
+        pixels[:, 48:] += random.normal(0, 60, (96, 48, 3))
+        return Image.fromarray(np.clip(pixels[:, ::-1] if swapped else pixels, 0, 255).astype(np.uint8))
+
+    def png(image: Image.Image) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    class HalfPhotos:
+        folder, fingerprint = tmp_path, "halves"
+
+        def __len__(self) -> int:
+            return 8
+
+        def shards(self) -> list[PhotoShard]:
+            return [PhotoShard("s", [str(i) for i in range(8)], [png(halves(i % 2 == 0)) for i in range(8)])]
+
+    settings = CODEBOOK_SETTINGS.model_copy(update={"codebook_classes": 2})
+    segmenter = fit_segmenter(settings, ENCODER, photos=HalfPhotos(), folder=tmp_path / "s")  # type: ignore[arg-type]
+
+    plain, swapped = segmenter.segment([halves(False), halves(True)])
+
+    smooth, rough = np.median(plain[:, :4]), np.median(plain[:, -4:])
+    assert smooth != rough
+    assert (np.median(swapped[:, :4]), np.median(swapped[:, -4:])) == (rough, smooth)
+
+
+def test_segformer_checkpoint_paints_by_class(tmp_path: Path) -> None:
+    """Any SegFormer folder loads; its map at mask_size is the argmax of the model's own upsampled logits."""
+    config = transformers.SegformerConfig(
+        num_labels=7, hidden_sizes=[8, 8, 16, 16], depths=[1] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=16
+    )
+    torch.manual_seed(1)
+    model = transformers.SegformerForSemanticSegmentation(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    transformers.SegformerImageProcessorPil().save_pretrained(tmp_path / "model")
+    settings = SegmenterSettings(name=str(tmp_path / "model"), image_size=64, mask_size=32)
+    photos = make_photos(tmp_path, numbers=range(2))
+    fit_segmenter(settings, ENCODER, photos=photos, folder=tmp_path / "segmenter")
+    segmenter = load_segmenter(settings, ENCODER, folder=tmp_path / "segmenter")
+    image = Image.open(io.BytesIO(photo(5)))
+    processor = transformers.SegformerImageProcessorPil(do_resize=False)
+
+    label_map = segmenter.segment([image])[0]
+
+    pixels = processor(images=square_crop(image, 64), return_tensors="pt")
+    with torch.no_grad():
+        expected = processor.post_process_semantic_segmentation(model(**pixels), target_sizes=[(32, 32)])[0]
+    assert segmenter.classes == 7
+    np.testing.assert_array_equal(label_map, expected.numpy())
+    with pytest.raises(InputError, match="materialize segmenter"):
+        load_segmenter(settings.model_copy(update={"mask_size": 16}), ENCODER, folder=tmp_path / "segmenter")
+
+
+def test_mean_iou_by_hand() -> None:
+    true: LabelMaps = np.array([[[0, 0], [1, 2]]], dtype=np.uint8)
+    found: LabelMaps = np.array([[[0, 1], [1, 1]]], dtype=np.uint8)
+    # class 0: 1 of 2; class 1: 1 of 3; class 2: 0 of 1; class 3: in neither
+    assert mean_iou(found, true, classes=4) == pytest.approx((1 / 2 + 1 / 3 + 0) / 3)
+    assert mean_iou(true, true, classes=4) == 1
