@@ -39,6 +39,11 @@ class Photos:
         manifest = read_json(self.folder / MANIFEST)
         return fingerprint(manifest["shards"], self.source.part, self.source.query_share)
 
+    @property
+    def quarantined(self) -> int:
+        """How many photos the ingest refused."""
+        return int(read_json(self.folder / MANIFEST)["quarantined"])
+
     @cached_property
     def frame(self) -> pd.DataFrame:
         """All but the image bytes and label maps: id, latitude, longitude, author and what else the set knows."""

@@ -28,7 +28,7 @@ from dualgeo_core.settings import EarthSettings
 Part = Literal["gallery", "same_weather", "other_weather", "night", "other_season", "mixed"]
 PARTS: tuple[Part, ...] = ("gallery", "same_weather", "other_weather", "night", "other_season", "mixed")
 GALLERY_PHOTOGRAPHERS = 5  # per city
-QUERY_PHOTOGRAPHERS = 3  # per city, none of them among the gallery's
+QUERY_PHOTOGRAPHERS = 2  # per country: they travel, and none of them is among the gallery's
 SHARD_PHOTOS = 256
 POOL_FROM = 200  # photos for which starting worker processes pays
 
@@ -84,8 +84,8 @@ def take_photo(shot: Shot) -> IngestedPhoto:
     """Takes one photo: everything random about it follows from the Earth's seed, the part and the number."""
     rng = seeded(shot.earth.seed, shot.part, shot.number)
     cell, city = shot.cell, shot.cell.city
-    group, photographers = ("g", GALLERY_PHOTOGRAPHERS) if shot.part == "gallery" else ("q", QUERY_PHOTOGRAPHERS)
-    author = f"{city.country.code}-{city.name}-{group}{rng.integers(photographers)}".replace(" ", "_")
+    home = f"{city.country.code}-{city.name}-g" if shot.part == "gallery" else f"{city.country.code}-q"
+    author = f"{home}{rng.integers(GALLERY_PHOTOGRAPHERS if shot.part == 'gallery' else QUERY_PHOTOGRAPHERS)}"
     forward = bool(rng.random() < 0.75)
     conditions = _conditions(cell, forward, shot.part, rng)
     camera, lens = _equipment(author, shot.earth.image_size, cell, rng)

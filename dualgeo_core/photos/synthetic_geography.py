@@ -85,6 +85,9 @@ class City:
     climate: str
     open_bearing: float | None  # where no places are: the sea, for a coastal city
     ruggedness: float
+    walls: tuple[Rgb, ...]  # what the city builds with, out of its country's
+    soil: float  # how light the bare ground is
+    trees: tuple[int, int]  # which of its climate's trees it plants
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,9 @@ def _city(place: dict[str, Any], country: Country, xyz: np.ndarray, tree: cKDTre
         climate=_climate(latitude, longitude),
         open_bearing=_open_bearing(latitude, longitude, xyz, tree, row),
         ruggedness=float(rng.beta(1.2, 1.6)),
+        walls=tuple(country.walls[row] for row in rng.choice(4, 2, replace=False)),
+        soil=float(rng.uniform(0.75, 1.25)),
+        trees=(int(rng.integers(4)), int(rng.integers(4))),
     )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from dualgeo_core.photos.synthetic_canvas import Camera, Canvas, Point
-from dualgeo_core.photos.synthetic_geography import Cell, Country, Rgb, hsv, seeded
+from dualgeo_core.photos.synthetic_geography import Cell, City, Country, Rgb, hsv, seeded
 from dualgeo_core.photos.synthetic_light import Conditions
 from dualgeo_core.photos.synthetic_things import (
     SNOW,
@@ -109,7 +109,7 @@ def _street(cell: Cell, forward: bool) -> Street:
         spread=float(rng.uniform(0.1, 0.6)),
         gap=float(rng.uniform(0, 1.5) if urban > 0.5 else rng.uniform(2, 12)),
         tree_step=float(rng.uniform(7, 30)),
-        tree=str(rng.choice(TREES[cell.city.climate])),
+        tree=TREES[cell.city.climate][cell.city.trees[rng.integers(2)]],
         waterside=side if forward else -side,
     )
 
@@ -152,7 +152,7 @@ def _paint_horizon(canvas: Canvas, cell: Cell, view: tuple[str, bool], look: Loo
         if street.waterside and math.copysign(1, bearing) == street.waterside:
             continue
         base = _at_bearing(bearing, distance, -2)
-        wall = shaded(cell.city.country.walls[rng.integers(4)], rng.uniform(0.6, 0.95))
+        wall = shaded(cell.city.walls[rng.integers(2)], rng.uniform(0.6, 0.95))
         canvas.upright(base, rng.uniform(12, 34), tall * rng.uniform(0.4, 1.2) + 6, wall, "building", look.facing)
 
 
@@ -166,7 +166,7 @@ def _paint_land(canvas: Canvas, cell: Cell, view: tuple[str, bool], look: Look, 
     rng, country, climate = seeded("land", view), cell.city.country, cell.city.climate
     flat = look.sun_on((0, 1, 0))
     snowy = look.conditions.snow_cover
-    soil = SNOW if snowy else shaded(GROUND[climate], rng.uniform(0.85, 1.15))
+    soil = SNOW if snowy else shaded(GROUND[climate], cell.city.soil * rng.uniform(0.93, 1.07))
     if (
         not snowy
         and look.conditions.season in ("winter", "autumn")
@@ -218,7 +218,7 @@ def _standing(cell: Cell, view: tuple[str, bool], street: Street, look: Look) ->
     kerb = street.road_half + street.pavement
     for side in (-1, 1):
         if street.waterside != side:
-            found += _row_of_buildings(side, kerb, street, country, look, rng)
+            found += _row_of_buildings(side, kerb, street, cell.city, look, rng)
         for z in np.arange(rng.uniform(4, 12), 90, street.tree_step):
             kind, leaves = _foliage(cell.city.climate, street.tree, look.conditions, rng)
             base, height = (side * (kerb - 0.3), 0.0, float(z)), rng.uniform(4, 8.5)
@@ -235,10 +235,10 @@ def _standing(cell: Cell, view: tuple[str, bool], street: Street, look: Look) ->
 
 
 def _row_of_buildings(
-    side: int, kerb: float, street: Street, country: Country, look: Look, rng: np.random.Generator
+    side: int, kerb: float, street: Street, city: City, look: Look, rng: np.random.Generator
 ) -> list[Thing]:
     """One side of the street, some of its houses with a shop sign."""
-    found, z = [], rng.uniform(-4, 4)
+    found, country, z = [], city.country, rng.uniform(-4, 4)
     while z < 130:
         building = Building(
             x=side * (kerb + street.setback + rng.uniform(0, 0.8)),
@@ -246,7 +246,7 @@ def _row_of_buildings(
             length=rng.uniform(7, 19),
             depth=rng.uniform(7, 14),
             height=max(3.0, street.height * (1 + street.spread * rng.normal())),
-            wall=shaded(country.walls[rng.integers(4)], rng.uniform(0.85, 1.1)),
+            wall=shaded(city.walls[rng.integers(2)], rng.uniform(0.85, 1.1)),
             roof=country.roof,
             window=country.window,
             storey=rng.uniform(2.9, 3.6),
