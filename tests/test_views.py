@@ -19,7 +19,7 @@ from dualgeo_core.photos.photo_set import Photos, PhotoShard, open_photos
 from dualgeo_core.photos.writer import IngestedPhoto, write_photo_set
 from dualgeo_core.settings import EncoderSettings, PhotoSource, SegmenterSettings
 from dualgeo_core.views.batches import square_batches
-from dualgeo_core.views.codebook import CODEBOOK
+from dualgeo_core.views.codebook import CODEBOOK, Codebook, fit_codebook
 from dualgeo_core.views.crop import LabelMaps, resize_labels, square_crop, square_crop_labels
 from dualgeo_core.views.encoder import Encoded, Encoder, load_encoder
 from dualgeo_core.views.features import build_features
@@ -343,6 +343,35 @@ def test_codebook_tells_textures_apart_wherever_they_are(tmp_path: Path) -> None
     smooth, rough = np.median(plain[:, :4]), np.median(plain[:, -4:])
     assert smooth != rough
     assert (np.median(swapped[:, :4]), np.median(swapped[:, -4:])) == (rough, smooth)
+
+
+def test_codebook_takes_the_nearest_centre(tmp_path: Path) -> None:
+    """Three greys, unevenly apart, are three classes: the middle one has no largest product with anything."""
+
+    class GreyEncoder:
+        fingerprint = "grey"
+
+        def mid_level(self, images: Sequence[Image.Image]) -> torch.Tensor:
+            return torch.tensor(np.stack(images)[..., :1], dtype=torch.float32).permute(0, 3, 1, 2)
+
+    class GreyPhotos:
+        folder = tmp_path
+
+        def __len__(self) -> int:
+            return 3
+
+        def shards(self) -> list[PhotoShard]:
+            return [PhotoShard("s", ["a", "b", "c"], [encode_png(np.full((8, 8), v, np.uint8)) for v in greys])]
+
+    greys = (10, 60, 250)
+    settings = SegmenterSettings(kind="codebook", image_size=8, mask_size=2, codebook_classes=3)
+    fit_codebook(settings, GreyEncoder(), photos=GreyPhotos(), folder=tmp_path)  # type: ignore[arg-type]
+    codebook = Codebook(settings, GreyEncoder(), tmp_path)  # type: ignore[arg-type]
+
+    label_maps = codebook.segment([Image.new("RGB", (8, 8), (v, v, v)) for v in greys])
+
+    assert {int(label_map.min()) for label_map in label_maps} == {0, 1, 2}
+    assert all(label_map.min() == label_map.max() for label_map in label_maps)
 
 
 def test_segformer_checkpoint_paints_by_class(tmp_path: Path) -> None:
