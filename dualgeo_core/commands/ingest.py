@@ -41,8 +41,15 @@ def ingest_folder(
 
 @ingest.command("csv")
 def ingest_csv(
-    table: Annotated[Path, typer.Argument(help="CSV with the columns id, latitude, longitude and, if known, author.")],
-    images: Annotated[Path, typer.Argument(help="Folder with the images; an id is a file's name there.")],
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV with the columns id, latitude, longitude and, if known, author (or IMG_ID, LAT, LON)."
+        ),
+    ],
+    images: Annotated[
+        Path, typer.Argument(help="Folder or uncompressed .tar of the images; an id is a file's name there.")
+    ],
     out: Out,
     max_quarantine_share: MaxQuarantineShare = DEFAULT_SHARE,
 ) -> None:
@@ -59,9 +66,7 @@ def ingest_csv(
 @ingest.command("synthetic")
 def ingest_synthetic(
     out: Out,
-    part: Annotated[
-        EarthPart, typer.Option(help="Which photos: the gallery's, or query photographers' by conditions.")
-    ],
+    part: Annotated[EarthPart, typer.Option(help="The gallery, or queries by the conditions they are taken in.")],
     photos: Annotated[int, typer.Option(min=1, help="How many photos.")],
     seed: Annotated[int, typer.Option(help="Chooses the countries, cities and streets.")] = EARTH.seed,
     countries: Annotated[int, typer.Option(min=1, help="Real countries, drawn by population.")] = EARTH.countries,

@@ -13,10 +13,12 @@ from dualgeo_core.files import file_digest, fingerprint
 from dualgeo_core.geo import coordinate_fault
 from dualgeo_core.photos.decode import UndecodableImage, decode_image, open_image, upright_rgb
 from dualgeo_core.photos.exif import exif_artist, exif_position
-from dualgeo_core.photos.writer import IngestedPhoto, write_photo_set
+from dualgeo_core.photos.image_files import SUFFIXES, ImageFiles, open_images
+from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
 from dualgeo_core.progress import Progress, silent
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
+# The names that the tables of IM2GPS3k, YFCC4k and MP-16 give the columns.
+ALIASES = {"img_id": "id", "lat": "latitude", "lon": "longitude"}
 
 
 def ingest_folder(
@@ -37,15 +39,8 @@ def ingest_folder(
 
     recipe = fingerprint("folder", [(path, *_size_and_time(folder / path)) for path in paths])
     with ThreadPoolExecutor() as pool:
-        return write_photo_set(
-            out=out,
-            recipe=recipe,
-            entries=paths,
-            read=read,
-            pool=pool,
-            max_quarantine_share=max_quarantine_share,
-            progress=progress,
-        )
+        writer = PhotoWriter(out=out, recipe=recipe, entries=paths, read=read, pool=pool, progress=progress)
+        return writer.write(max_quarantine_share=max_quarantine_share)
 
 
 def read_placed_photo(folder: Path, photo_id: str) -> IngestedPhoto:
@@ -85,6 +80,7 @@ class PhotoTable(Sequence[TableRow]):
             raise InputError(f"there is no table {path}") from None
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise InputError(f"{path} is not a UTF-8 CSV ({' '.join(str(error).split())})") from None
+        table = table.rename(columns=lambda name: ALIASES.get(name.strip().lower(), name.strip().lower()))
         missing = [name for name in ("id", "latitude", "longitude") if name not in table]
         if missing:
             raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
@@ -111,37 +107,29 @@ class PhotoTable(Sequence[TableRow]):
 def ingest_csv(
     *, table: Path, images: Path, out: Path, max_quarantine_share: float, progress: Progress = silent
 ) -> dict[str, Any]:
-    """The set of a CSV's lines; an id names its file below `images`, with or without the suffix. Returns the manifest.
+    """The set of a CSV's lines; an id names its file in `images`, a folder or a .tar. Returns the manifest.
 
     Of lines with the same id the first counts.
     """
-    if not images.is_dir():
-        raise InputError(f"{images} is not a folder; give the folder that holds the images")
     rows = PhotoTable(table)
+    files = open_images(images, progress)
 
     def read(row: TableRow) -> IngestedPhoto:
-        return read_listed_photo(images, row)
+        return read_listed_photo(files, row)
 
     recipe = fingerprint("csv", file_digest(table), str(images.resolve()))
     with ThreadPoolExecutor() as pool:
-        return write_photo_set(
-            out=out,
-            recipe=recipe,
-            entries=rows,
-            read=read,
-            pool=pool,
-            max_quarantine_share=max_quarantine_share,
-            progress=progress,
-        )
+        writer = PhotoWriter(out=out, recipe=recipe, entries=rows, read=read, pool=pool, progress=progress)
+        return writer.write(max_quarantine_share=max_quarantine_share)
 
 
-def read_listed_photo(images: Path, row: TableRow) -> IngestedPhoto:
+def read_listed_photo(files: ImageFiles, row: TableRow) -> IngestedPhoto:
     """One photo of a table, or the fault that keeps it out."""
     fault = row.fault
     data = b""
     if fault is None:
         try:
-            data = _image_file(images, row.id).read_bytes()
+            data = files.read(row.id)
             decode_image(data)
         except UndecodableImage as error:
             fault = str(error)
@@ -150,18 +138,6 @@ def read_listed_photo(images: Path, row: TableRow) -> IngestedPhoto:
         except OSError as error:
             fault = f"unreadable file ({error.strerror})"
     return IngestedPhoto(row.id, row.latitude, row.longitude, row.author, data, fault)
-
-
-def _image_file(images: Path, photo_id: str) -> Path:
-    """The file of an id; raises FileNotFoundError where there is none inside `images`."""
-    inside = PurePosixPath(photo_id)
-    if inside.is_absolute() or ".." in inside.parts:
-        raise FileNotFoundError
-    for suffix in ("", *SUFFIXES, *(suffix.upper() for suffix in SUFFIXES)):
-        path = images / f"{photo_id}{suffix}"
-        if path.is_file():
-            return path
-    raise FileNotFoundError
 
 
 def _is_photo_file(path: Path) -> bool:

@@ -94,7 +94,5 @@ def open_photos(source: PhotoSource, data: Path) -> Photos:
     """The photos of `source`; raises InputError where the set was not ingested."""
     folder = data / source.photo_set
     if not (folder / MANIFEST).is_file():
-        raise InputError(
-            f"there is no photo set {folder}; make it with `dualgeo ingest` or `dvc repro {source.photo_set}`"
-        )
+        raise InputError(f"there is no photo set {folder}; make it with `dvc repro` or `dualgeo ingest`")
     return Photos(folder=folder, source=source)

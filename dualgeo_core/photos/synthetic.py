@@ -15,13 +15,13 @@ import numpy as np
 import pyarrow as pa
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint
+from dualgeo_core.files import file_digest, fingerprint
 from dualgeo_core.geo import destination
 from dualgeo_core.photos.synthetic_canvas import Camera
 from dualgeo_core.photos.synthetic_geography import Cell, choose_cells, seeded, sun_position, temperature
 from dualgeo_core.photos.synthetic_light import Conditions, Lens, develop
 from dualgeo_core.photos.synthetic_scene import paint_scene
-from dualgeo_core.photos.writer import IngestedPhoto, write_photo_set
+from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import EarthSettings
 
@@ -65,19 +65,18 @@ def ingest_synthetic(
     if part not in PARTS:
         raise InputError(f"the synthetic Earth has no part {part!r}; take one of: {', '.join(PARTS)}")
     cells = choose_cells(seed=earth.seed, countries=earth.countries, cities=earth.cities, cells=earth.cells)
-    shots = _shots(earth, part, photos, cells)
     with _pool(photos, workers) as pool:
-        return write_photo_set(
+        writer = PhotoWriter(
             out=out,
-            recipe=fingerprint("synthetic", earth.model_dump(), part, photos),
-            entries=shots,
+            recipe=fingerprint("synthetic", earth.model_dump(), part, photos, _own_code()),
+            entries=_shots(earth, part, photos, cells),
             read=take_photo,
             pool=pool,
-            max_quarantine_share=0.0,
             more_columns=COLUMNS,
             shard_photos=SHARD_PHOTOS,
             progress=progress,
         )
+        return writer.write(max_quarantine_share=0.0)
 
 
 def take_photo(shot: Shot) -> IngestedPhoto:
@@ -176,3 +175,8 @@ def _pool(photos: int, workers: int | None) -> Executor:
         return ThreadPoolExecutor(max_workers=1)
     # Not forked: the caller may hold threads (torch, a test runner), which a fork would copy half-way.
     return ProcessPoolExecutor(max_workers=count, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _own_code() -> list[str]:
+    """What the pictures depend on besides their settings: a half-made set of other code is not gone on with."""
+    return [file_digest(path) for path in sorted(Path(__file__).parent.glob("synthetic*.py"))]

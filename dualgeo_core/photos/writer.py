@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,9 +19,8 @@ from dualgeo_core.progress import Progress, silent
 
 SHARD_BYTES = 256 * 2**20
 SHARD_PHOTOS = 1024
-ROW_GROUP_BYTES = 16 * 2**20  # what the writer holds in memory, beside one batch
+ROW_GROUP_BYTES = 16 * 2**20  # what is held in memory, beside one batch
 BATCH = 64
-RECIPE = "recipe.json"
 
 COLUMNS = {
     "id": pa.string(),
@@ -30,7 +29,9 @@ COLUMNS = {
     "author": pa.string(),
     "image": pa.binary(),
 }
+IMAGE_COLUMNS = ("image", "label_map")
 Entry = TypeVar("Entry")
+Note = dict[str, Any]  # what a finished shard holds, and where the next one begins
 
 
 @dataclass(frozen=True)
@@ -47,129 +48,136 @@ class IngestedPhoto:
 
     @property
     def row(self) -> dict[str, Any]:
-        facts = {name: getattr(self, name) for name in COLUMNS}
-        return facts | self.more
+        """The photo by column."""
+        return {name: getattr(self, name) for name in COLUMNS} | self.more
 
 
-def write_photo_set(
-    *,
-    out: Path,
-    recipe: str,
-    entries: Sequence[Entry],
-    read: Callable[[Entry], IngestedPhoto],
-    pool: Executor,
-    max_quarantine_share: float,
-    more_columns: dict[str, pa.DataType] | None = None,
-    shard_photos: int = SHARD_PHOTOS,
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Puts the set of `read(entry)` for every entry at `out`; returns its manifest. The same entries, the same bytes.
+@dataclass(frozen=True)
+class PhotoWriter(Generic[Entry]):
+    """Makes the set at `out` of `read(entry)` for every entry: the same entries, the same bytes.
 
-    Work goes on in `<out>.partial`, signed with `recipe` (whatever the outcome depends on), and shows at `out` when
-    it is whole. Raises InputError where `out` is something else than a photo set, where no photo is usable, or where
-    more than `max_quarantine_share` of them are not; the reasons are then in `<out>.partial/quarantine.csv`.
+    Work goes on in `<out>.partial`, signed with `recipe`, which must change with anything the outcome depends on.
+    `pool` reads the photos of a batch at once; `progress` hears how many entries are done.
     """
-    _refuse_foreign_folder(out)
-    partial = out.with_name(f"{out.name}.partial")
-    shards = _resume(partial, recipe)
-    schema = pa.schema({**COLUMNS, **(more_columns or {})})
-    start = shards[-1]["next"] if shards else 0
-    while start < len(entries):
-        progress(out.name, start, len(entries))
-        shard = _write_shard(partial, len(shards), schema, entries, start, read, pool, shard_photos, progress, out.name)
-        shards.append(shard)
-        start = shard["next"]
-    return _finish(out, partial, shards, max_quarantine_share)
 
+    out: Path
+    recipe: str
+    entries: Sequence[Entry]
+    read: Callable[[Entry], IngestedPhoto]
+    pool: Executor
+    more_columns: dict[str, pa.DataType] = field(default_factory=dict)
+    shard_photos: int = SHARD_PHOTOS
+    progress: Progress = silent
 
-def _write_shard(
-    partial: Path,
-    number: int,
-    schema: pa.Schema,
-    entries: Sequence[Entry],
-    start: int,
-    read: Callable[[Entry], IngestedPhoto],
-    pool: Executor,
-    shard_photos: int,
-    progress: Progress,
-    set_name: str,
-) -> dict[str, Any]:
-    """Writes the next shard and its note {file, digest, next, photos, authors, quarantine}; the note makes it count."""
-    name = f"photos-{number:05d}.parquet"
-    quarantine: list[tuple[str, str]] = []
-    rows: list[dict[str, Any]] = []
-    pending, written, photos, position = 0, 0, 0, start
-    with atomic_file(partial / name) as temporary:
-        # Images are compressed already; a dictionary over them would only cost memory.
-        small = [column for column in schema.names if column not in ("image", "label_map")]
-        compression = {column: "zstd" if column in small else "none" for column in schema.names}
-        with pq.ParquetWriter(temporary, schema, compression=compression, use_dictionary=small) as writer:
-            while position < len(entries) and photos < shard_photos and written + pending < SHARD_BYTES:
-                batch = entries[position : position + min(BATCH, shard_photos - photos)]
-                for photo in pool.map(read, batch, chunksize=8):
+    @property
+    def partial(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.partial")
+
+    def write(self, *, max_quarantine_share: float) -> dict[str, Any]:
+        """Makes the whole set and returns its manifest.
+
+        Raises InputError where `out` is something else than a photo set, where no photo is usable, or where more than
+        `max_quarantine_share` of them are not; the reasons are then in `<out>.partial/set/quarantine.csv`.
+        """
+        _refuse_foreign_folder(self.out)
+        notes = self._resume()
+        position = notes[-1]["next"] if notes else 0
+        while position < len(self.entries):
+            self.progress(self.out.name, position, len(self.entries))
+            notes.append(self._write_shard(f"photos-{len(notes):05d}", position))
+            position = notes[-1]["next"]
+        manifest = self._finish(notes, max_quarantine_share)
+        replace_folder(self.partial / "set", self.out)
+        shutil.rmtree(self.partial)
+        return manifest
+
+    def _resume(self) -> list[Note]:
+        """The notes of the shards that an earlier run of the same recipe finished; everything else of it is removed."""
+        recipe, folder = self.partial / "recipe.json", self.partial / "set"
+        notes = [read_json(path) for path in sorted(self.partial.glob("notes/photos-*.json"))]
+        known = recipe.is_file() and read_json(recipe) == self.recipe
+        if not (known and all((folder / note["file"]).is_file() for note in notes if note["photos"])):
+            notes = []
+            shutil.rmtree(self.partial, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(recipe, self.recipe)
+        finished = {note["file"] for note in notes}
+        for file in folder.iterdir():
+            if file.name not in finished:
+                file.unlink()
+        return notes
+
+    def _write_shard(self, name: str, start: int) -> Note:
+        """Writes the photos from entry `start` on, until the shard is full; its note makes it count."""
+        path = self.partial / "set" / f"{name}.parquet"
+        note: Note = {"file": path.name, "next": start, "photos": 0, "quarantine": []}
+        with atomic_file(path) as temporary, self._parquet(temporary) as parquet:
+            rows: list[dict[str, Any]] = []
+            pending, written = 0, 0
+            while (
+                note["next"] < len(self.entries)
+                and note["photos"] < self.shard_photos
+                and written + pending < SHARD_BYTES
+            ):
+                for photo in self._next_batch(note):
                     if photo.fault:
-                        quarantine.append((photo.id, photo.fault))
+                        note["quarantine"].append((photo.id, photo.fault))
                         continue
                     rows.append(photo.row)
-                    photos += 1
                     pending += len(photo.image)
-                position += len(batch)
-                progress(set_name, position, len(entries))
+                    note["photos"] += 1
                 if pending >= ROW_GROUP_BYTES:
-                    writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+                    parquet.write_table(pa.Table.from_pylist(rows, schema=parquet.schema))
                     written, pending, rows = written + pending, 0, []
-            if rows or not written:
-                writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    note = {"file": name, "digest": file_digest(partial / name), "next": position, "photos": photos}
-    note["quarantine"] = quarantine
-    write_json(partial / f"{name}.json", note)
-    return note
+            if rows:
+                parquet.write_table(pa.Table.from_pylist(rows, schema=parquet.schema))
+        if note["photos"]:
+            note["digest"] = file_digest(path)
+        else:
+            path.unlink()
+        write_json(self.partial / "notes" / f"{name}.json", note)
+        return note
 
+    def _next_batch(self, note: Note) -> list[IngestedPhoto]:
+        start = note["next"]
+        batch = self.entries[start : start + min(BATCH, self.shard_photos - note["photos"])]
+        photos = list(self.pool.map(self.read, batch, chunksize=8))
+        note["next"] = start + len(batch)
+        self.progress(self.out.name, note["next"], len(self.entries))
+        return photos
 
-def _resume(partial: Path, recipe: str) -> list[dict[str, Any]]:
-    """The notes of the shards that an earlier run of the same recipe finished; everything else there is removed."""
-    if partial.exists() and not ((partial / RECIPE).is_file() and read_json(partial / RECIPE) == recipe):
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True, exist_ok=True)
-    write_json(partial / RECIPE, recipe)
-    notes = sorted(partial.glob("photos-*.parquet.json"))
-    shards = [read_json(note) for note in notes]
-    kept = {RECIPE, *(note.name for note in notes), *(shard["file"] for shard in shards)}
-    for file in partial.iterdir():
-        if file.name not in kept:
-            file.unlink()
-    return shards
+    def _parquet(self, path: Path) -> pq.ParquetWriter:
+        schema = pa.schema({**COLUMNS, **self.more_columns})
+        # Images are compressed already, and a dictionary of them would only cost memory.
+        small = [name for name in schema.names if name not in IMAGE_COLUMNS]
+        compression = {name: "zstd" if name in small else "none" for name in schema.names}
+        return pq.ParquetWriter(path, schema, compression=compression, use_dictionary=small)
 
-
-def _finish(out: Path, partial: Path, shards: list[dict[str, Any]], max_share: float) -> dict[str, Any]:
-    photos = sum(shard["photos"] for shard in shards)
-    quarantine = [(photo_id, fault) for shard in shards for photo_id, fault in shard["quarantine"]]
-    _write_quarantine(partial / QUARANTINE, quarantine)
-    # The reason without its detail, so that one fault of many photos is one line.
-    reasons = dict(sorted(Counter(fault.partition(" (")[0] for _, fault in quarantine).items()))
-    told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    if not photos:
-        raise InputError(f"{out} would hold no usable photo ({told or 'nothing was found'}); mend the source")
-    share = len(quarantine) / (photos + len(quarantine))
-    if share > max_share:
-        raise InputError(
-            f"{len(quarantine)} of {photos + len(quarantine)} photos for {out} cannot be used ({told}): "
-            f"{share:.1%} is past the allowed {max_share:.1%}; see {partial / QUARANTINE}, mend them or allow more"
-        )
-    manifest = {
-        "shards": {shard["file"]: shard["digest"] for shard in shards if shard["photos"]},
-        "photos": photos,
-        "quarantined": len(quarantine),
-        "quarantine_reasons": reasons,
-    }
-    for shard in shards:
-        (partial / f"{shard['file']}.json").unlink()
-        if not shard["photos"]:
-            (partial / shard["file"]).unlink()
-    (partial / RECIPE).unlink()
-    write_json(partial / MANIFEST, manifest)
-    replace_folder(partial, out)
-    return manifest
+    def _finish(self, notes: list[Note], max_share: float) -> dict[str, Any]:
+        """Writes the quarantine and, where enough is usable, the manifest."""
+        photos = sum(note["photos"] for note in notes)
+        quarantine = [(photo_id, fault) for note in notes for photo_id, fault in note["quarantine"]]
+        _write_quarantine(self.partial / "set" / QUARANTINE, quarantine)
+        # The reason without its detail, so that one fault of many photos is one line.
+        reasons = dict(sorted(Counter(fault.partition(" (")[0] for _, fault in quarantine).items()))
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
+        if not photos:
+            raise InputError(f"{self.out} would hold no usable photo ({told or 'nothing was found'}); mend the source")
+        share = len(quarantine) / (photos + len(quarantine))
+        if share > max_share:
+            raise InputError(
+                f"{len(quarantine)} of {photos + len(quarantine)} photos for {self.out} cannot be used ({told}): "
+                f"{share:.1%} is past the allowed {max_share:.1%}; see {self.partial / 'set' / QUARANTINE}, "
+                "mend them or allow a larger --max-quarantine-share"
+            )
+        manifest = {
+            "shards": {note["file"]: note["digest"] for note in notes if note["photos"]},
+            "photos": photos,
+            "quarantined": len(quarantine),
+            "quarantine_reasons": reasons,
+        }
+        write_json(self.partial / "set" / MANIFEST, manifest)
+        return manifest
 
 
 def _write_quarantine(path: Path, quarantine: Iterable[tuple[str, str]]) -> None:

@@ -1,0 +1,96 @@
+"""Where a table's images lie: a folder of files, or a tar archive that need not be unpacked."""
+
+import hashlib
+import tarfile
+from array import array
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+import numpy as np
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.progress import Progress
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
+
+
+class ImageFiles(Protocol):
+    """Encoded photos by id: an id is a file's name, with or without its suffix."""
+
+    def read(self, photo_id: str) -> bytes:
+        """The file's bytes; raises FileNotFoundError where no file has that name, OSError where it is unreadable."""
+        ...
+
+
+class FolderImages:
+    """The files below a folder; an id is a path inside it and cannot lead out of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, photo_id: str) -> bytes:
+        """See ImageFiles."""
+        inside = PurePosixPath(photo_id)
+        if inside.is_absolute() or ".." in inside.parts:
+            raise FileNotFoundError
+        for name in _possible_names(photo_id):
+            path = self.folder / name
+            if path.is_file():
+                return path.read_bytes()
+        raise FileNotFoundError
+
+
+class TarImages:
+    """The members of an uncompressed tar, read in place: 24 bytes of memory a name, safe to read from threads.
+
+    An id is a member's path, or its bare file name where only one member has it; MP-16's tar writes the id a/b/c.jpg as
+    a_b_c.jpg.
+    """
+
+    def __init__(self, archive: Path, progress: Progress) -> None:
+        self.archive = archive
+        keys, starts, sizes = array("Q"), array("Q"), array("Q")
+        size = archive.stat().st_size
+        try:
+            with tarfile.open(archive, "r:") as tar:
+                while member := tar.next():
+                    path = PurePosixPath(member.name)
+                    for name in {str(path), path.name} if member.isfile() else ():
+                        keys.append(_key(name))
+                        starts.append(member.offset_data)
+                        sizes.append(member.size)
+                    tar.members.clear()  # type: ignore[attr-defined]  # else it remembers them all
+                    progress(f"finding the images in {archive.name} (bytes)", member.offset_data + member.size, size)
+        except tarfile.TarError as error:
+            raise InputError(f"{archive} is no uncompressed tar archive ({error}); repack it, or unpack it") from None
+        unique, first, count = np.unique(np.array(keys, np.uint64), return_index=True, return_counts=True)
+        self._keys, first = unique[count == 1], first[count == 1]  # a name of two members names neither
+        self._starts, self._sizes = np.array(starts, np.uint64)[first], np.array(sizes, np.uint64)[first]
+
+    def read(self, photo_id: str) -> bytes:
+        """See ImageFiles."""
+        for name in (*_possible_names(photo_id), *_possible_names(photo_id.replace("/", "_"))):
+            key = np.uint64(_key(name))
+            row = int(np.searchsorted(self._keys, key))
+            if row < len(self._keys) and self._keys[row] == key:
+                with self.archive.open("rb") as file:
+                    file.seek(int(self._starts[row]))
+                    return file.read(int(self._sizes[row]))
+        raise FileNotFoundError
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "big")
+
+
+def open_images(path: Path, progress: Progress) -> ImageFiles:
+    """The images of a folder or of a .tar; raises InputError where `path` is neither."""
+    if path.is_dir():
+        return FolderImages(path)
+    if path.is_file() and path.suffix == ".tar":
+        return TarImages(path, progress)
+    raise InputError(f"{path} is neither a folder nor a .tar; give the one that holds the images")
+
+
+def _possible_names(photo_id: str) -> list[str]:
+    return [photo_id, *(photo_id + suffix for suffix in SUFFIXES), *(photo_id + suffix.upper() for suffix in SUFFIXES)]
