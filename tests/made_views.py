@@ -31,7 +31,9 @@ class MadeViews:
         return ViewBatch(self.pooled_nd[taken], self.tokens_ntd[taken], self.label_maps_nhw[taken])
 
 
-def make_views(*, places: int = 40, photos_per_place: int = 6, weather: float = 1.0, seed: int = 0) -> MadeViews:
+def make_views(
+    *, places: int = 40, photos_per_place: int = 6, weather: float = 1.0, noise: float = 0.5, seed: int = 0
+) -> MadeViews:
     """Photos of random places on land and sea, each by another of six photographers, each of whom has one weather.
 
     A place decides the features and the shares of classes; weather shifts the features alone.
@@ -45,8 +47,8 @@ def make_views(*, places: int = 40, photos_per_place: int = 6, weather: float = 
     latitude, longitude = destination(latitude, longitude, random.uniform(0, 360, count), random.uniform(0, 0.4, count))
     look, shift = random.normal(size=(places, WIDTH)), random.normal(size=(photos_per_place, WIDTH))
     clear = look[place] + weather * shift[author]
-    pooled = clear + 0.5 * random.normal(size=(count, WIDTH))
-    tokens = clear[:, None] + 0.5 * random.normal(size=(count, TOKENS, WIDTH))
+    pooled = clear + noise * random.normal(size=(count, WIDTH))
+    tokens = clear[:, None] + noise * random.normal(size=(count, TOKENS, WIDTH))
     classes = random.integers(0, CLASSES, size=(places, 2))[place]
     pick = random.integers(0, 2, size=(count, GRID * GRID))
     label_maps = np.take_along_axis(classes, pick, axis=1).reshape(count, GRID, GRID)
@@ -63,5 +65,5 @@ def make_views(*, places: int = 40, photos_per_place: int = 6, weather: float = 
         pooled_nd=torch.tensor(pooled, dtype=torch.float16),
         tokens_ntd=torch.tensor(tokens, dtype=torch.float16),
         label_maps_nhw=torch.tensor(label_maps, dtype=torch.uint8),
-        fingerprint=fingerprint("made", places, photos_per_place, weather, seed),
+        fingerprint=fingerprint("made", places, photos_per_place, weather, noise, seed),
     )

@@ -67,7 +67,7 @@ def gps_scores(
     Places of shape (m,) are scored for every photo, places of shape (n, m) per photo; the result is (n, m).
     """
     device = next(model.parameters()).device
-    degrees = torch.stack([torch.as_tensor(np.asarray(x, dtype=np.float64)) for x in (latitude, longitude)], dim=-1)
+    degrees = torch.stack([torch.tensor(np.asarray(x, dtype=np.float64)) for x in (latitude, longitude)], dim=-1)
     gps = model.gps_encoder(degrees.to(device).flatten(0, -2)).unflatten(0, degrees.shape[:-1])
     photos_nd = torch.from_numpy(embeddings_nd).to(device)
     equation = "nd,md->nm" if gps.ndim == 2 else "nd,nmd->nm"

@@ -88,12 +88,19 @@ def train(
                 run = _Run(views, profile, variant, folder, recipe, interruption)
                 run.train(on_metrics, progress)
                 run.finish(signature)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
             raise InputError(
                 f"out of memory while training {variant} with batches of {profile.training.batch_size}: lower "
                 f"training.batch_size first, then model.width, model.label_grid or training.gps_queue ({error})"
             ) from None
     return TrainingResult(folder=str(folder), **read_json(folder / RESULT))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """On the CPU torch raises a plain RuntimeError for it."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 class _Step(nn.Module):
@@ -180,6 +187,7 @@ class _Run:
             if self.position.epochs_without_gain >= self.settings.patience:
                 break
             metrics = self._step(step, rows, batch)
+            interrupted = metrics.pop("interrupted") > 0
             self.position.step = step + 1
             last_of_epoch = self.position.step % self.steps_per_epoch == 0
             if last_of_epoch:
@@ -189,10 +197,10 @@ class _Run:
                     on_metrics(self.position.step, metrics)
                 progress(f"train {self.variant}", self.position.step, self.steps)
             overdue = time.monotonic() - saved_at > 60 * self.settings.checkpoint_minutes
-            if last_of_epoch or overdue or metrics["interrupted"]:
+            if last_of_epoch or overdue or interrupted:
                 self._save()
                 saved_at = time.monotonic()
-            if metrics["interrupted"]:
+            if interrupted:
                 raise TrainingInterruptedError(
                     f"training {self.variant} was stopped at step {self.position.step} of {self.steps}; "
                     "start it again to go on from there"

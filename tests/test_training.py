@@ -1,0 +1,247 @@
+"""The training loop: what it learns, that it resumes to the same weights, and how it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_views import MadeViews, make_views
+from safetensors.torch import load_file
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.geo import haversine_km
+from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
+from dualgeo_core.model.fusion import DualViewModel
+from dualgeo_core.model.interruption import TrainingInterruptedError
+from dualgeo_core.model.trainer import TrainingResult, train
+from dualgeo_core.model.validation import split_by_photographer
+from dualgeo_core.settings import ModelSettings, PhotoSettings, PhotoSource, Profile, TrainingSettings
+
+MODEL = {"width": 32, "heads": 4, "label_grid": 16, "gps_hidden": 64, "projection": "unit_sphere"}
+TRAINING = {
+    "epochs": 3,
+    "batch_size": 32,
+    "learning_rate": 3e-3,
+    "soft_target_km": 0.5,
+    "validation_share": 0.3,
+    "gps_queue": 48,
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _profile(model: dict | None = None, **training) -> Profile:
+    return Profile(
+        name="tiny",
+        device="cpu",
+        photos=PhotoSettings(gallery=PhotoSource(photo_set="made"), benchmarks={}),
+        model=ModelSettings(**{**MODEL, **(model or {})}),
+        training=TrainingSettings(**{**TRAINING, **training}),
+    )
+
+
+def _train(folder: Path, views: MadeViews | None = None, variant="cross_attention", **options) -> TrainingResult:
+    named = {name: options.pop(name) for name in ("on_metrics", "profile") if name in options}
+    return train(
+        views=views or make_views(),
+        profile=named.get("profile") or _profile(**options),
+        variant=variant,
+        folder=folder,
+        **({"on_metrics": named["on_metrics"]} if "on_metrics" in named else {}),
+    )
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _recall_25km(vectors: np.ndarray, views: MadeViews, queries: np.ndarray, gallery: np.ndarray) -> float:
+    found = views.frame.iloc[gallery[(vectors[queries] @ vectors[gallery].T).argmax(axis=1)]]
+    own = views.frame.iloc[queries]
+    distance = haversine_km(own["latitude"], own["longitude"], found["latitude"], found["longitude"])
+    return float((distance <= 25).mean())
+
+
+def test_fused_training_beats_chance_and_the_raw_encoder(tmp_path: Path) -> None:
+    """By ten times chance, and by half again the raw encoder: weather moves its vectors more than the place does."""
+    views = make_views(places=60, weather=3.0, noise=1.0)
+    _train(tmp_path / "model", views=views, epochs=12, patience=12)
+    split = split_by_photographer(views.frame, _profile().training)
+    model = DualViewModel.from_pretrained(tmp_path / "model")
+    fused = _recall_25km(
+        embed(model=model, views=views, variant="cross_attention"), views, split.queries, split.training
+    )
+    raw = _recall_25km(embed(model=None, views=views, variant="encoder"), views, split.queries, split.training)
+    assert fused > 10 / 60
+    assert fused > 1.5 * raw
+
+
+def test_image_to_gps_scores_find_places_of_unseen_photos(tmp_path: Path) -> None:
+    views = make_views(places=20)
+    _train(tmp_path / "model", views=views, epochs=16, patience=16)
+    rows = split_by_photographer(views.frame, _profile().training).queries
+    model = DualViewModel.from_pretrained(tmp_path / "model")
+    photos = embed_for_places(model=model, views=views, rows=rows)
+    frame = views.frame
+    scores = gps_scores(model, photos, frame["latitude"], frame["longitude"])
+    right = scores.argmax(axis=1) // 6 == rows // 6
+    assert right.mean() > 10 / 20
+    own = frame[["latitude", "longitude"]].to_numpy()[rows, None]
+    paired = gps_scores(model, photos, own[..., 0], own[..., 1])
+    assert np.allclose(paired[:, 0], scores[np.arange(len(rows)), rows], atol=1e-4)
+
+
+def test_embedding_some_rows_is_embedding_all_of_them(tmp_path: Path) -> None:
+    views = make_views()
+    _train(tmp_path / "model", views=views, epochs=1)
+    model = DualViewModel.from_pretrained(tmp_path / "model")
+    everything = embed(model=model, views=views, variant="cross_attention")
+    some = embed(model=model, views=views, variant="cross_attention", rows=np.array([7, 3]))
+    assert np.allclose(np.linalg.norm(everything, axis=1), 1, atol=1e-5)
+    assert np.allclose(some, everything[[7, 3]], atol=1e-5)
+
+
+@pytest.mark.parametrize("stop_after", [2, 7])
+def test_stopped_and_resumed_gives_the_same_weights(tmp_path: Path, stop_after: int) -> None:
+    """In the first epoch and later on; Ctrl-C and SIGTERM leave a checkpoint."""
+    curve, curve_of_halves = [], []
+    _train(tmp_path / "whole", on_metrics=lambda step, metrics: curve.append((step, metrics["loss"])))
+
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        curve_of_halves.append((step, metrics["loss"]))
+        if step == stop_after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingInterruptedError, match="start it again to go on"):
+        _train(tmp_path / "halves", on_metrics=stop)
+    assert not (tmp_path / "halves").exists()
+    _train(tmp_path / "halves", on_metrics=lambda step, metrics: curve_of_halves.append((step, metrics["loss"])))
+    assert curve_of_halves == curve
+    assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
+
+
+def _train_and_die(folder: Path) -> None:
+    def die(step: int, metrics: dict[str, float]) -> None:
+        if step == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    torch.set_num_threads(1)
+    _train(folder, on_metrics=die)
+
+
+def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
+    """SIGKILL leaves no time for a checkpoint: the run goes on from the end of the last epoch."""
+    process = get_context("spawn").Process(target=_train_and_die, args=(tmp_path / "killed",))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    seen = []
+    _train(tmp_path / "killed", on_metrics=lambda step, metrics: seen.append(step))
+    assert seen[0] > 1, "it did not begin anew"
+    _train(tmp_path / "whole")
+    assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "killed"))
+
+
+def test_the_seed_settles_the_weights(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        _train(tmp_path / name, epochs=1, seed=seed)
+    assert _same(_weights(tmp_path / "a"), _weights(tmp_path / "b"))
+    assert not _same(_weights(tmp_path / "a"), _weights(tmp_path / "c"))
+
+
+def test_a_finished_run_is_left_alone_and_other_settings_replace_it(tmp_path: Path) -> None:
+    first = _train(tmp_path / "model", epochs=1)
+    steps = []
+    again = _train(tmp_path / "model", epochs=1, on_metrics=lambda step, metrics: steps.append(step))
+    assert (again, steps) == (first, [])
+    other = _train(tmp_path / "model", epochs=2)
+    assert other.step == 2 * first.step
+
+
+def test_an_unfinished_run_of_other_settings_is_refused_by_their_first_difference(tmp_path: Path) -> None:
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingInterruptedError):
+        _train(tmp_path / "model", on_metrics=stop)
+    with pytest.raises(InputError, match=r"model\.width is 32 there, 64 here"):
+        _train(tmp_path / "model", model={"width": 64}, learning_rate=1e-3)
+    with pytest.raises(InputError, match=r"views is .* there, .* here"):
+        _train(tmp_path / "model", views=make_views(seed=5))
+
+
+def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:
+    """A learning rate too small to change a rank: the first epoch stays the best, patience ends the run."""
+    result = _train(tmp_path / "model", epochs=20, patience=2, learning_rate=1e-12)
+    epoch = result.best_step
+    assert result.step == 3 * epoch
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Path) -> None:
+    views = make_views()
+    views.pooled_nd[17] = float("nan")
+    with pytest.raises(InputError, match=r"loss became nan at step \d+ with learning rate .* photo-0\d\d\d") as caught:
+        _train(tmp_path / "model", views=views)
+    diverged = json.loads((tmp_path / "model.partial" / "diverged.json").read_text())
+    assert "photo-0017" in diverged["ids"]
+    assert f"step {diverged['step']} " in str(caught.value)
+
+
+def test_out_of_memory_names_the_setting_to_lower(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"out of memory .* batches of 32: lower training\.batch_size"):
+        _train(tmp_path / "model", model={"gps_hidden": 2**40})
+
+
+def test_one_photographer_cannot_be_split(tmp_path: Path) -> None:
+    views = make_views(photos_per_place=1)
+    with pytest.raises(InputError, match=r"training\.validation_share"):
+        _train(tmp_path / "model", views=views)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, {tests!r})
+from test_training import _train
+_train(Path({folder!r}), epochs=2, model={{"dropout": 0.0}}, on_metrics=lambda step, m: print("loss", m["loss"]))
+"""
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    """At the same global batch: the same loss curve, and weights alike but for rounding."""
+    curve = []
+    _train(
+        tmp_path / "one",
+        epochs=2,
+        model={"dropout": 0.0},
+        on_metrics=lambda step, metrics: curve.append(metrics["loss"]),
+    )
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "two")))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(launch, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("loss")] == pytest.approx(
+        curve, rel=2e-3
+    )
+    one, two = _weights(tmp_path / "one"), _weights(tmp_path / "two")
+    trained = [name for name in one if not name.startswith("retrieval_head")]
+    assert all(torch.allclose(one[name], two[name], atol=2e-3) for name in trained)
