@@ -35,10 +35,14 @@ def exif_position(image: Image.Image) -> Position:
 
 def exif_artist(image: Image.Image) -> str | None:
     """The photographer's name, or None where the photo does not say."""
-    artist = image.getexif().get(Base.Artist)
-    if isinstance(artist, bytes):
-        artist = artist.decode("utf-8", errors="replace")
-    return str(artist).strip("\0 \n") or None if artist else None
+    artist = image.getexif().get(Base.Artist) or ""
+    # Pillow reads EXIF text as Latin-1; cameras and tools write UTF-8.
+    raw = artist if isinstance(artist, bytes) else str(artist).encode("latin-1", errors="replace")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    return " ".join(text.replace("\0", " ").split()) or None
 
 
 def _hemisphere(reference: Any) -> str:

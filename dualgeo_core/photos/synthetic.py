@@ -105,7 +105,7 @@ def take_photo(shot: Shot) -> IngestedPhoto:
     return IngestedPhoto(photo_id, round(float(latitude), 6), round(float(longitude), 6), author, image, more=facts)
 
 
-def _shots(earth: EarthSettings, part: Part, photos: int, cells: list[Cell]) -> list[Shot]:
+def _shots(earth: EarthSettings, part: Part, photos: int, cells: tuple[Cell, ...]) -> list[Shot]:
     """Every cell equally often, as far as the number of photos allows, in a seeded order."""
     rng = seeded(earth.seed, "order", part)
     rounds = -(-photos // len(cells))

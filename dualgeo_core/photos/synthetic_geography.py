@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def seeded(*keys: Any) -> np.random.Generator:
     return np.random.default_rng(list(np.frombuffer(digest[:16], dtype="<u4")))
 
 
-def choose_cells(*, seed: int, countries: int, cities: int, cells: int) -> list[Cell]:
+@lru_cache(maxsize=4)
+def choose_cells(*, seed: int, countries: int, cities: int, cells: int) -> tuple[Cell, ...]:
     """`cells` cells in each of `cities` cities in each of `countries` countries (fewer where a country has fewer)."""
     gazetteer = [place for place in _read_gazetteer() if abs(place["latitude"]) < 64]
     xyz = unit_vectors([place["latitude"] for place in gazetteer], [place["longitude"] for place in gazetteer])
@@ -129,7 +131,7 @@ def choose_cells(*, seed: int, countries: int, cities: int, cells: int) -> list[
         for row in rows:
             city = _city(gazetteer[row], country, xyz, tree, row)
             found += _cells(city, cells, seeded(seed, "cells", code, city.name))
-    return found
+    return tuple(found)
 
 
 def sun_position(latitude: float, day: float, hour: float) -> tuple[float, float]:

@@ -1,0 +1,339 @@
+"""Making photo sets of folders, tables and tars: what gets in, what is kept out and why, and what a kill leaves."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from made_images import encoded, gps_exif, picture, sexagesimal
+from PIL.ExifTags import Base
+from typer.testing import CliRunner
+
+from dualgeo_core.cli import app, main
+from dualgeo_core.errors import InputError
+from dualgeo_core.photos.ingest import ingest_csv, ingest_folder
+from dualgeo_core.photos.photo_set import open_photos
+from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
+from dualgeo_core.settings import PhotoSource
+
+HEADER = ("id", "latitude", "longitude", "author")
+Rows = list[tuple[Any, ...]]
+
+
+def placed(latitude: float, longitude: float, artist: str | None = None, form: str = "JPEG") -> bytes:
+    exif = gps_exif(
+        sexagesimal(latitude), "S" if latitude < 0 else "N", sexagesimal(longitude), "W" if longitude < 0 else "E"
+    )
+    if artist:
+        exif[Base.Artist] = artist.encode()
+    return encoded(picture(), form, exif)
+
+
+def write_table(path: Path, rows: Rows, header: tuple[str, ...] = HEADER) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def photos_of(folder: Path) -> pd.DataFrame:
+    return open_photos(PhotoSource(photo_set=folder.name), folder.parent).frame.set_index("id")
+
+
+def quarantine_of(folder: Path) -> dict[str, str]:
+    table = pd.read_csv(folder / "quarantine.csv")
+    return dict(zip(table["id"], table["reason"], strict=True))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.jpg").write_bytes(encoded(picture(40 + number, 30)))
+    return folder
+
+
+def test_a_folder_becomes_a_set(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    (folder / "anna" / "trip").mkdir(parents=True)
+    (folder / "anna" / "trip" / "a.jpg").write_bytes(placed(-33.8568, 151.2153))
+    (folder / "anna" / "b.JPG").write_bytes(placed(64.1466, -21.9426, artist="Björk"))
+    (folder / "c.heic").write_bytes(placed(35.6586, 139.7454, form="HEIF"))
+    (folder / "notes.txt").write_text("not a photo")
+    manifest = ingest_folder(folder=folder, out=tmp_path / "set", max_quarantine_share=0.0)
+    frame = photos_of(tmp_path / "set")
+    assert manifest["photos"] == 3
+    assert list(frame.index) == ["anna/b.JPG", "anna/trip/a.jpg", "c.heic"]
+    assert frame.loc["anna/trip/a.jpg", ["latitude", "longitude"]].tolist() == pytest.approx([-33.8568, 151.2153])
+    assert frame.loc["anna/b.JPG", ["latitude", "longitude"]].tolist() == pytest.approx([64.1466, -21.9426])
+    assert frame["author"].fillna("unknown").tolist() == ["Björk", "anna", "unknown"]
+    stored = open_photos(PhotoSource(photo_set="set"), tmp_path).image("anna/trip/a.jpg")
+    assert stored == (folder / "anna" / "trip" / "a.jpg").read_bytes()
+
+
+def test_every_unusable_photo_of_a_folder_is_named_with_its_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "fine.jpg").write_bytes(placed(1, 2))
+    (folder / "placeless.jpg").write_bytes(encoded(picture()))
+    (folder / "half.jpg").write_bytes(placed(1, 2)[:-200])
+    (folder / "text.jpg").write_text("hello")
+    (folder / "null.jpg").write_bytes(placed(0, 0))
+    (folder / "which_side.jpg").write_bytes(
+        encoded(picture(), exif=gps_exif(sexagesimal(3), None, sexagesimal(3), "E"))
+    )
+    ingest_folder(folder=folder, out=tmp_path / "set", max_quarantine_share=1.0)
+    reasons = quarantine_of(tmp_path / "set")
+    assert list(photos_of(tmp_path / "set").index) == ["fine.jpg"]
+    assert reasons.keys() == {"placeless.jpg", "half.jpg", "text.jpg", "null.jpg", "which_side.jpg"}
+    assert reasons["placeless.jpg"] == "no coordinates"
+    assert reasons["half.jpg"].startswith("undecodable (")
+    assert reasons["text.jpg"].startswith("undecodable (")
+    assert reasons["null.jpg"] == "coordinates 0,0"
+    assert reasons["which_side.jpg"].startswith("no hemisphere")
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("1", "nan", "5"), "no coordinates"),
+        (("1", "", "5"), "no coordinates"),
+        (("1", "north", "5"), "no coordinates"),
+        (("1", "inf", "5"), "no coordinates"),
+        (("1", "90.5", "5"), "coordinates out of range (90.5, 5)"),
+        (("1", "5", "-181"), "coordinates out of range (5, -181)"),
+        (("1", "0", "0.0"), "coordinates 0,0"),
+        (("0", "5", "5"), "repeated id"),
+        (("9", "5", "5"), "missing file"),
+        (("../secret", "5", "5"), "missing file"),
+        (("broken", "5", "5"), "undecodable"),
+    ],
+)
+def test_every_unusable_line_of_a_table_is_named_with_its_reason(
+    tmp_path: Path, images: Path, row: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "secret.jpg").write_bytes(encoded(picture()))
+    (images / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing follows")
+    table = write_table(tmp_path / "photos.csv", [("0", "4.5", "-5.5", "x"), (*row, "y")])
+    manifest = ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
+    assert manifest["quarantined"] == 1
+    [(photo_id, told)] = quarantine_of(tmp_path / "set").items()
+    assert str(photo_id) == row[0]
+    assert told.startswith(reason)
+    assert list(photos_of(tmp_path / "set").index) == ["0"]
+
+
+def test_a_line_without_an_id_is_quarantined_by_its_number(tmp_path: Path, images: Path) -> None:
+    table = write_table(tmp_path / "photos.csv", [("0", "4", "5", ""), ("", "4", "5", "")])
+    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
+    assert quarantine_of(tmp_path / "set") == {"line 3": "no id"}
+    assert photos_of(tmp_path / "set")["author"].isna().all()
+
+
+def test_published_tables_and_a_tar_are_read_as_they_are(tmp_path: Path, images: Path) -> None:
+    """IMG_ID, LAT, LON; MP-16's ids with slashes name members with underscores, below folders."""
+    header = ("IMG_ID", "LAT", "LON", "country")
+    table = write_table(
+        tmp_path / "p.csv", [("0a/1b/7.jpg", 4, 5, ""), ("2.jpg", 6, 7, ""), ("3.jpg", 8, 9, "")], header
+    )
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        tar.add(images / "1.jpg", "mp16/00/0a_1b_7.jpg")
+        tar.add(images / "2.jpg", "mp16/01/2.jpg")
+        for twin in ("mp16/02/3.jpg", "mp16/03/3.jpg"):
+            tar.add(images / "3.jpg", twin)
+    ingest_csv(table=table, images=tmp_path / "images.tar", out=tmp_path / "set", max_quarantine_share=0.5)
+    photos = open_photos(PhotoSource(photo_set="set"), tmp_path)
+    assert list(photos.frame["latitude"]) == [4, 6]
+    assert photos.image("0a/1b/7.jpg") == (images / "1.jpg").read_bytes()
+    assert quarantine_of(tmp_path / "set") == {"3.jpg": "missing file"}  # which of the two is meant, nobody can say
+
+
+def test_too_large_a_quarantine_refuses_the_set(tmp_path: Path, images: Path) -> None:
+    table = write_table(tmp_path / "photos.csv", [("0", 4, 5, ""), ("1", 0, 0, ""), ("8", 4, 5, ""), ("9", 4, 5, "")])
+    with pytest.raises(InputError, match=r"3 of 4 photos.*1 coordinates 0,0, 2 missing file.*75.0% is past"):
+        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.74)
+    assert not (tmp_path / "set").exists()
+    assert len(quarantine_of(tmp_path / "set.partial" / "set")) == 3
+    manifest = ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.75)
+    assert (manifest["photos"], manifest["quarantined"]) == (1, 3)
+    assert not (tmp_path / "set.partial").exists()
+
+
+def test_a_set_without_a_usable_photo_is_refused(tmp_path: Path, images: Path) -> None:
+    table = write_table(tmp_path / "photos.csv", [("0", 0, 0, "")])
+    with pytest.raises(InputError, match="no usable photo"):
+        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_text("id,lat\n1,2\n"), "lacks the column longitude"),
+        (lambda path: path.write_text(""), "not a UTF-8 CSV"),
+        (lambda path: path.write_bytes(b"id,latitude,longitude\n\xff\xfe,1,2\n"), "not a UTF-8 CSV"),
+        (lambda path: None, "there is no table"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_is_wrong(
+    tmp_path: Path, images: Path, make: Callable[[Path], None], message: str
+) -> None:
+    make(tmp_path / "photos.csv")
+    with pytest.raises(InputError, match=message):
+        ingest_csv(table=tmp_path / "photos.csv", images=images, out=tmp_path / "set", max_quarantine_share=0.0)
+
+
+def test_a_folder_that_is_no_set_is_left_alone(tmp_path: Path, images: Path) -> None:
+    table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "")])
+    with pytest.raises(InputError, match="no photo set"):
+        ingest_csv(table=table, images=images, out=images, max_quarantine_share=0.0)
+    assert (images / "0.jpg").exists()
+
+
+def test_the_same_input_gives_the_same_bytes_and_replaces_the_old_set(tmp_path: Path, images: Path) -> None:
+    out = tmp_path / "set"
+    first = write_table(tmp_path / "first.csv", [("0", 4, 5, "x"), ("1", 6, 7, ""), ("2", 0, 0, "")])
+    other = write_table(tmp_path / "other.csv", [("3", 4, 5, "x")])
+    ingest_csv(table=first, images=images, out=out, max_quarantine_share=0.5)
+    before = contents(out)
+    ingest_csv(table=other, images=images, out=out, max_quarantine_share=0.5)
+    assert list(photos_of(out).index) == ["3"]
+    ingest_csv(table=first, images=images, out=out, max_quarantine_share=0.5)
+    assert contents(out) == before
+
+
+def listed_photo(number: int) -> IngestedPhoto:
+    """Number 7 is the only one that cannot be used."""
+    if number == 7:
+        return IngestedPhoto(str(number), fault="undecodable (test)")
+    return IngestedPhoto(str(number), number / 10 + 1, number / 10, None, bytes([number % 256]) * 1000)
+
+
+def write_numbers(
+    out: Path, read: Callable[[int], IngestedPhoto], recipe: str = "r", count: int = 100
+) -> dict[str, Any]:
+    with ThreadPoolExecutor(2) as pool:
+        writer = PhotoWriter(out=out, recipe=recipe, entries=range(count), read=read, pool=pool, shard_photos=16)
+        return writer.write(max_quarantine_share=0.5)
+
+
+def test_a_failed_ingest_goes_on_from_its_finished_shards(tmp_path: Path) -> None:
+    write_numbers(tmp_path / "undisturbed", listed_photo)
+    seen: list[int] = []
+
+    def failing(number: int) -> IngestedPhoto:
+        if number == 60:
+            raise OSError("the disk went away")
+        return listed_photo(number)
+
+    def counting(number: int) -> IngestedPhoto:
+        seen.append(number)
+        return listed_photo(number)
+
+    with pytest.raises(OSError, match="went away"):
+        write_numbers(tmp_path / "set", failing)
+    assert not (tmp_path / "set").exists()
+    write_numbers(tmp_path / "set", counting)
+    assert min(seen) == 49  # three shards of 16 photos and the quarantined one were finished
+    assert contents(tmp_path / "set") == contents(tmp_path / "undisturbed")
+
+
+def test_a_half_made_set_of_another_recipe_is_not_gone_on_with(tmp_path: Path) -> None:
+    def failing(number: int) -> IngestedPhoto:
+        if number == 60:
+            raise OSError
+        return IngestedPhoto(str(number), 1, 1, "someone else", b"other")
+
+    with pytest.raises(OSError):  # noqa: PT011
+        write_numbers(tmp_path / "set", failing, recipe="other")
+    write_numbers(tmp_path / "set", listed_photo)
+    write_numbers(tmp_path / "undisturbed", listed_photo)
+    assert contents(tmp_path / "set") == contents(tmp_path / "undisturbed")
+
+
+def test_full_shards_are_split_and_all_unusable_ones_left_out(tmp_path: Path) -> None:
+    def read(number: int) -> IngestedPhoto:
+        return listed_photo(number) if number < 20 else IngestedPhoto(str(number), fault="no coordinates")
+
+    manifest = write_numbers(tmp_path / "set", read, count=36)
+    assert list(manifest["shards"]) == ["photos-00000.parquet", "photos-00001.parquet"]
+    rows = [pq.read_metadata(tmp_path / "set" / name).num_rows for name in manifest["shards"]]
+    assert rows == [16, 3]
+
+
+KILL_AT_THE_FOURTH_SHARD = """
+import os, signal, sys
+from pathlib import Path
+from dualgeo_core.photos import writer
+from dualgeo_core.photos.ingest import ingest_csv
+writer.SHARD_BYTES = 3000
+digest = writer.file_digest
+def deadly(path):
+    if path.name == "photos-00003.parquet":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return digest(path)
+writer.file_digest = deadly
+ingest_csv(table=Path(sys.argv[1]), images=Path(sys.argv[2]), out=Path(sys.argv[3]), max_quarantine_share=0.5)
+"""
+
+
+def test_after_a_kill_a_rerun_gives_the_bytes_of_an_undisturbed_run(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dualgeo_core.photos.writer.SHARD_BYTES", 3000)
+    monkeypatch.setattr("dualgeo_core.photos.writer.BATCH", 1)
+    script = KILL_AT_THE_FOURTH_SHARD.replace("writer.SHARD_BYTES = 3000", "writer.SHARD_BYTES, writer.BATCH = 3000, 1")
+    rows: Rows = [(f"{number}", 1 + number, 2 + number, "x") for number in range(6)]
+    for copy in range(6, 24):
+        (images / f"{copy}.jpg").write_bytes((images / f"{copy % 6}.jpg").read_bytes())
+        rows.append((f"{copy}", 1, 2 + copy, "y"))
+    rows.append(("nowhere", 1, 1, ""))
+    table = write_table(tmp_path / "photos.csv", rows)
+    ingest_csv(table=table, images=images, out=tmp_path / "undisturbed", max_quarantine_share=0.5)
+
+    killed = subprocess.run(
+        [sys.executable, "-c", script, str(table), str(images), str(tmp_path / "set")], env=os.environ, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "set").exists()
+    assert len(list((tmp_path / "set.partial" / "notes").iterdir())) == 3
+    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
+    assert contents(tmp_path / "set") == contents(tmp_path / "undisturbed")
+    assert len(json.loads((tmp_path / "set" / "set.json").read_text())["shards"]) > 4
+
+
+def test_the_command_line_ingests_and_tells_what_it_kept_out(tmp_path: Path, images: Path) -> None:
+    table = write_table(tmp_path / "photos.csv", [("0", 4, 5, ""), ("1", 0, 0, "")])
+    arguments = ["ingest", "csv", str(table), str(images), "--out", str(tmp_path / "set")]
+    result = CliRunner().invoke(app, [*arguments, "--max-quarantine-share", "0.5"])
+    assert result.exit_code == 0
+    assert "1 photos in 1 shards; 1 in" in result.output
+    assert "1 coordinates 0,0" in result.output
+
+
+def test_the_command_line_says_in_one_line_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["dualgeo", "ingest", "folder", str(tmp_path / "none"), "--out", str(tmp_path / "s")]
+    )
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 2
+    told = capsys.readouterr().err.strip()
+    assert told.startswith("dualgeo: ")
+    assert "none is not a folder" in told
+    assert "\n" not in told
