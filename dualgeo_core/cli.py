@@ -5,7 +5,9 @@ import sys
 import typer
 
 from dualgeo_core.commands.ingest import ingest
+from dualgeo_core.commands.locate import locate
 from dualgeo_core.commands.refine import evaluate, refine
+from dualgeo_core.commands.segmenter import train_segmenter
 from dualgeo_core.commands.train import train
 from dualgeo_core.errors import InputError
 
@@ -16,7 +18,9 @@ app = typer.Typer(
     help="Finds where on Earth a photo was taken, and says how sure it is.",
 )
 app.add_typer(ingest, name="ingest")
+app.command("locate")(locate)
 app.command("train")(train)
+app.command("train-segmenter")(train_segmenter)
 app.command("refine")(refine)
 app.command("evaluate")(evaluate)
 

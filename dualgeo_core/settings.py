@@ -140,6 +140,11 @@ class LmmSettings(Section):
     retries: int = Field(3, ge=0)
     max_cost_usd: float = Field(5.0, ge=0, description="Asking stops at this cost; the rest goes on without answers.")
 
+    @property
+    def enabled(self) -> bool:
+        """Whether answers are asked for or replayed."""
+        return self.model is not None or self.answers_file is not None
+
 
 class RefinementSettings(Section):
     method: RefineMethod = "posterior"

@@ -46,9 +46,20 @@ class Workspace:
     def index(self, representation: str) -> Path:
         return self.settings.artifacts / "index" / representation
 
-    def benchmark(self, name: str) -> Path:
-        """The folder of everything found about one benchmark's photos."""
-        return self.settings.artifacts / "benchmarks" / name
+    def candidates(self, benchmark: str) -> Path:
+        return self._found(benchmark) / "candidates.parquet"
+
+    def clusters(self, benchmark: str) -> Path:
+        return self._found(benchmark) / "clusters.parquet"
+
+    def lmm_answers(self, benchmark: str) -> Path:
+        return self._found(benchmark) / "lmm_answers.parquet"
+
+    def predictions(self, benchmark: str) -> Path:
+        return self._found(benchmark) / "predictions.parquet"
+
+    def scores(self, benchmark: str) -> Path:
+        return self._found(benchmark) / "scores.json"
 
     @property
     def refiner(self) -> Path:
@@ -58,3 +69,7 @@ class Workspace:
     def report(self) -> Path:
         """The folder of the last evaluation's scores and curves, small enough for git."""
         return self.settings.home / "reports" / self.profile.name
+
+    def _found(self, benchmark: str) -> Path:
+        """The folder of everything found about one benchmark's photos."""
+        return self.settings.artifacts / "benchmarks" / benchmark

@@ -6,7 +6,6 @@ from typing import Any
 import dagster as dg
 
 
-
 class _Brief(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
@@ -29,8 +28,9 @@ class _OnlyNews(logging.Filter):
         return event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE")
 
 
-@dg.logger(description="One line per finished step and per message, for people at a terminal.")
+@dg.logger(config_schema={})
 def console(init_context: dg.InitLoggerContext) -> logging.Logger:
+    """One line per finished step and per message, for people at a terminal."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Brief())
     handler.addFilter(_OnlyNews())

@@ -99,9 +99,10 @@ def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
 
 def _validate(frame: pd.DataFrame, expectations: "Sequence[Expectation]") -> Verdict:
     import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
     result = batch.validate(gx.ExpectationSuite(name="suite", expectations=list(expectations)))

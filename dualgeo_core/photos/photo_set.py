@@ -60,6 +60,10 @@ class Photos:
             kept = table[self._belongs(table["author"])]
             yield PhotoShard(name=path.stem, ids=kept["id"].tolist(), images=kept[column].tolist())
 
+    def knows(self, column: str) -> bool:
+        """Whether the set has this column, beside the photos themselves."""
+        return column in pq.read_schema(self._shard_paths()[0]).names
+
     def image(self, photo_id: str) -> bytes:
         """One photo's encoded bytes; raises InputError where the set has no such id."""
         for path in self._shard_paths():

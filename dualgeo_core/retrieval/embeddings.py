@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_folder, read_json, require_fingerprint, write_fingerprint
+from dualgeo_core.files import atomic_folder, require_fingerprint, write_fingerprint
 from dualgeo_core.progress import Progress, silent
 
 ROWS_PER_SHARD = 65_536
@@ -39,11 +39,11 @@ def write_embeddings(
 def read_embeddings(folder: Path, signature: str) -> Iterator[Vectors]:
     """The shards in order, float32 and of unit length; raises InputError where something else made them."""
     require_fingerprint(folder, expected=signature, made_by="gallery_embeddings")
-    for path in sorted(folder.glob("rows-*.safetensors")):
-        vectors = load_file(path)["vectors"].astype(np.float32)
+    for vectors in stored_vectors(folder):
         yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def embedding_count(folder: Path) -> int:
-    """How many rows the folder holds."""
-    return int(read_json(folder / "fingerprint.json")["rows"])
+def stored_vectors(folder: Path) -> Iterator[Vectors]:
+    """The shards in order, float32, as they were written."""
+    for path in sorted(folder.glob("rows-*.safetensors")):
+        yield load_file(path)["vectors"].astype(np.float32)

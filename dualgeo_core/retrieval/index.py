@@ -56,6 +56,7 @@ class GalleryIndex:
 
     def __init__(self, *, folder: Path, signature: str, probes: int) -> None:
         require_fingerprint(folder, expected=signature, made_by="gallery_index")
+        self.signature = signature
         self._index: Any = faiss.read_index(str(folder / INDEX_FILE))
         self._probes = probes
 

@@ -18,7 +18,7 @@ RUN_TAG = "dagster.run_id"
 EXPERIMENT = "dualgeo"
 
 
-class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
+class Tracking(dg.ConfigurableResource):
     """The MLflow run that belongs to the Dagster run in progress; it begins with the first thing logged."""
 
     tracking_uri: str
@@ -50,7 +50,7 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
             from mlflow import MlflowClient
 
             self._client = MlflowClient(tracking_uri=self.tracking_uri)
-        return self._client  # type: ignore[no-any-return]
+        return self._client
 
     @property
     def run_id(self) -> str:
@@ -93,16 +93,24 @@ class Tracking(dg.ConfigurableResource):  # type: ignore[type-arg]
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput, InputTag
 
-        dataset = MetaDataset(source=resolve_dataset_source(str(folder)), name=name, digest=dvc_hash[:36])
+        dataset = MetaDataset(  # type: ignore[abstract]
+            source=resolve_dataset_source(str(folder)), name=name, digest=dvc_hash[:36]
+        )
         tag = InputTag(key="mlflow.data.context", value=context)
         self.client.log_inputs(self.run_id, [DatasetInput(dataset=dataset._to_mlflow_entity(), tags=[tag])])
         self.log_tags({f"dvc.{name}": dvc_hash})
 
+    def find_run(self, dagster_run_id: str) -> str | None:
+        """The MLflow run of a Dagster run, where there is one."""
+        filter_string = f"tags.`{RUN_TAG}` = '{dagster_run_id}'"
+        found = self.client.search_runs([self._experiment_id()], filter_string=filter_string)
+        return str(found[0].info.run_id) if found else None
+
     def _find_or_begin(self) -> str:
+        found = self.find_run(self._dagster_run_id)
+        if found is not None:
+            return found
         experiment_id = self._experiment_id()
-        found = self.client.search_runs([experiment_id], filter_string=f"tags.`{RUN_TAG}` = '{self._dagster_run_id}'")
-        if found:
-            return str(found[0].info.run_id)
         started = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
         tags = {RUN_TAG: self._dagster_run_id, "profile": self.profile, "git.commit": _commit(self.home)}
         run = self.client.create_run(experiment_id, tags=tags, run_name=f"{self.profile} {started}")

@@ -1,0 +1,61 @@
+"""`dualgeo locate`: where photos were taken, by the latest model of a profile."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dualgeo_core.locate import Answer
+
+SHOWN_CANDIDATES = 5
+
+
+def locate(
+    photos: Annotated[list[Path], typer.Argument(help="Photos to locate: JPEG, PNG or HEIC.", show_default=False)],
+    profile: Annotated[str | None, typer.Option(help="A name under profiles/, or a path to a YAML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per photo and line.")] = False,
+) -> None:
+    """Tells where photos were taken: position, place, radius, and the gallery photos most like them.
+
+    It uses what the profile's graph made last (`make demo`, or Dagster). A photo's own EXIF position is not looked at.
+    """
+    from dualgeo_core.errors import InputError
+    from dualgeo_core.photos.decode import UndecodableImage, decode_image
+    from dualgeo_core.settings import load_settings
+    from dualgeo_core.workspace import Workspace
+
+    images = []
+    for path in photos:
+        try:
+            images.append(decode_image(path.read_bytes()))
+        except FileNotFoundError:
+            raise InputError(f"there is no photo {path}") from None
+        except (IsADirectoryError, UndecodableImage) as error:
+            raise InputError(
+                f"{path} is not a photo that can be read ({error}); give JPEG, PNG or HEIC files"
+            ) from None
+
+    from dualgeo_core.locate import Locator
+
+    locator = Locator(Workspace(load_settings(profile)))
+    for answer in locator.locate(names=[str(path) for path in photos], images=images):
+        typer.echo(json.dumps(answer.as_json()) if as_json else _told(answer))
+
+
+def _told(answer: "Answer") -> str:
+    lines = [f"{answer.photo}"]
+    if answer.latitude is None or answer.longitude is None:
+        return f"{answer.photo}\n  no position: {answer.status}"
+    lines.append(f"  {answer.latitude:.5f}, {answer.longitude:.5f}  {answer.place}")
+    if answer.radius_90_km is None:
+        lines.append("  radius: not calibrated")
+    else:
+        lines.append(
+            f"  half the time within {answer.radius_50_km:.3g} km, 9 times in 10 within {answer.radius_90_km:.3g} km"
+        )
+    for candidate in answer.candidates[:SHOWN_CANDIDATES]:
+        place = f"{candidate.latitude:.4f}, {candidate.longitude:.4f}"
+        lines.append(f"  like gallery photo {candidate.gallery_id} ({place}; similarity {candidate.similarity:.3f})")
+    return "\n".join(lines)

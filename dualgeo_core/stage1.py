@@ -1,0 +1,160 @@
+"""Stage 1, photos to candidates: one function per artifact, in the order in which they feed each other.
+
+Each reads what is before it in the workspace with fingerprints checked, writes its own artifact, and returns facts
+worth telling: counts, shares, rates, and `fingerprint`, which is the artifact's version.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from dualgeo_core.files import read_fingerprint
+from dualgeo_core.frames import write_frame
+from dualgeo_core.loading import (
+    candidates_signature,
+    device,
+    embeddings_signature,
+    index_signature,
+    open_encoder,
+    open_model,
+    open_retriever,
+    open_segmenter,
+    require_same_views,
+    views_of,
+)
+from dualgeo_core.model.embed import embed
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.retrieval.embeddings import read_embeddings, stored_vectors, write_embeddings
+from dualgeo_core.retrieval.index import build_index
+from dualgeo_core.settings import Representation
+from dualgeo_core.views.crop import square_crop_labels
+from dualgeo_core.views.features import build_features
+from dualgeo_core.views.label_maps import decode_png, mean_iou
+from dualgeo_core.views.masks import build_masks
+from dualgeo_core.views.segmenter import fit_segmenter
+from dualgeo_core.workspace import GALLERY, Workspace
+
+Facts = dict[str, Any]
+LEAKING = " with leakage"
+MASKS_LOOKED_AT = 10_000
+
+
+def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
+    """Fits the codebook on gallery photos, or signs the SegFormer checkpoint that the profile names."""
+    profile = workspace.profile
+    segmenter = fit_segmenter(
+        profile.segmenter,
+        profile.encoder,
+        photos=workspace.photos(GALLERY),
+        folder=workspace.segmenter,
+        device=device(workspace),
+        progress=progress,
+    )
+    return {"kind": profile.segmenter.kind, "classes": segmenter.classes, "fingerprint": segmenter.fingerprint}
+
+
+def make_masks(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
+    """Label maps of every photo; scored by mean IoU where the set knows the true ones."""
+    segmenter = open_segmenter(workspace)
+    folder = workspace.masks(photos_name)
+    photos = workspace.photos(photos_name)
+    build_masks(
+        photos=photos, folder=folder, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
+    )
+    facts = {"photos": len(photos), "classes": segmenter.classes, "fingerprint": read_fingerprint(folder)}
+    if photos.knows("label_map") and workspace.profile.segmenter.kind == "segformer":
+        facts["mean_iou"] = round(_masks_mean_iou(workspace, photos_name, classes=segmenter.classes), 4)
+    return facts
+
+
+def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> float:
+    """How far the masks agree with the true label maps of a synthetic set, over its first shard."""
+    truth = next(workspace.photos(photos_name).shards(column="label_map"))
+    made = pq.read_table(workspace.masks(photos_name) / f"{truth.name}.parquet")["mask"].to_pylist()
+    size = workspace.profile.segmenter.mask_size
+    true_maps = np.stack([np.asarray(square_crop_labels(decode_png(png), size)) for png in truth.images])
+    return mean_iou(np.stack([np.asarray(decode_png(png)) for png in made]), true_maps, classes=classes)
+
+
+def make_features(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
+    """The frozen encoder's outputs, once per photo."""
+    encoder = open_encoder(workspace)
+    folder = workspace.features(photos_name)
+    photos = workspace.photos(photos_name)
+    build_features(photos=photos, folder=folder, encoder=encoder, settings=workspace.profile.encoder, progress=progress)
+    return {"photos": len(photos), "width": encoder.width, "fingerprint": read_fingerprint(folder)}
+
+
+def make_embeddings(workspace: Workspace, representation: Representation, progress: Progress = silent) -> Facts:
+    """The gallery's retrieval vectors in one representation."""
+    views = views_of(workspace, GALLERY)
+    model = open_model(workspace, representation)
+    folder = workspace.embeddings(representation)
+    signature = embeddings_signature(workspace, representation, views)
+    write_embeddings(
+        folder=folder,
+        count=len(views.frame),
+        embed=lambda rows: embed(model=model, views=views, variant=representation, rows=rows, device=device(workspace)),
+        signature=signature,
+        progress=progress,
+    )
+    return {"rows": len(views.frame), "fingerprint": signature}
+
+
+def embedding_summary(workspace: Workspace) -> pd.DataFrame:
+    """Columns representation, norm, cosine_to_mean: a row per gallery photo and representation, as stored."""
+    parts = []
+    for representation in workspace.profile.model.variants:
+        for vectors in stored_vectors(workspace.embeddings(representation)):
+            norm = np.linalg.norm(vectors, axis=1)
+            mean = vectors.mean(axis=0)
+            cosine = vectors @ mean / (norm * np.linalg.norm(mean))
+            parts.append(pd.DataFrame({"representation": representation, "norm": norm, "cosine_to_mean": cosine}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_index(workspace: Workspace, representation: Representation) -> Facts:
+    """The FAISS index over one representation of the gallery."""
+    views = views_of(workspace, GALLERY)
+    embeddings = embeddings_signature(workspace, representation, views)
+    signature = index_signature(workspace, embeddings)
+    rows = build_index(
+        folder=workspace.index(representation),
+        shards=read_embeddings(workspace.embeddings(representation), signature=embeddings),
+        specification=workspace.profile.retrieval.index,
+        signature=signature,
+    )
+    return {"rows": rows, "specification": workspace.profile.retrieval.index, "fingerprint": signature}
+
+
+def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
+    """Per query of a benchmark its candidates in every representation, and what the main one finds with leakage."""
+    queries = views_of(workspace, benchmark)
+    require_same_views(views_of(workspace, GALLERY), queries)
+    parts = []
+    for representation in workspace.profile.model.variants:
+        retriever = open_retriever(workspace, representation)
+        model = open_model(workspace, representation)
+        vectors = embed(model=model, views=queries, variant=representation, device=device(workspace))
+        parts.append(retriever.candidates(queries=queries, vectors=vectors).assign(representation=representation))
+        if representation == workspace.profile.model.main:
+            leaking = retriever.unfiltered_candidates(queries=queries, vectors=vectors)
+            parts.append(leaking.assign(representation=f"{representation}{LEAKING}"))
+    found = pd.concat(parts, ignore_index=True)
+    signature = candidates_signature(workspace, benchmark)
+    write_frame(workspace.candidates(benchmark), found, signature=signature)
+    return {"queries": len(queries.frame), "rows": len(found), "fingerprint": signature}
+
+
+def mask_summary(workspace: Workspace, photos_name: str) -> pd.DataFrame:
+    """Columns id, largest_class, distinct_classes: a row per mask, counted in a seeded sample and null elsewhere."""
+    tables = [pq.read_table(path).to_pandas() for path in sorted(workspace.masks(photos_name).glob("*.parquet"))]
+    masks = pd.concat(tables, ignore_index=True)
+    sampled = masks.sample(n=min(len(masks), MASKS_LOOKED_AT), random_state=0)["mask"].map(
+        lambda png: np.unique(np.asarray(decode_png(png)))
+    )
+    masks["largest_class"] = sampled.map(np.max).reindex(masks.index)
+    masks["distinct_classes"] = sampled.map(len).reindex(masks.index)
+    return masks.drop(columns="mask")

@@ -1,0 +1,150 @@
+"""Stage 2, candidates to scores: one function per artifact, in the order in which they feed each other."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from dualgeo_core.evaluate import evaluate
+from dualgeo_core.files import fingerprint, write_json
+from dualgeo_core.frames import frame_signature, read_frame, write_frame
+from dualgeo_core.loading import candidates_signature
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.refine.clusters import clusters_of
+from dualgeo_core.refine.posterior import Refiner
+from dualgeo_core.refine.predict import predict
+from dualgeo_core.settings import Profile, RefineMethod
+from dualgeo_core.stage1 import LEAKING
+from dualgeo_core.workspace import Workspace
+
+Facts = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the comparison: which candidates, refined how, with or without the LMM's answers."""
+
+    representation: str
+    refinement: RefineMethod
+    answers: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.representation}, {self.refinement}{' and answers' if self.answers else ''}"
+
+
+def main_method(profile: Profile) -> Method:
+    """The method that answers."""
+    return Method(profile.model.main, profile.refinement.method, answers=profile.lmm.enabled)
+
+
+def compared_methods(profile: Profile) -> list[Method]:
+    """Every representation by its nearest neighbour, every refinement of the main one, and leakage beside it."""
+    main = profile.model.main
+    methods = [Method(representation, "rank1") for representation in profile.model.variants]
+    methods += [Method(main, "dbscan"), Method(main, "hdbscan"), Method(main, "posterior"), main_method(profile)]
+    return [*dict.fromkeys(methods), Method(f"{main}{LEAKING}", "posterior")]
+
+
+def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
+    """Per query the HDBSCAN clusters of its candidates: centre, radius, share of the similarity, place name."""
+    signed = candidates_signature(workspace, benchmark)
+    candidates = read_frame(workspace.candidates(benchmark), signature=signed)
+    of_interest = (candidates["kind"] == "similar") & (candidates["representation"] == workspace.profile.model.main)
+    rows = []
+    for photo_id, found in candidates[of_interest].groupby("id", sort=False):
+        arrays = (found[column].to_numpy() for column in ("latitude", "longitude", "similarity"))
+        clusters = clusters_of(*arrays, radius_km=workspace.profile.refinement.cluster_radius_km)
+        rows += [
+            {
+                "id": photo_id,
+                "cluster": number,
+                "latitude": cluster.latitude,
+                "longitude": cluster.longitude,
+                "radius_km": cluster.radius_km,
+                "mass": cluster.mass,
+                "members": len(cluster.members),
+                "place": cluster.place,
+            }
+            for number, cluster in enumerate(clusters)
+        ]
+    frame = pd.DataFrame(
+        rows, columns=["id", "cluster", "latitude", "longitude", "radius_km", "mass", "members", "place"]
+    )
+    signature = fingerprint("clusters", signed, workspace.profile.refinement.cluster_radius_km)
+    write_frame(workspace.clusters(benchmark), frame, signature=signature)
+    return {"rows": len(frame), "queries_with_a_cluster": int(frame["id"].nunique()), "fingerprint": signature}
+
+
+def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
+    """Where each query was taken, by every method that is compared; column `method` names it."""
+    profile = workspace.profile
+    signed = candidates_signature(workspace, benchmark)
+    candidates = read_frame(workspace.candidates(benchmark), signature=signed)
+    ids = workspace.photos(benchmark).frame["id"].tolist()
+    answers = read_frame(workspace.lmm_answers(benchmark))
+    refiner = load_refiner(workspace)
+    parts = []
+    for method in compared_methods(profile):
+        predictions = predict(
+            candidates=candidates[candidates["representation"] == method.representation],
+            answers=answers if method.answers else None,
+            method=method.refinement,
+            params=refiner,
+            settings=profile.refinement,
+            ids=ids,
+            progress=progress,
+        )
+        parts.append(predictions.assign(method=method.name))
+    frame = pd.concat(parts, ignore_index=True)
+    signature = fingerprint(
+        "predictions",
+        signed,
+        frame_signature(workspace.lmm_answers(benchmark)),
+        refiner.fingerprint,
+        profile.refinement.model_dump(),
+    )
+    write_frame(workspace.predictions(benchmark), frame, signature=signature)
+    main = frame[frame["method"] == main_method(profile).name]
+    statuses = {f"status {status}": int(count) for status, count in main["status"].value_counts().items()}
+    return {"queries": len(ids), "methods": len(parts), **statuses, "fingerprint": signature}
+
+
+def make_scores(workspace: Workspace, benchmark: str) -> Facts:
+    """Accuracy, median error and coverage of every method, with photographer-clustered intervals."""
+    truth = workspace.photos(benchmark).frame
+    predictions = read_predictions(workspace, benchmark)
+    settings = workspace.profile.evaluation
+    scores = {
+        method: evaluate(
+            predictions=found.drop(columns="method"),
+            truth=truth,
+            bootstrap_samples=settings.bootstrap_samples,
+            seed=settings.seed,
+        )
+        for method, found in predictions.groupby("method", sort=False)
+    }
+    signature = fingerprint(
+        "scores", frame_signature(workspace.predictions(benchmark)), workspace.photos(benchmark).fingerprint
+    )
+    write_json(workspace.scores(benchmark), {"fingerprint": signature, "scores": scores})
+    return {"scores": scores, "fingerprint": signature}
+
+
+def read_predictions(workspace: Workspace, benchmark: str) -> pd.DataFrame:
+    """The predictions of every method on a benchmark."""
+    return read_frame(workspace.predictions(benchmark))
+
+
+def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
+    return {"fingerprint": "default"}
+
+
+def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
+    frame = pd.DataFrame({"id": [], "model": [], "latitude": [], "longitude": [], "location": []})
+    write_frame(workspace.lmm_answers(benchmark), frame, signature="none")
+    return {"answers": 0, "fingerprint": "none"}
+
+
+def load_refiner(workspace: Workspace) -> Refiner:
+    return Refiner()

@@ -1,0 +1,39 @@
+"""DualGeo as Dagster sees it: the assets of one profile, their checks, the job that makes them all, and MLflow."""
+
+import dagster as dg
+
+from dualgeo_core.settings import Environment, keep_libraries_quiet
+from dualgeo_dagster.console import console
+from dualgeo_dagster.defs import benchmarks, checks, photos, refinement, retrieval, training, views
+from dualgeo_dagster.defs.resources import Tracking, flat_parameters
+from dualgeo_dagster.tracking_store import local_store
+from dualgeo_dagster.workspace import workspace
+
+keep_libraries_quiet()
+
+JOB = "everything"
+
+
+def _tracking() -> Tracking:
+    environment, settings = Environment(), workspace().settings
+    store = local_store(settings.home)
+    return Tracking(
+        tracking_uri=environment.mlflow_tracking_uri or store.tracking_uri,
+        artifact_location=None if environment.mlflow_tracking_uri else store.artifact_location,
+        ui=environment.mlflow_ui,
+        home=str(settings.home),
+        profile=settings.profile.name,
+        parameters=flat_parameters(settings.profile.model_dump(mode="json")),
+    )
+
+
+tracking = _tracking()
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([photos, views, training, retrieval, refinement, benchmarks]),
+    asset_checks=dg.load_asset_checks_from_modules([checks]),
+    jobs=[dg.define_asset_job(JOB, selection="*", description="The whole graph, from photos to scores, as one run.")],
+    resources={"tracking": tracking, "training_process": dg.PipesSubprocessClient()},
+    # One process holds the libraries once; training has its own process, and steps mostly wait for the same cores.
+    executor=dg.in_process_executor,
+    loggers={"console": console},
+)

@@ -1,0 +1,94 @@
+"""The Great Expectations suites as asset checks; each blocks what would feed on bad data."""
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dualgeo_core.files import FINGERPRINT_FILE, read_json
+from dualgeo_core.workspace import GALLERY
+from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
+from dualgeo_dagster.defs.refinement import predictions
+from dualgeo_dagster.defs.retrieval import gallery_embeddings
+from dualgeo_dagster.defs.views import benchmark_masks, gallery_masks
+from dualgeo_dagster.workspace import workspace
+
+if TYPE_CHECKING:
+    from dualgeo_dagster.expectations import Verdict
+
+
+@dg.asset_check(asset=gallery_photos, blocking=True, name="gallery_photos_are_placed_and_unique")
+def gallery_photos_check() -> dg.AssetCheckResult:
+    """Every gallery photo has one id and a position on Earth."""
+    from dualgeo_dagster.expectations import check_photos
+
+    return _result({GALLERY: check_photos(workspace().photos(GALLERY).frame)})
+
+
+@dg.asset_check(asset=benchmark_photos, blocking=True, name="query_photos_are_placed_and_unique")
+def benchmark_photos_check() -> dg.AssetCheckResult:
+    """Every query photo of every benchmark has one id and a position on Earth."""
+    from dualgeo_dagster.expectations import check_photos
+
+    return _result({name: check_photos(workspace().photos(name).frame) for name in _benchmarks_with("photos")})
+
+
+@dg.asset_check(asset=gallery_masks, blocking=True, name="gallery_masks_hold_known_classes")
+def gallery_masks_check() -> dg.AssetCheckResult:
+    """Every gallery photo has a label map of known classes, nearly all of more than one."""
+    return _result({GALLERY: _masks_verdict(GALLERY)})
+
+
+@dg.asset_check(asset=benchmark_masks, blocking=True, name="query_masks_hold_known_classes")
+def benchmark_masks_check() -> dg.AssetCheckResult:
+    """Every query photo has a label map of known classes, nearly all of more than one."""
+    return _result({name: _masks_verdict(name) for name in _benchmarks_with("masks")})
+
+
+@dg.asset_check(asset=gallery_embeddings, blocking=True, name="embeddings_are_unit_vectors_that_differ")
+def gallery_embeddings_check() -> dg.AssetCheckResult:
+    """Every gallery photo has a unit vector in each representation, and they have not collapsed into one."""
+    from dualgeo_core.stage1 import embedding_summary
+    from dualgeo_dagster.expectations import check_embeddings
+
+    summary = embedding_summary(workspace())
+    return _result({GALLERY: check_embeddings(summary, photos=len(workspace().photos(GALLERY)))})
+
+
+@dg.asset_check(asset=predictions, blocking=True, name="predictions_are_places_or_say_why_not")
+def predictions_check() -> dg.AssetCheckResult:
+    """Every query has one prediction: a place on Earth with nested radii, or a status that says why there is none."""
+    from dualgeo_core.stage2 import main_method, read_predictions
+    from dualgeo_dagster.expectations import check_predictions
+
+    main = main_method(workspace().profile).name
+    verdicts = {}
+    for name in _benchmarks_with("predictions"):
+        found = read_predictions(workspace(), name)
+        verdicts[name] = check_predictions(found[found["method"] == main], queries=len(workspace().photos(name)))
+    return _result(verdicts)
+
+
+def _masks_verdict(photos_name: str) -> "Verdict":
+    from dualgeo_core.stage1 import mask_summary
+    from dualgeo_dagster.expectations import check_masks
+
+    classes = int(read_json(workspace().segmenter / FINGERPRINT_FILE)["classes"])
+    summary = mask_summary(workspace(), photos_name)
+    return check_masks(summary, classes=classes, photos=len(workspace().photos(photos_name)))
+
+
+def _benchmarks_with(artifact: str) -> list[str]:
+    """The benchmarks whose artifact was made; the check covers those, whichever partition the run is about."""
+    place = {
+        "photos": lambda name: workspace().settings.data / workspace().source(name).photo_set,
+        "masks": workspace().masks,
+        "predictions": workspace().predictions,
+    }[artifact]
+    return [name for name in workspace().profile.photos.benchmarks if place(name).exists()]
+
+
+def _result(verdicts: "dict[str, Verdict]") -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=all(verdict.passed for verdict in verdicts.values()),
+        metadata={name: dg.MetadataValue.md(verdict.table) for name, verdict in verdicts.items()},
+    )

@@ -1,0 +1,40 @@
+"""Photo sets as DVC builds and versions them; their data version is DVC's hash."""
+
+import dagster as dg
+
+from dualgeo_core.workspace import GALLERY
+from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_dagster.photo_versions import build_photo_set
+from dualgeo_dagster.reporting import Facts, result, results_by_benchmark
+from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+
+
+@dg.asset(group_name="photos", kinds={"dvc", "parquet"}, code_version="1")
+def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """Geotagged photos to search and to train on."""
+    return result(_photo_set(context, tracking, GALLERY, role="training"), tracking)
+
+
+@dg.asset(
+    group_name="photos", kinds={"dvc", "parquet"}, code_version="1", partitions_def=BENCHMARKS, backfill_policy=ONE_RUN
+)
+def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """Query photos with known places, by other photographers than the gallery's."""
+    return results_by_benchmark(
+        context, tracking, lambda benchmark: _photo_set(context, tracking, benchmark, role="evaluation")
+    )
+
+
+def _photo_set(context: dg.AssetExecutionContext, tracking: Tracking, photos_name: str, role: str) -> Facts:
+    name = workspace().source(photos_name).photo_set
+    dvc_hash = build_photo_set(name, home=workspace().settings.home, say=context.log.info)
+    photos = workspace().photos(photos_name)
+    tracking.log_photo_set(name, folder=photos.folder, dvc_hash=dvc_hash, context=role)
+    frame = photos.frame
+    return {
+        "fingerprint": dvc_hash,
+        "dagster/row_count": len(frame),
+        "photographers": int(frame["author"].nunique()),
+        "quarantined": photos.quarantined,
+        "folder": dg.MetadataValue.path(photos.folder),
+    }

@@ -1,0 +1,64 @@
+"""From candidates to answers: clusters, what a large multimodal model says, and the posterior's predictions."""
+
+import dagster as dg
+
+from dualgeo_dagster.defs.photos import benchmark_photos
+from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_dagster.defs.retrieval import candidates, gallery_index
+from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
+from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+
+
+@dg.asset(group_name="refinement", kinds={"scipy"}, code_version="1", deps=[gallery_index])
+def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """The posterior's few parameters and its calibrated radii, fitted on photographers held out of training."""
+    from dualgeo_core.stage2 import make_refiner
+
+    return result(make_refiner(workspace(), progress=progress_log(context)), tracking)
+
+
+@dg.asset(
+    group_name="refinement",
+    kinds={"hdbscan"},
+    code_version="1",
+    deps=[candidates],
+    partitions_def=BENCHMARKS,
+    backfill_policy=ONE_RUN,
+)
+def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """HDBSCAN clusters of each query's candidates on the sphere, with radius, mass and place name."""
+    from dualgeo_core.stage2 import make_clusters
+
+    return results_by_benchmark(context, tracking, lambda benchmark: make_clusters(workspace(), benchmark))
+
+
+@dg.asset(
+    group_name="refinement",
+    kinds={"litellm"},
+    code_version="1",
+    deps=[benchmark_photos, candidates, clusters],
+    partitions_def=BENCHMARKS,
+    backfill_policy=ONE_RUN,
+)
+def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """What a large multimodal model answers when shown photo and clusters; no rows while the profile names no model."""
+    from dualgeo_core.stage2 import make_lmm_answers
+
+    progress = progress_log(context)
+    return results_by_benchmark(context, tracking, lambda name: make_lmm_answers(workspace(), name, progress=progress))
+
+
+@dg.asset(
+    group_name="refinement",
+    kinds={"pandas", "parquet"},
+    code_version="1",
+    deps=[candidates, clusters, lmm_answers, refiner],
+    partitions_def=BENCHMARKS,
+    backfill_policy=ONE_RUN,
+)
+def predictions(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """Where each query was taken, by every method that is compared, with calibrated radii or a status."""
+    from dualgeo_core.stage2 import make_predictions
+
+    progress = progress_log(context)
+    return results_by_benchmark(context, tracking, lambda name: make_predictions(workspace(), name, progress=progress))

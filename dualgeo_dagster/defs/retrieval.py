@@ -1,0 +1,65 @@
+"""The gallery as searchable vectors, and what each query finds in it."""
+
+import dagster as dg
+
+from dualgeo_core.files import fingerprint
+from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_dagster.defs.training import models
+from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gallery_features, gallery_masks
+from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
+from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+
+
+@dg.asset(
+    group_name="retrieval",
+    kinds={"torch", "safetensors"},
+    code_version="1",
+    deps=[gallery_masks, gallery_features, models],
+)
+def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """The gallery's retrieval vectors, in every representation that is compared."""
+    from dualgeo_core.stage1 import make_embeddings
+
+    made = {
+        representation: make_embeddings(workspace(), representation, progress=progress_log(context))
+        for representation in workspace().profile.model.variants
+    }
+    return result(
+        {
+            "dagster/row_count": sum(facts["rows"] for facts in made.values()),
+            "representations": list(made),
+            "fingerprint": fingerprint({name: facts["fingerprint"] for name, facts in made.items()}),
+        },
+        tracking,
+    )
+
+
+@dg.asset(group_name="retrieval", kinds={"faiss"}, code_version="1", deps=[gallery_embeddings])
+def gallery_index(tracking: Tracking) -> dg.MaterializeResult[None]:
+    """A FAISS index per representation, refused by whoever finds it made from something else."""
+    from dualgeo_core.stage1 import make_index
+
+    made = {name: make_index(workspace(), name) for name in workspace().profile.model.variants}
+    return result(
+        {
+            "dagster/row_count": sum(facts["rows"] for facts in made.values()),
+            "specification": workspace().profile.retrieval.index,
+            "fingerprint": fingerprint({name: facts["fingerprint"] for name, facts in made.items()}),
+        },
+        tracking,
+    )
+
+
+@dg.asset(
+    group_name="retrieval",
+    kinds={"faiss", "parquet"},
+    code_version="1",
+    deps=[gallery_index, benchmark_masks, benchmark_features],
+    partitions_def=BENCHMARKS,
+    backfill_policy=ONE_RUN,
+)
+def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """The gallery photos most and least similar to each query; its own photographer and near-duplicates left out."""
+    from dualgeo_core.stage1 import make_candidates
+
+    return results_by_benchmark(context, tracking, lambda benchmark: make_candidates(workspace(), benchmark))

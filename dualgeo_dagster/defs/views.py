@@ -1,0 +1,65 @@
+"""The two views of each photo, made once: label maps of a segmenter, tokens of a frozen image encoder."""
+
+import dagster as dg
+
+from dualgeo_core.workspace import GALLERY
+from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
+from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
+from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+
+
+@dg.asset(group_name="views", kinds={"transformers"}, code_version="1", deps=[gallery_photos])
+def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """The model that labels pixels: a SegFormer checkpoint, or a codebook fitted on the gallery."""
+    from dualgeo_core.stage1 import make_segmenter
+
+    return result(make_segmenter(workspace(), progress=progress_log(context)), tracking)
+
+
+@dg.asset(group_name="views", kinds={"transformers", "parquet"}, code_version="1", deps=[gallery_photos, segmenter])
+def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """A label map per gallery photo: one-channel PNG of class ids, in the photo's own crop."""
+    from dualgeo_core.stage1 import make_masks
+
+    return result(make_masks(workspace(), GALLERY, progress=progress_log(context)), tracking)
+
+
+@dg.asset(group_name="views", kinds={"torch", "safetensors"}, code_version="1", deps=[gallery_photos])
+def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """The frozen encoder's pooled vector and patch tokens per gallery photo, in half precision."""
+    from dualgeo_core.stage1 import make_features
+
+    return result(make_features(workspace(), GALLERY, progress=progress_log(context)), tracking)
+
+
+@dg.asset(
+    group_name="views",
+    kinds={"transformers", "parquet"},
+    code_version="1",
+    deps=[benchmark_photos, segmenter],
+    partitions_def=BENCHMARKS,
+    backfill_policy=ONE_RUN,
+)
+def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """A label map per query photo."""
+    from dualgeo_core.stage1 import make_masks
+
+    progress = progress_log(context)
+    return results_by_benchmark(context, tracking, lambda name: make_masks(workspace(), name, progress=progress))
+
+
+@dg.asset(
+    group_name="views",
+    kinds={"torch", "safetensors"},
+    code_version="1",
+    deps=[benchmark_photos],
+    partitions_def=BENCHMARKS,
+    backfill_policy=ONE_RUN,
+)
+def benchmark_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+    """The frozen encoder's pooled vector and patch tokens per query photo."""
+    from dualgeo_core.stage1 import make_features
+
+    progress = progress_log(context)
+    return results_by_benchmark(context, tracking, lambda name: make_features(workspace(), name, progress=progress))

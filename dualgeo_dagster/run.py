@@ -1,0 +1,82 @@
+"""`python -m dualgeo_dagster.run`: the whole graph of a profile as one Dagster run, and its scores as a table."""
+
+import argparse
+import os
+import sys
+import warnings
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.settings import keep_libraries_quiet
+
+
+def main() -> None:
+    """Runs the job; a user's mistake is one line and exit code 2, any other failure exit code 1."""
+    parser = argparse.ArgumentParser(description="Materializes the whole graph of a profile as one Dagster run.")
+    parser.add_argument("--profile", help="a name under profiles/, or a path to a YAML file")
+    options = parser.parse_args()
+    keep_libraries_quiet()
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    if options.profile:
+        os.environ["DUALGEO_PROFILE"] = options.profile  # the definitions are loaded for the profile it names
+    try:
+        sys.exit(_run())
+    except InputError as error:
+        print(f"dualgeo: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run() -> int:
+    from dualgeo_dagster.definitions import JOB, defs
+    from dualgeo_dagster.workspace import BENCHMARKS
+
+    benchmarks = BENCHMARKS.get_partition_keys()
+    with dg.DagsterInstance.get() as instance:
+        result = defs.resolve_job_def(JOB).execute_in_process(
+            instance=instance,
+            tags={
+                "dagster/asset_partition_range_start": benchmarks[0],
+                "dagster/asset_partition_range_end": benchmarks[-1],
+            },
+            raise_on_error=False,
+        )
+        if result.success:
+            _tell(result.run_id)
+            return 0
+        return _tell_failure(result)
+
+
+def _tell(dagster_run_id: str) -> None:
+    from dualgeo_core.report import comparison_table, read_scores
+    from dualgeo_dagster.definitions import tracking
+    from dualgeo_dagster.workspace import workspace
+
+    console = Console(width=150 if not sys.stdout.isatty() else None)
+    table = Table(title=f"Scores of profile {workspace().profile.name} (accuracy in %, 95 % interval by photographer)")
+    frame = comparison_table(read_scores(workspace()))
+    for column in frame.columns:
+        table.add_column(column.replace("acc_", "≤ "), justify="left" if column in ("benchmark", "method") else "right")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row))
+    console.print(table)
+    run_id = tracking.find_run(dagster_run_id)
+    console.print(f"Dagster run  {dagster_run_id}\nMLflow run   {run_id}")
+    console.print("Both web pages: [bold]make ui[/bold]   One photo: [bold].venv/bin/dualgeo locate PHOTO[/bold]")
+
+
+def _tell_failure(result: dg.ExecuteInProcessResult) -> int:
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        error = event.step_failure_data.error
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None and error.cls_name == InputError.__name__:
+            print(f"dualgeo: {error.message.strip()}", file=sys.stderr)
+            return 2
+    return 1
+
+
+if __name__ == "__main__":
+    main()
