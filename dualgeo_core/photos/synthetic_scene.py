@@ -11,6 +11,7 @@ from dualgeo_core.photos.synthetic_canvas import Camera, Canvas, Point
 from dualgeo_core.photos.synthetic_geography import Cell, City, Country, Rgb, hsv, seeded
 from dualgeo_core.photos.synthetic_light import Conditions
 from dualgeo_core.photos.synthetic_things import (
+    LANDMARKS,
     SNOW,
     Building,
     Look,
@@ -41,15 +42,13 @@ TREES: dict[str, tuple[str, ...]] = {
     "continental": ("broadleaf", "conifer", "broadleaf", "shrub"),
     "boreal": ("conifer", "conifer", "broadleaf", "shrub"),
 }
-LANDMARKS = ("spire", "dome", "tower", "minaret", "pagoda", "wheel", "mast")
-LANDMARK_WEIGHTS = {
-    "arabic": (0.05, 0.3, 0.15, 0.4, 0.0, 0.05, 0.05),
-    "han": (0.05, 0.05, 0.3, 0.0, 0.4, 0.1, 0.1),
-    "kana": (0.05, 0.0, 0.25, 0.0, 0.45, 0.1, 0.15),
-    "hangul": (0.05, 0.0, 0.3, 0.0, 0.4, 0.1, 0.15),
-    "brahmic": (0.1, 0.15, 0.15, 0.0, 0.45, 0.05, 0.1),
+# How often a culture's cells have which landmark, in the order of LANDMARKS.
+LATIN_LANDMARKS = (0.4, 0.15, 0.03, 0.02, 0.18, 0.1, 0.12)
+EASTERN_LANDMARKS = (0.05, 0.05, 0.0, 0.45, 0.2, 0.15, 0.1)
+LANDMARK_SHARES = {
+    "arabic": (0.05, 0.3, 0.4, 0.0, 0.1, 0.05, 0.1),
+    **dict.fromkeys(("han", "kana", "hangul", "brahmic"), EASTERN_LANDMARKS),
 }
-LATIN_LANDMARKS = (0.4, 0.15, 0.2, 0.03, 0.02, 0.08, 0.12)
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def paint_scene(
     _paint_land(canvas, cell, view, look, street)
     if conditions.sunshine > 0.2:
         canvas.shade([outline for thing in standing for outline in thing.shadows])
-    _paint_landmark(canvas, cell, view, look)
+    _paint_landmarks(canvas, cell, view, look)
     things = standing + _traffic(cell.city.country, street, camera, look, rng)
     for thing in sorted(things, key=lambda thing: -thing.distance):
         thing.paint(canvas)
@@ -202,14 +201,14 @@ def _paint_land(canvas: Canvas, cell: Cell, view: tuple[str, bool], look: Look, 
             strip(left, left + 0.5, crossing, crossing + 3.2, (232, 232, 228), "line")
 
 
-def _paint_landmark(canvas: Canvas, cell: Cell, view: tuple[str, bool], look: Look) -> None:
+def _paint_landmarks(canvas: Canvas, cell: Cell, view: tuple[str, bool], look: Look) -> None:
     rng = seeded("landmark", view)
-    weights = LANDMARK_WEIGHTS.get(cell.city.country.script, LATIN_LANDMARKS)
-    for _ in range(int(rng.integers(1, 3))):
-        kind = str(rng.choice(LANDMARKS, p=weights))
-        distance = rng.uniform(70, 170)
+    shares = LANDMARK_SHARES.get(cell.city.country.script, LATIN_LANDMARKS)
+    for distance in sorted(rng.uniform(70, 170, int(rng.integers(1, 3))), reverse=True):
+        kind = str(rng.choice(list(LANDMARKS), p=shares))
         base = (distance * rng.uniform(-0.28, 0.28), 0.0, distance)
-        paint_landmark(canvas, kind, base, rng.uniform(24, 62), hsv(rng.random(), rng.uniform(0.3, 0.75), 0.75), look)
+        colour = hsv(rng.random(), rng.uniform(0.3, 0.75), 0.75)
+        paint_landmark(canvas, kind, base, rng.uniform(24, 62), colour, look)
 
 
 def _standing(cell: Cell, view: tuple[str, bool], street: Street, look: Look) -> list[Thing]:

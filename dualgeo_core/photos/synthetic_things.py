@@ -11,6 +11,40 @@ from dualgeo_core.photos.synthetic_light import Conditions
 
 SNOW: Rgb = (238, 242, 248)
 
+# Landmarks as parts: shape, then width, foot and top as shares of the height, and how light the part is.
+LANDMARKS: dict[str, tuple[tuple[str, float, float, float, float], ...]] = {
+    "spire": (("box", 0.26, 0, 0.6, 1), ("peak", 0.3, 0.58, 1, 0.7), ("ball", 0.11, 0.44, 0.55, 1.8)),
+    "dome": (("box", 0.02, 0.7, 1, 1.4), ("ball", 0.4, 0.14, 0.82, 0.7), ("box", 0.5, 0, 0.46, 1)),
+    "minaret": (("box", 0.12, 0, 0.8, 1), ("box", 0.19, 0.6, 0.65, 0.7), ("peak", 0.12, 0.8, 1, 0.7)),
+    "pagoda": tuple(
+        part
+        for level in range(4)
+        for part in (
+            ("box", 0.24 - 0.04 * level, 0.22 * level, 0.22 * level + 0.2, 1.0),
+            ("peak", 0.42 - 0.07 * level, 0.22 * level + 0.15, 0.22 * level + 0.32, 0.7),
+        )
+    ),
+    "tower": (("box", 0.16, 0, 1, 1), *(("box", 0.13, n / 6, n / 6 + 0.07, 0.7) for n in range(6))),
+    "globe": (("peak", 0.12, 0, 1, 1), ("ball", 0.26, 0.5, 0.76, 0.8), ("box", 0.3, 0.61, 0.65, 1.2)),
+    "mast": (("peak", 0.2, 0, 1, 1), ("box", 0.12, 0.62, 0.68, 0.7)),
+}
+
+# Made-up letters, true to a script in texture only: strokes (left, low, right, high) of each letter, and of some.
+Strokes = tuple[tuple[float, float, float, float], ...]
+STROKES: dict[str, tuple[Strokes, Strokes]] = {
+    "latin": (((0, 0, 0.18, 1),), ((0, 0, 0.6, 0.15), (0, 0.43, 0.6, 0.58), (0, 0.85, 0.6, 1), (0.5, 0, 0.7, 0.6))),
+    "cyrillic": (((0, 0, 0.18, 1), (0.62, 0, 0.8, 1)), ((0, 0.84, 0.8, 1), (0, 0.42, 0.8, 0.58))),
+    "arabic": (((0, 0.25, 1.2, 0.4),), ((0.2, 0.4, 0.36, 1), (0.4, 0, 0.55, 0.14), (0.7, 0.7, 0.85, 0.84))),
+    "han": (((0.45, 0, 0.58, 1), (0, 0.45, 1, 0.57)), ((0, 0.1, 1, 0.22), (0, 0.85, 1, 0.97), (0, 0, 0.12, 0.9))),
+    "kana": (((0, 0.8, 1, 0.92),), ((0.45, 0, 0.58, 1), (0, 0.3, 0.9, 0.42), (0.75, 0.2, 0.88, 0.8))),
+    "hangul": (((0, 0.55, 0.5, 0.95), (0.7, 0.3, 0.82, 1)), ((0.1, 0, 0.8, 0.14), (0.82, 0.6, 1, 0.72))),
+    "devanagari": (((0, 0.82, 1.3, 0.95), (0.6, 0, 0.72, 0.9)), ((0.1, 0.25, 0.6, 0.4), (0.1, 0.5, 0.6, 0.65))),
+    "brahmic": (((0.1, 0.1, 0.8, 0.25), (0.65, 0.1, 0.8, 0.8)), ((0.1, 0.1, 0.25, 0.7), (0.3, 0.85, 0.6, 1))),
+    "hebrew": (((0, 0.8, 0.8, 1), (0.62, 0, 0.8, 1)), ((0, 0, 0.8, 0.18), (0, 0, 0.18, 0.6))),
+    "greek": (((0.3, 0, 0.45, 1),), ((0, 0.55, 0.8, 0.7), (0, 0, 0.8, 0.14), (0, 0.86, 0.8, 1))),
+    "caucasian": (((0.1, 0, 0.25, 0.8), (0.6, 0.2, 0.75, 1)), ((0.1, 0, 0.75, 0.14), (0.1, 0.5, 0.75, 0.62))),
+}
+
 
 @dataclass(frozen=True)
 class Look:
@@ -176,54 +210,17 @@ def paint_tree(canvas: Canvas, *, kind: str, base: Point, height: float, seed: i
 
 
 def paint_landmark(canvas: Canvas, kind: str, base: Point, height: float, colour: Rgb, look: Look) -> None:
-    """The one thing of a cell that nobody confuses with the next cell's."""
+    """The one thing of a cell that nobody confuses with the next cell's; floodlit at night."""
     x, _, z = base
-    sun, dark = look.facing, shaded(colour, 0.7)
-    wide = height * {"tower": 0.16, "dome": 0.5, "minaret": 0.12, "pagoda": 0.34, "spire": 0.26, "mast": 0.05}.get(
-        kind, 0.2
-    )
-    night_shine = 0.55 if look.conditions.night else 0.0
-
-    def box(width: float, low: float, high: float, tone: Rgb) -> None:
-        canvas.upright((x, low * height, z), width, (high - low) * height, tone, "landmark", sun, night_shine)
-
-    def peak(width: float, low: float, high: float, tone: Rgb) -> None:
-        outline = [(x - width / 2, low * height, z), (x + width / 2, low * height, z), (x, high * height, z)]
-        canvas.paint(outline, tone, "landmark", sun, night_shine)
-
-    if kind == "spire":
-        box(wide, 0, 0.6, colour)
-        peak(wide * 1.15, 0.58, 1, dark)
-        canvas.blob((x, height * 0.5, z - 0.1), wide * 0.22, wide * 0.22, (240, 235, 215), "landmark", sun, night_shine)
-    elif kind == "dome":
-        box(wide, 0, 0.45, colour)
-        canvas.blob((x, height * 0.48, z), wide * 0.4, height * 0.34, dark, "landmark", sun, night_shine)
-        box(wide * 1.1, 0.4, 0.47, shaded(colour, 1.15))
-        box(wide * 0.04, 0.8, 1.0, (225, 190, 70))
-    elif kind == "minaret":
-        box(wide, 0, 0.8, colour)
-        box(wide * 1.6, 0.6, 0.65, dark)
-        peak(wide, 0.8, 1, dark)
-    elif kind == "pagoda":
-        for level in range(4):
-            low = 0.22 * level
-            box(wide * (0.7 - 0.12 * level), low, low + 0.2, colour)
-            peak(wide * (1.25 - 0.2 * level), low + 0.15, low + 0.32, dark)
-    elif kind == "wheel":
-        canvas.blob((x, height * 0.55, z), height * 0.45, height * 0.45, colour, "landmark", sun, night_shine)
-        canvas.blob((x, height * 0.55, z - 0.1), height * 0.36, height * 0.36, (170, 195, 220), "landmark", sun)
-        for turn in np.linspace(0, np.pi, 4, endpoint=False):
-            cx, cy = 0.44 * height * math.cos(turn), 0.44 * height * math.sin(turn)
-            ends = [(x - cx, height * 0.55 - cy, z - 0.2), (x + cx, height * 0.55 + cy, z - 0.2)]
-            canvas.paint([*ends, (x + cx + 0.03 * height, height * 0.55 + cy, z - 0.2)], colour, "landmark", sun)
-    elif kind == "mast":
-        peak(wide * 4, 0, 1, colour)
-        box(wide * 2.4, 0.62, 0.68, dark)
-    else:
-        box(wide, 0, 1, colour)
-        for band in range(5):
-            box(wide * 0.8, 0.1 + 0.17 * band, 0.17 + 0.17 * band, dark)
-        box(wide * 1.25, 0.93, 1.0, dark)
+    sun, shine = look.facing, 0.55 if look.conditions.night else 0.0
+    for shape, width, low, high, tone in LANDMARKS[kind]:
+        half, bottom, top, paint = width * height / 2, low * height, high * height, shaded(colour, tone)
+        if shape == "ball":
+            middle = (x, (bottom + top) / 2, z)
+            canvas.blob(middle, half, (top - bottom) / 2, paint, "landmark", sun, shine)
+        else:
+            crown = [(x, top, z)] if shape == "peak" else [(x + half, top, z), (x - half, top, z)]
+            canvas.paint([(x - half, bottom, z), (x + half, bottom, z), *crown], paint, "landmark", sun, shine)
 
 
 def paint_lamp(canvas: Canvas, *, x: float, z: float, country: Country, look: Look) -> None:
@@ -254,41 +251,14 @@ def paint_sign(
     else:
         canvas.upright((x, y - height / 2, z), width, height, board, "sign", sun, shine)
     glyph, count = height * 0.55, max(2, int(width / (height * 0.5)))
+    always, sometimes = STROKES[country.script]
     rng = np.random.default_rng(seed)
     for number in range(count):
-        left = x - width * 0.42 + number * width * 0.84 / count
-        for x0, y0, x1, y1 in _strokes(country.script, rng):
-            low_x, low_y = left + x0 * glyph * 0.75, y - glyph / 2 + y0 * glyph
-            high_x, high_y = left + x1 * glyph * 0.75, y - glyph / 2 + y1 * glyph
-            outline = [(low_x, low_y, z), (high_x, low_y, z), (high_x, high_y, z), (low_x, high_y, z)]
-            canvas.paint(outline, ink, "sign", sun, shine)
-
-
-def _strokes(script: str, rng: np.random.Generator) -> list[tuple[float, float, float, float]]:
-    """A made-up letter as boxes in the unit square: only its texture is true to the script family."""
-    bar, pick = 0.18, rng.random(6)
-    upright = (0.0, 0.0, bar, 1.0)
-    if script in ("han", "kana"):
-        rows = [(0.0, y, 1.0, y + 0.12) for y in (0.1, 0.45, 0.85) if rng.random() < 0.85]
-        return [*rows, (0.45, 0.0, 0.58, 1.0), *([(0.0, 0.0, 0.12, 0.9)] if script == "han" and pick[0] < 0.6 else [])]
-    if script == "hangul":
-        return [(0.0, 0.55, 0.5, 0.95), (0.7, 0.3, 0.82, 1.0), (0.1, 0.0, 0.8, 0.14)]
-    if script == "arabic":
-        stem, dot = (0.2, 0.4, 0.36, 1.0), 0.0 if pick[1] < 0.5 else 0.7
-        return [(0.0, 0.25, 1.15, 0.4), (0.4, dot, 0.55, dot + 0.14), *([stem] if pick[0] < 0.4 else [])]
-    if script == "devanagari":
-        return [(0.0, 0.82, 1.2, 0.95), (0.6, 0.0, 0.72, 0.9), (0.1, 0.2 + 0.3 * pick[0], 0.6, 0.36 + 0.3 * pick[0])]
-    if script == "brahmic":
-        return [(0.1, 0.1, 0.8, 0.25), (0.1, 0.1, 0.25, 0.7), (0.65, 0.1, 0.8, 0.8), (0.3, 0.85, 0.6, 1.0)]
-    if script == "hebrew":
-        return [(0.0, 0.8, 0.8, 1.0), (0.62, 0.0, 0.8, 1.0), *([(0.0, 0.0, 0.8, 0.18)] if pick[0] < 0.4 else [])]
-    if script == "cyrillic":
-        top = [(0.0, 0.84, 0.8, 1.0)] if pick[0] < 0.6 else [(0.0, 0.42, 0.8, 0.58)]
-        return [upright, (0.62, 0.0, 0.8, 1.0), *top]
-    if script in ("greek", "caucasian"):
-        return [(0.3, 0.0, 0.45, 1.0), (0.0, 0.55, 0.8, 0.7), *([(0.0, 0.0, 0.8, 0.14)] if pick[0] < 0.5 else [])]
-    bars = [(0.0, y, 0.62, y + 0.15) for y in (0.0, 0.43, 0.85) if rng.random() < 0.55]
-    return [upright, *bars] if pick[0] < 0.7 else [(0.0, 0.0, 0.7, 0.15), (0.0, 0.0, bar, 0.6), (0.52, 0.0, 0.7, 0.6)]
+        left, low = x - width * 0.42 + number * width * 0.84 / count, y - glyph / 2
+        for x0, y0, x1, y1 in (*always, *(stroke for stroke in sometimes if rng.random() < 0.5)):
+            square = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+            stroke = [(left + across * glyph * 0.75, low + up * glyph, z) for across, up in square]
+            canvas.paint(stroke, ink, "sign", sun, shine)
 
 
 def paint_vehicle(canvas: Canvas, *, x: float, z: float, colour: Rgb, tall: bool, oncoming: bool, look: Look) -> None:
