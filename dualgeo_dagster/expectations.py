@@ -80,9 +80,12 @@ def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
     """Predictions: one per query, on Earth or with a status that says why not, radii nested, confidence a share."""
     import great_expectations.expectations as gxe
 
-    located = predictions[predictions["status"] == "ok"]
-    nested = (located["radius_90_km"] >= located["radius_50_km"]).astype(int)
-    frame = predictions.assign(radii_nested=nested.reindex(predictions.index))
+    ok = predictions["status"] == "ok"
+    no_radius = predictions["radius_90_km"].isna() & predictions["radius_50_km"].isna()
+    frame = predictions.assign(
+        placed=(predictions["latitude"].notna() | ~ok).astype(int),
+        radii_nested=(no_radius | (predictions["radius_90_km"] >= predictions["radius_50_km"])).astype(int),
+    )
     return _validate(
         frame,
         [
@@ -92,6 +95,7 @@ def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
             gxe.ExpectColumnValuesToBeBetween(column="latitude", min_value=-90, max_value=90),
             gxe.ExpectColumnValuesToBeBetween(column="longitude", min_value=-180, max_value=180),
             gxe.ExpectColumnValuesToBeBetween(column="confidence_25km", min_value=0, max_value=1),
+            gxe.ExpectColumnMinToBeBetween(column="placed", min_value=1),
             gxe.ExpectColumnMinToBeBetween(column="radii_nested", min_value=1),
         ],
     )

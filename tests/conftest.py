@@ -1,0 +1,85 @@
+"""Every test runs offline, and on one thread: threads that share busy cores mostly wait for each other."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TINY_PROFILE = """
+threads: 1
+photos:
+  gallery: {photo_set: gallery}
+  benchmarks:
+    by_day: {photo_set: by_day}
+    by_night: {photo_set: by_night}
+segmenter: {kind: codebook, image_size: 64, mask_size: 16, codebook_classes: 8, codebook_photos: 60}
+encoder: {name: efficientnet-lite0, image_size: 64, token_grid: 2}
+model: {variants: [encoder, cross_attention], width: 32, heads: 2, label_grid: 16, gps_hidden: 32}
+training: {epochs: 2, batch_size: 32, learning_rate: 1.0e-3, validation_share: 0.2}
+retrieval: {candidates: 10}
+evaluation: {bootstrap_samples: 50}
+"""
+EARTH = "--image-size 64 --countries 4 --cities 2 --cells 2"
+TINY_STAGES = f"""
+stages:
+  gallery:
+    cmd: dualgeo ingest synthetic --out data/gallery --part gallery --photos 120 {EARTH}
+    outs: [data/gallery]
+  by_day:
+    cmd: dualgeo ingest synthetic --out data/by_day --part same_weather --photos 16 {EARTH}
+    outs: [data/by_day]
+"""
+
+
+class Home:
+    """A home of its own with profile `tiny`, git and DVC, in which commands run as a user would run them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        (path / "profiles").mkdir(parents=True)
+        (path / "profiles" / "tiny.yaml").write_text(TINY_PROFILE)
+        (path / "dvc.yaml").write_text(TINY_STAGES)
+        (path / "data").mkdir()
+        self.environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "DUALGEO_HOME": str(path),
+            "DUALGEO_PROFILE": "tiny",
+            "DAGSTER_HOME": str(path / ".dagster"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+        self.environment.pop("MLFLOW_TRACKING_URI", None)
+        (path / ".dagster").mkdir()
+        shutil.copy(ROOT / "dagster.yaml", path / ".dagster" / "dagster.yaml")
+        self.run("git", "init", "-q")
+        self.python("-m", "dvc", "init", "-q")
+        # The set of one benchmark comes from a stage, as a user's own set does from `dvc add`.
+        night = f"--part night --photos 16 {EARTH}".split()
+        self.dualgeo("ingest", "synthetic", "--out", "data/by_night", *night)
+        self.python("-m", "dvc", "add", "-q", "data/by_night")
+
+    def run(self, *command: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command in the home and expects its exit code."""
+        done = subprocess.run(
+            command, cwd=self.path, env={**self.environment, **environment}, capture_output=True, text=True
+        )
+        assert done.returncode == code, f"{command} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def python(self, *arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, *arguments, code=code, **environment)
+
+    def dualgeo(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        return self.python("-m", "dualgeo_core.cli", *arguments, code=code)
+
+
+@pytest.fixture(scope="session")
+def graph_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which the whole graph has run once, and what the run printed as `printed`; leave it as it is."""
+    home = Home(tmp_path_factory.mktemp("graph") / "home")
+    home.printed = home.python("-m", "dualgeo_dagster.run", "--profile", "tiny").stdout
+    return home

@@ -1,0 +1,167 @@
+"""The whole graph on a tiny profile: what Dagster, MLflow, DVC and a person at a terminal find afterwards."""
+
+import json
+import subprocess
+import sys
+
+import dagster as dg
+import pandas as pd
+import pytest
+from conftest import ROOT, Home
+from mlflow import MlflowClient
+
+BENCHMARKS = {"by_day", "by_night"}
+
+
+@pytest.fixture(scope="module")
+def instance(graph_home: Home) -> dg.DagsterInstance:
+    return dg.DagsterInstance.from_config(str(graph_home.path / ".dagster"))
+
+
+@pytest.fixture(scope="module")
+def mlflow_run(graph_home: Home, instance: dg.DagsterInstance):
+    client = MlflowClient(f"sqlite:///{graph_home.path}/mlflow/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("dualgeo").experiment_id])
+    assert len(runs) == 1, "one MLflow run per Dagster run"
+    assert runs[0].data.tags["dagster.run_id"] == instance.get_runs()[0].run_id
+    return client, runs[0]
+
+
+def test_everything_is_materialized_by_one_run(instance: dg.DagsterInstance) -> None:
+    run = instance.get_runs()[0]
+    assert run.status == dg.DagsterRunStatus.SUCCESS
+    for asset in ("gallery_photos", "segmenter", "gallery_masks", "gallery_features", "models", "gallery_embeddings"):
+        assert instance.get_latest_materialization_event(dg.AssetKey(asset)).run_id == run.run_id
+    for asset in ("gallery_index", "refiner", "report"):
+        assert instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None
+    for asset in ("benchmark_photos", "candidates", "clusters", "lmm_answers", "predictions", "scores"):
+        assert instance.get_materialized_partitions(dg.AssetKey(asset)) == BENCHMARKS
+
+
+def test_every_check_passes(instance: dg.DagsterInstance) -> None:
+    records = [
+        event.dagster_event.asset_check_evaluation_data
+        for event in instance.all_logs(
+            instance.get_runs()[0].run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        )
+    ]
+    assert len(records) == 6
+    assert all(record.passed for record in records), [record for record in records if not record.passed]
+
+
+def test_data_version_of_the_gallery_is_its_dvc_hash(graph_home: Home, instance: dg.DagsterInstance) -> None:
+    import yaml
+
+    dvc_hash = yaml.safe_load((graph_home.path / "dvc.lock").read_text())["stages"]["gallery"]["outs"][0]["md5"]
+    event = instance.get_latest_materialization_event(dg.AssetKey("gallery_photos"))
+    assert event.asset_materialization.tags["dagster/data_version"] == dvc_hash
+
+
+def test_mlflow_run_holds_settings_curve_scores_and_data(graph_home: Home, mlflow_run) -> None:
+    client, run = mlflow_run
+    assert run.info.status == "FINISHED"
+    assert run.data.params["training.batch_size"] == "32"
+    assert {f"{benchmark}/acc_25km" for benchmark in BENCHMARKS} <= run.data.metrics.keys()
+    curve = client.get_metric_history(run.info.run_id, "training/cross_attention/loss")
+    assert len({point.step for point in curve}) > 1
+    inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
+    assert inputs.keys() == {"gallery", *BENCHMARKS}
+    assert run.data.tags["dvc.gallery"] == inputs["gallery"]
+    artifacts = {
+        file.path
+        for folder in ("plots/by_day", "predictions")
+        for file in client.list_artifacts(run.info.run_id, folder)
+    }
+    assert {"plots/by_day/error_cdf.png", "plots/by_day/error_map.png", "predictions/by_day.json"} <= artifacts
+
+
+def test_assets_link_their_mlflow_run(instance: dg.DagsterInstance, mlflow_run) -> None:
+    _, run = mlflow_run
+    event = instance.get_latest_materialization_event(dg.AssetKey("gallery_index"))
+    assert run.info.run_id in event.asset_materialization.metadata["mlflow_run"].value
+
+
+def test_report_agrees_with_predictions(graph_home: Home) -> None:
+    from dualgeo_core.geo import haversine_km
+    from dualgeo_core.settings import load_settings
+    from dualgeo_core.workspace import Workspace
+
+    workspace = Workspace(load_settings("tiny", home=graph_home.path))
+    truth = workspace.photos("by_day").frame.set_index("id")
+    found = pd.read_parquet(workspace.predictions("by_day"))
+    found = found[found["method"] == "cross_attention, posterior"].set_index("id").loc[truth.index]
+    errors = haversine_km(found["latitude"], found["longitude"], truth["latitude"], truth["longitude"])
+    metrics = json.loads((workspace.report / "metrics.json").read_text())
+    assert metrics["by_day"]["acc_25km"] == pytest.approx(100 * (errors <= 25).mean(), abs=1e-3)
+
+
+def test_terminal_shows_scores_and_where_to_look(graph_home: Home) -> None:
+    assert "cross_attention, posterior" in graph_home.printed
+    assert "make ui" in graph_home.printed
+    assert "MLflow run" in graph_home.printed
+
+
+def test_locate_answers_with_gallery_photos(graph_home: Home) -> None:
+    from dualgeo_core.settings import load_settings
+    from dualgeo_core.workspace import Workspace
+
+    workspace = Workspace(load_settings("tiny", home=graph_home.path))
+    gallery = workspace.photos("gallery").frame
+    photo = graph_home.path / "query.jpg"
+    photo.write_bytes(workspace.photos("gallery").image(gallery["id"][0]))
+    answer = json.loads(graph_home.dualgeo("locate", str(photo), "--json").stdout)
+    assert answer["status"] == "ok"
+    assert answer["candidates"][0]["gallery_id"] == gallery["id"][0], "a gallery photo is most like itself"
+    assert answer["candidates"][0]["similarity"] == pytest.approx(1, abs=0.01)
+    assert -90 <= answer["latitude"] <= 90
+
+
+def test_locate_refuses_an_unreadable_photo(graph_home: Home) -> None:
+    broken = graph_home.path / "broken.jpg"
+    broken.write_bytes(b"not a photo")
+    done = graph_home.dualgeo("locate", str(broken), code=2)
+    assert done.stdout == ""
+    assert "broken.jpg cannot be read" in done.stderr
+
+
+def test_a_set_that_dvc_does_not_know_stops_the_run_with_one_line(graph_home: Home, tmp_path) -> None:
+    profile = tmp_path / "strange.yaml"
+    tiny = (graph_home.path / "profiles" / "tiny.yaml").read_text()
+    profile.write_text(tiny.replace("{photo_set: gallery}", "{photo_set: nowhere}"))
+    dagster_home = tmp_path / "dagster"
+    dagster_home.mkdir()
+    done = graph_home.python(
+        "-m", "dualgeo_dagster.run", "--profile", str(profile), code=2, DAGSTER_HOME=str(dagster_home)
+    )
+    assert done.stderr.splitlines()[-1].startswith("dualgeo: DVC does not track data/nowhere")
+
+
+def test_definitions_load_without_heavy_libraries(graph_home: Home) -> None:
+    code = (
+        "import sys, dualgeo_dagster.definitions as d; d.defs.resolve_all_job_defs()\n"
+        "print([m for m in ('torch', 'mlflow', 'litellm', 'transformers', 'great_expectations') if m in sys.modules])"
+    )
+    assert graph_home.python("-c", code).stdout.strip() == "[]"
+
+
+def test_selection_strings_parse(graph_home: Home) -> None:
+    # dvc's hydra and Dagster's parser want different antlr runtimes; pyproject pins the one that serves both.
+    code = (
+        "import dagster as dg; from dualgeo_dagster.definitions import defs\n"
+        'found = dg.AssetSelection.from_string(\'+key:"scores" and group:"retrieval"\')'
+        ".resolve(defs.resolve_asset_graph())\n"
+        "print(sorted(key.to_user_string() for key in found))"
+    )
+    assert graph_home.python("-c", code).stdout.strip() == "[]"
+    code = code.replace("+key", "5+key")
+    assert "gallery_index" in graph_home.python("-c", code).stdout
+
+
+def test_core_imports_no_orchestration() -> None:
+    code = (
+        "import sys, pkgutil, importlib, dualgeo_core\n"
+        "[importlib.import_module(m.name) for m in pkgutil.walk_packages(dualgeo_core.__path__, 'dualgeo_core.')]\n"
+        "print([m for m in ('dagster', 'mlflow', 'dvc', 'great_expectations') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,96 @@
+"""Profiles: what is wrong with one is said in one line; and files that are whole or absent."""
+
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import (
+    atomic_file,
+    atomic_folder,
+    fingerprint,
+    read_json,
+    require_fingerprint,
+    write_fingerprint,
+    write_json,
+)
+from dualgeo_core.settings import load_profile, load_settings
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_profiles_load(path: Path) -> None:
+    assert load_profile(path).name == path.stem
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("photos: {gallery: {photo_set: a}, benchmarks: {}}\ntraning: {}", "traning: Extra inputs are not permitted"),
+        (
+            "photos: {gallery: {photo_set: a}, benchmarks: {}}\ntraining: {epochs: 0}",
+            "training.epochs: Input should be",
+        ),
+        ("photos: {gallery: {}, benchmarks: {}}", "photos.gallery.photo_set: Field required"),
+        ("photos: [", "is not YAML"),
+    ],
+)
+def test_faulty_profile_is_named_with_its_key(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        load_profile(path)
+    assert str(path) in str(error.value)
+    assert fault in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_profile_tells_which_there_are() -> None:
+    with pytest.raises(InputError, match=r"take one of: .*demo"):
+        load_settings("nosuch", home=ROOT)
+
+
+def test_environment_chooses_profile_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "mine.yaml").write_text("photos: {gallery: {photo_set: a}, benchmarks: {}}")
+    monkeypatch.setenv("DUALGEO_HOME", str(tmp_path))
+    monkeypatch.setenv("DUALGEO_PROFILE", "mine")
+    assert load_settings().artifacts == tmp_path / "artifacts" / "mine"
+
+
+def test_atomic_file_keeps_the_old_content_when_writing_fails(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    write_json(path, {"a": 1})
+
+    def write_and_fail() -> None:
+        with atomic_file(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
+    assert read_json(path) == {"a": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["kept.json"]
+
+
+def test_atomic_folder_replaces_the_whole_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for name in ("old", "new"):
+        with atomic_folder(folder) as temporary:
+            (temporary / name).write_text(name)
+    assert [file.name for file in folder.iterdir()] == ["new"]
+    with pytest.raises(RuntimeError), atomic_folder(folder):
+        raise RuntimeError
+    assert [file.name for file in folder.iterdir()] == ["new"]
+
+
+def test_fingerprint_depends_on_content_not_on_key_order() -> None:
+    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_folder_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
+    write_fingerprint(tmp_path, "abc")
+    require_fingerprint(tmp_path, "abc", made_by="x")
+    with pytest.raises(InputError, match="was made by abc, but def is asked for: materialize x again"):
+        require_fingerprint(tmp_path, "def", made_by="x")
