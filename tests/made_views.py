@@ -26,6 +26,9 @@ class MadeViews:
     width: int = WIDTH
     tokens_per_photo: int = TOKENS
 
+    def pooled(self, rows: np.ndarray) -> torch.Tensor:
+        return self.pooled_nd[torch.from_numpy(np.asarray(rows))]
+
     def batch(self, rows: np.ndarray) -> ViewBatch:
         taken = torch.from_numpy(np.asarray(rows))
         return ViewBatch(self.pooled_nd[taken], self.tokens_ntd[taken], self.label_maps_nhw[taken])

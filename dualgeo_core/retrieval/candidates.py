@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+import torch
+from torch.nn import functional
 
 from dualgeo_core.retrieval.embeddings import Vectors
 from dualgeo_core.retrieval.index import GalleryIndex, Neighbours
@@ -12,6 +13,7 @@ from dualgeo_core.settings import RetrievalSettings
 from dualgeo_core.views.store import Views
 
 NEAR_DUPLICATE_MARGIN = 10
+QUERIES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,13 @@ class Retriever:
 
     def _without_near_duplicates(self, found: Neighbours, queries: Views) -> Neighbours:
         rows = found.rows.copy()
-        for query, neighbours in enumerate(found.rows):
-            kept = neighbours[neighbours >= 0]
-            cosine = _unit(_pooled(self.gallery, kept)) @ _unit(_pooled(queries, np.array([query])))[0]
-            rows[query, np.flatnonzero(neighbours >= 0)[cosine >= self.settings.near_duplicate_similarity]] = -1
+        for start in range(0, len(rows), QUERIES_AT_ONCE):
+            asked = np.arange(start, min(start + QUERIES_AT_ONCE, len(rows)))
+            unique, place = np.unique(rows[asked].clip(min=0), return_inverse=True)
+            neighbours_ud, queries_qd = _unit(self.gallery.pooled(unique)), _unit(queries.pooled(asked))
+            cosine_qk = torch.einsum("qd,qkd->qk", queries_qd, neighbours_ud[place.reshape(rows[asked].shape)])
+            near = cosine_qk.numpy() >= self.settings.near_duplicate_similarity
+            rows[asked] = np.where(near, -1, rows[asked])
         return Neighbours(rows=rows, similarity=found.similarity)
 
     def _frame(self, queries: Views, **found: Neighbours) -> pd.DataFrame:
@@ -82,9 +87,5 @@ def _first(found: Neighbours, count: int) -> Neighbours:
     )
 
 
-def _pooled(views: Views, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    return np.asarray(views.batch(rows).pooled_bd.float().numpy())
-
-
-def _unit(vectors_bd: NDArray[np.float32]) -> NDArray[np.float32]:
-    return vectors_bd / np.linalg.norm(vectors_bd, axis=1, keepdims=True)
+def _unit(vectors_bd: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(vectors_bd.float(), dim=-1)

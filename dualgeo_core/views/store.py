@@ -49,16 +49,22 @@ class Views:
 
     def batch(self, rows: NDArray[np.int64]) -> ViewBatch:
         """The views of these rows in this order, read from disk now; rows may repeat and cross shards."""
+        return ViewBatch(*(self._take(rows, field) for field in range(len(ViewBatch._fields))))
+
+    def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The pooled vectors alone, as `batch` gives them."""
+        return self._take(rows, ViewBatch._fields.index("pooled_bd"))
+
+    def _take(self, rows: NDArray[np.int64], field: int) -> torch.Tensor:
         rows = np.asarray(rows, dtype=np.int64)
         shard_of_row = np.searchsorted(self.first_rows, rows, side="right") - 1
         order = np.argsort(shard_of_row, kind="stable")
         shards, starts = np.unique(shard_of_row[order], return_index=True)
-        pieces = []
-        for shard, positions in zip(shards, np.split(order, starts[1:]), strict=True):
-            taken = torch.from_numpy(rows[positions] - self.first_rows[shard])
-            pieces.append(ViewBatch(*(values[taken] for values in self.shards[shard])))
-        back = torch.from_numpy(np.argsort(order))
-        return ViewBatch(*(torch.cat(parts)[back] for parts in zip(*pieces, strict=True)))
+        pieces = [
+            self.shards[shard][field][torch.from_numpy(rows[positions] - self.first_rows[shard])]
+            for shard, positions in zip(shards, np.split(order, starts[1:]), strict=True)
+        ]
+        return torch.cat(pieces)[torch.from_numpy(np.argsort(order))]
 
 
 def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, label_grid: int) -> Views:
