@@ -1,4 +1,4 @@
-"""Every test runs offline, and on one thread: threads that share busy cores mostly wait for each other."""
+"""What tests share: no network, one thread, and a home in which the whole graph has run."""
 
 import os
 import shutil
@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads on busy cores mostly wait for each other
 
 ROOT = Path(__file__).parent.parent
 TINY_PROFILE = """

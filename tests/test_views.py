@@ -16,7 +16,7 @@ from PIL import Image
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.photos.photo_set import Photos, PhotoShard, open_photos
-from dualgeo_core.photos.writer import IngestedPhoto, write_photo_set
+from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
 from dualgeo_core.settings import EncoderSettings, PhotoSource, SegmenterSettings
 from dualgeo_core.views.batches import square_batches
 from dualgeo_core.views.codebook import CODEBOOK, Codebook, fit_codebook
@@ -30,7 +30,7 @@ from dualgeo_core.views.store import Views, load_views
 
 ENCODER = EncoderSettings(name="efficientnet-lite0", image_size=64, token_grid=2, batch_size=4)
 CODEBOOK_SETTINGS = SegmenterSettings(
-    kind="codebook", image_size=96, mask_size=12, batch_size=4, codebook_classes=5, codebook_photos=12
+    kind="codebook", image_size=64, mask_size=12, batch_size=4, codebook_classes=5, codebook_photos=12
 )
 COUNT, PER_SHARD = 20, 7
 
@@ -47,15 +47,15 @@ def photo(number: int) -> bytes:
 def make_photos(data: Path, *, numbers: Sequence[int] = range(COUNT), part: str = "all") -> Photos:
     rows = [IngestedPhoto(f"p{i:03d}", float(i), float(-i), f"author{i % 6}", photo(i)) for i in numbers]
     with ThreadPoolExecutor(1) as pool:
-        write_photo_set(
+        writer = PhotoWriter(
             out=data / "set",
             recipe=f"made {list(numbers)}",
             entries=rows,
             read=lambda row: row,
             pool=pool,
-            max_quarantine_share=0,
             shard_photos=PER_SHARD,
         )
+        writer.write(max_quarantine_share=0)
     return open_photos(PhotoSource.model_validate({"photo_set": "set", "part": part, "query_share": 0.5}), data)
 
 

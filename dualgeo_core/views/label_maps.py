@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
@@ -34,10 +35,15 @@ def decode_png(data: bytes) -> Image.Image:
     return image
 
 
-def mean_iou(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, classes: int) -> float:
-    """Mean over classes of intersection over union, over all pixels; classes in neither are left out."""
+def iou_by_class(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, classes: int) -> NDArray[np.float64]:
+    """Intersection over union of each class over all pixels; NaN for a class that is in neither."""
     pairs = label_maps_bhw.astype(np.int64).ravel() * classes + true_label_maps_bhw.ravel()
     confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     intersection = np.diag(confusion)
     union = confusion.sum(axis=0) + confusion.sum(axis=1) - intersection
-    return float((intersection[union > 0] / union[union > 0]).mean())
+    return np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
+
+
+def mean_iou(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, classes: int) -> float:
+    """The mean of `iou_by_class` over the classes that are there."""
+    return float(np.nanmean(iou_by_class(label_maps_bhw, true_label_maps_bhw, classes)))

@@ -47,7 +47,8 @@ class SegFormer:
     def __init__(self, settings: SegmenterSettings, device: torch.device | str) -> None:
         model = load_model(SegformerForSemanticSegmentation, settings.name, settings.revision)
         mean, std = load_normalisation(settings.name, settings.revision)
-        self.classes = int(model.config.num_labels)
+        self.class_names = tuple(name for _, name in sorted(model.config.id2label.items()))
+        self.classes = len(self.class_names)
         if self.classes > MAX_CLASSES:
             raise InputError(f"segmenter {settings.name} has {self.classes} classes; a label map holds {MAX_CLASSES}")
         self.fingerprint = fingerprint(
@@ -91,11 +92,11 @@ def fit_segmenter(
     if _fitted_on(folder, photos):
         with suppress(InputError):  # of other settings or weights: made anew
             return load_segmenter(settings, encoder_settings, folder=folder, device=device)
+    encoder = _codebook_encoder(settings, encoder_settings, device)
     with atomic_folder(folder) as temporary:
-        if settings.kind == "codebook":
-            encoder = _codebook_encoder(settings, encoder_settings, device)
+        if encoder:
             fit_codebook(settings, encoder, photos=photos, folder=temporary, progress=progress)
-        segmenter = _open(settings, encoder_settings, temporary, device)
+        segmenter = _open(settings, encoder, temporary, device)
         write_fingerprint(
             temporary,
             segmenter.fingerprint,
@@ -111,24 +112,22 @@ def load_segmenter(
     settings: SegmenterSettings, encoder_settings: EncoderSettings, *, folder: Path, device: torch.device | str = "cpu"
 ) -> Segmenter:
     """The segmenter that `fit_segmenter` left in `folder`; raises InputError where it is not this profile's."""
-    segmenter = _open(settings, encoder_settings, folder, device)
+    segmenter = _open(settings, _codebook_encoder(settings, encoder_settings, device), folder, device)
     require_fingerprint(folder, segmenter.fingerprint, made_by="segmenter")
     return segmenter
 
 
-def _open(
-    settings: SegmenterSettings, encoder_settings: EncoderSettings, folder: Path, device: torch.device | str
-) -> Segmenter:
-    if settings.kind == "segformer":
-        return SegFormer(settings, device)
-    return Codebook(settings, _codebook_encoder(settings, encoder_settings, device), folder)
-
-
 def _codebook_encoder(
     settings: SegmenterSettings, encoder_settings: EncoderSettings, device: torch.device | str
-) -> Encoder:
-    """The profile's encoder at the segmenter's own resolution."""
+) -> Encoder | None:
+    """The profile's encoder at the segmenter's own resolution; None where the segmenter is a checkpoint."""
+    if settings.kind != "codebook":
+        return None
     return load_encoder(encoder_settings.model_copy(update={"image_size": settings.image_size}), device)
+
+
+def _open(settings: SegmenterSettings, encoder: Encoder | None, folder: Path, device: torch.device | str) -> Segmenter:
+    return Codebook(settings, encoder, folder) if encoder else SegFormer(settings, device)
 
 
 def _fitted_on(folder: Path, photos: Photos) -> bool:
