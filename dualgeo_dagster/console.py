@@ -5,6 +5,18 @@ from typing import Any
 
 import dagster as dg
 
+from dualgeo_core.errors import InputError
+
+
+def user_error(event: dg.DagsterEvent) -> str | None:
+    """The line of the InputError that made a step fail; None where something else did."""
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    if error is None or error.cls_name != InputError.__name__:
+        return None
+    return error.message.strip().removeprefix(f"{InputError.__module__}.{InputError.__name__}: ")
+
 
 class _Brief(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -16,7 +28,8 @@ class _Brief(logging.Formatter):
             return f"{clock}  {step}: {meta.get('orig_message', record.getMessage())}"
         if event.event_type_value == "STEP_SUCCESS":
             return f"{clock}  {step} ✓ {event.event_specific_data.duration_ms / 1000:.1f} s"
-        return f"{clock}  {step} failed: {event.message}"
+        error = user_error(event)
+        return f"{clock}  {step} failed: {error or super().format(record)}"
 
 
 class _OnlyNews(logging.Filter):

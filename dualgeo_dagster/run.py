@@ -11,6 +11,7 @@ from rich.table import Table
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.settings import keep_libraries_quiet
+from dualgeo_dagster.console import user_error
 
 
 def main() -> None:
@@ -68,14 +69,10 @@ def _tell(dagster_run_id: str) -> None:
 
 
 def _tell_failure(result: dg.ExecuteInProcessResult) -> int:
-    for event in result.filter_events(lambda event: event.is_step_failure):
-        error = event.step_failure_data.error
-        while error is not None and error.cause is not None:
-            error = error.cause
-        if error is not None and error.cls_name == InputError.__name__:
-            print(f"dualgeo: {error.message.strip()}", file=sys.stderr)
-            return 2
-    return 1
+    faults = [user_error(event) for event in result.filter_events(lambda event: event.is_step_failure)]
+    for fault in filter(None, faults):
+        print(f"dualgeo: {fault}", file=sys.stderr)
+    return 2 if any(faults) else 1
 
 
 if __name__ == "__main__":
