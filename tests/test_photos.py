@@ -125,8 +125,35 @@ def test_unusable_positions_say_why(exif: Image.Exif, fault: str) -> None:
     assert fault in (position.fault or "")
 
 
+def test_signed_degrees_are_not_guessed_at() -> None:
+    """-33 with the reference S may mean either hemisphere; EXIF's degrees are unsigned."""
+    data = encoded(picture(), exif=gps_exif((IFDRational(33, 1), *THREE[1:]), "S", THREE, "E"))
+    order = ">" if b"MM\0*" in data else "<"
+    unsigned, signed = (struct.pack(f"{order}HHL", 2, form, 3) for form in (5, 10))
+    for old, new in ((unsigned, signed), (struct.pack(f"{order}ll", 33, 1), struct.pack(f"{order}ll", -33, 1))):
+        assert data.count(old) == 1
+        data = data.replace(old, new)
+    assert exif_position(open_image(data)).fault == "no coordinates"
+
+
 def test_the_artist_is_the_author() -> None:
     exif = Image.Exif()
     exif[Base.Artist] = "Ada Lovelace"
     assert exif_artist(open_image(encoded(picture(), exif=exif))) == "Ada Lovelace"
     assert exif_artist(open_image(encoded(picture()))) is None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(max_examples=150, deadline=None)
+@given(st.binary(min_size=1, max_size=60), st.integers(0, 260))
+def test_a_damaged_exif_block_is_no_more_than_a_missing_position(noise: bytes, at: int) -> None:
+    exif = gps_exif(sexagesimal(48.1), "N", sexagesimal(11.5), "E")
+    exif[Base.Artist] = "someone"
+    whole = encoded(picture(), exif=exif)
+    start = whole.index(b"Exif") + 6 + at
+    damaged = whole[:start] + noise + whole[start + len(noise) :]
+    with contextlib.suppress(UndecodableImage):
+        image = open_image(damaged)
+        position = exif_position(image)
+        exif_artist(image)
+        assert position.fault or (-90 <= position.latitude <= 90 and -180 <= position.longitude <= 180)

@@ -51,9 +51,9 @@ def _hemisphere(reference: Any) -> str:
 
 
 def _degrees(value: Any) -> float:
-    """Degrees of a degrees, minutes, seconds triple; NaN where it is malformed or a denominator is zero."""
+    """Degrees of a degrees, minutes, seconds triple; NaN where it is malformed, signed or a denominator is zero."""
     try:
         degrees, minutes, seconds = (float(part) for part in value)
     except (TypeError, ValueError, ZeroDivisionError):
         return math.nan
-    return degrees + minutes / 60 + seconds / 3600
+    return degrees + minutes / 60 + seconds / 3600 if min(degrees, minutes, seconds) >= 0 else math.nan
