@@ -7,28 +7,31 @@ from dualgeo_core.files import fingerprint
 from dualgeo_core.model.fusion import DualViewModel, model_fingerprint
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
-from dualgeo_core.settings import Representation
+from dualgeo_core.settings import Profile, Representation
 from dualgeo_core.views.encoder import Encoder, load_encoder
 from dualgeo_core.views.segmenter import Segmenter, load_segmenter
 from dualgeo_core.views.store import Views, load_views
 from dualgeo_core.workspace import GALLERY, Workspace
 
 
-def device(workspace: Workspace) -> torch.device:
+def choose_device(profile: Profile) -> torch.device:
     """The profile's device, or the GPU where there is one; sets the number of CPU threads."""
-    torch.set_num_threads(workspace.profile.threads)
-    return torch.device(workspace.profile.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    torch.set_num_threads(profile.threads)
+    return torch.device(profile.device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def open_encoder(workspace: Workspace) -> Encoder:
     """The profile's frozen image encoder."""
-    return load_encoder(workspace.profile.encoder, device=device(workspace))
+    return load_encoder(workspace.profile.encoder, device=choose_device(workspace.profile))
 
 
 def open_segmenter(workspace: Workspace) -> Segmenter:
     """The segmenter that the asset `segmenter` left; raises InputError where it is not this profile's."""
     return load_segmenter(
-        workspace.profile.segmenter, workspace.profile.encoder, folder=workspace.segmenter, device=device(workspace)
+        workspace.profile.segmenter,
+        workspace.profile.encoder,
+        folder=workspace.segmenter,
+        device=choose_device(workspace.profile),
     )
 
 
@@ -37,7 +40,7 @@ def open_model(workspace: Workspace, representation: Representation) -> DualView
     if representation == "encoder":
         return None
     model = DualViewModel.from_pretrained(workspace.model(representation))
-    return model.to(device(workspace)).eval()
+    return model.to(choose_device(workspace.profile)).eval()
 
 
 def views_of(workspace: Workspace, photos_name: str) -> Views:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,19 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from dualgeo_core.loading import device, open_encoder, open_model, open_retriever, open_segmenter
+from dualgeo_core.errors import InputError
+from dualgeo_core.loading import choose_device
+from dualgeo_core.locator_folder import read_locator_folder
 from dualgeo_core.model.embed import embed
+from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.refine.predict import predict
-from dualgeo_core.stage2 import load_refiner
+from dualgeo_core.retrieval.candidates import candidate_rows
+from dualgeo_core.retrieval.index import GalleryIndex
+from dualgeo_core.stage2 import read_refiner
 from dualgeo_core.views.crop import resize_labels
+from dualgeo_core.views.encoder import load_encoder
+from dualgeo_core.views.segmenter import load_segmenter
 from dualgeo_core.views.store import ViewBatch, Views
-from dualgeo_core.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -41,37 +48,49 @@ class Answer:
     radius_90_km: float | None
     confidence_25km: float | None
     candidates: list[Candidate]
-    index: str
+    locator: str
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 class Locator:
-    """The models of a profile, loaded once and checked against each other; locates any number of photos."""
+    """The models of a locator folder, loaded once and checked against its index; locates any number of photos."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self._settings = workspace.profile
-        self._representation = workspace.profile.model.main
-        self._device = device(workspace)
-        self._encoder = open_encoder(workspace)
-        self._segmenter = open_segmenter(workspace)
-        self._model = open_model(workspace, self._representation)
-        self._retriever = open_retriever(workspace, self._representation)
-        self._refiner = load_refiner(workspace)
+    def __init__(self, folder: Path) -> None:
+        self._packed = read_locator_folder(folder)
+        self._profile = self._packed.profile
+        self._device = choose_device(self._profile)
+        self._encoder = load_encoder(self._profile.encoder, device=self._device)
+        self._segmenter = load_segmenter(
+            self._profile.segmenter, self._profile.encoder, folder=folder / "segmenter", device=self._device
+        )
+        self._require("encoder", self._encoder.fingerprint)
+        self._require("segmenter", self._segmenter.fingerprint)
+        self._representation = self._profile.model.main
+        self._model = None
+        if self._representation != "encoder":
+            self._model = DualViewModel.from_pretrained(folder / "model").to(self._device).eval()
+        self._gallery = self._packed.gallery
+        self._index = GalleryIndex(
+            folder=folder / "index", signature=self._packed.index, probes=self._profile.retrieval.probes
+        )
+        self._refiner = read_refiner(folder / "refiner.json")
 
     def locate(self, names: Sequence[str], images: Sequence[Image.Image]) -> list[Answer]:
         """An answer per upright RGB image; `names` say in the answers which photo is which."""
         ids = [str(number) for number in range(len(names))]
-        queries = self._views(ids, images)
-        vectors = embed(model=self._model, views=queries, variant=self._representation, device=self._device)
-        candidates = self._retriever.unfiltered_candidates(queries=queries, vectors=vectors)
+        vectors = embed(
+            model=self._model, views=self._views(ids, images), variant=self._representation, device=self._device
+        )
+        count = min(self._profile.retrieval.candidates, len(self._gallery))
+        candidates = candidate_rows("similar", self._index.search(vectors, count), np.array(ids), self._gallery)
         predictions = predict(
             candidates=candidates,
             answers=None,
-            method=self._settings.refinement.method,
+            method=self._profile.refinement.method,
             params=self._refiner,
-            settings=self._settings.refinement,
+            settings=self._profile.refinement,
             ids=ids,
         )
         by_photo = dict(list(candidates.groupby("id")))
@@ -80,21 +99,27 @@ class Locator:
             for name, photo_id, (_, prediction) in zip(names, ids, predictions.iterrows(), strict=True)
         ]
 
+    def _require(self, part: str, found: str) -> None:
+        expected = getattr(self._packed, part)
+        if found != expected:
+            raise InputError(
+                f"the {part} that is loaded is {found}, the gallery was seen by {expected}: materialize the graph again"
+            )
+
     def _views(self, ids: list[str], images: Sequence[Image.Image]) -> Views:
         encoded = self._encoder.encode(images)
-        label_grid = self._retriever.gallery.label_grid
-        label_maps = np.stack([resize_labels(label_map, label_grid) for label_map in self._segmenter.segment(images)])
-        batch = ViewBatch(encoded.pooled_bd.half(), encoded.tokens_btd.half(), torch.from_numpy(label_maps))
-        gallery = self._retriever.gallery
+        label_maps = self._segmenter.segment(images)
+        resized = np.stack([resize_labels(label_map, self._packed.label_grid) for label_map in label_maps])
+        batch = ViewBatch(encoded.pooled_bd.half(), encoded.tokens_btd.half(), torch.from_numpy(resized))
         return Views(
-            frame=pd.DataFrame({"id": ids, "latitude": np.nan, "longitude": np.nan, "author": None}),
+            frame=pd.DataFrame({"id": ids}),
             fingerprint="asked",
             encoder=self._encoder.fingerprint,
             segmenter=self._segmenter.fingerprint,
-            label_grid=label_grid,
-            classes=gallery.classes,
-            width=gallery.width,
-            tokens_per_photo=gallery.tokens_per_photo,
+            label_grid=self._packed.label_grid,
+            classes=self._segmenter.classes,
+            width=self._encoder.width,
+            tokens_per_photo=self._profile.encoder.token_grid**2,
             shards=(batch,),
             first_rows=np.array([0]),
         )
@@ -116,5 +141,5 @@ class Locator:
                 Candidate(**{str(column): value for column, value in row.items()})
                 for row in candidates[["gallery_id", "latitude", "longitude", "similarity"]].to_dict("records")
             ],
-            index=self._retriever.index.signature,
+            locator=self._packed.fingerprint,
         )

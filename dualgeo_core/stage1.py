@@ -14,7 +14,7 @@ from dualgeo_core.files import read_fingerprint
 from dualgeo_core.frames import write_frame
 from dualgeo_core.loading import (
     candidates_signature,
-    device,
+    choose_device,
     embeddings_signature,
     index_signature,
     open_encoder,
@@ -49,7 +49,7 @@ def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
         profile.encoder,
         photos=workspace.photos(GALLERY),
         folder=workspace.segmenter,
-        device=device(workspace),
+        device=choose_device(workspace.profile),
         progress=progress,
     )
     return {"kind": profile.segmenter.kind, "classes": segmenter.classes, "fingerprint": segmenter.fingerprint}
@@ -96,7 +96,9 @@ def make_embeddings(workspace: Workspace, representation: Representation, progre
     write_embeddings(
         folder=folder,
         count=len(views.frame),
-        embed=lambda rows: embed(model=model, views=views, variant=representation, rows=rows, device=device(workspace)),
+        embed=lambda rows: embed(
+            model=model, views=views, variant=representation, rows=rows, device=choose_device(workspace.profile)
+        ),
         signature=signature,
         progress=progress,
     )
@@ -137,7 +139,7 @@ def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
     for representation in workspace.profile.model.variants:
         retriever = open_retriever(workspace, representation)
         model = open_model(workspace, representation)
-        vectors = embed(model=model, views=queries, variant=representation, device=device(workspace))
+        vectors = embed(model=model, views=queries, variant=representation, device=choose_device(workspace.profile))
         parts.append(retriever.candidates(queries=queries, vectors=vectors).assign(representation=representation))
         if representation == workspace.profile.model.main:
             leaking = retriever.unfiltered_candidates(queries=queries, vectors=vectors)

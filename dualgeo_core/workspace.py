@@ -62,6 +62,11 @@ class Workspace:
         return self._found(benchmark) / "scores.json"
 
     @property
+    def locator(self) -> Path:
+        """The folder that holds all it takes to locate photos."""
+        return self.settings.artifacts / "locator"
+
+    @property
     def refiner(self) -> Path:
         return self.settings.artifacts / "refiner.json"
 

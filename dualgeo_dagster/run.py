@@ -38,6 +38,7 @@ def _run() -> int:
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def(JOB).execute_in_process(
             instance=instance,
+            run_config={"loggers": {"console": {}}},
             tags={
                 "dagster/asset_partition_range_start": benchmarks[0],
                 "dagster/asset_partition_range_end": benchmarks[-1],

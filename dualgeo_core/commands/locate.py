@@ -39,7 +39,7 @@ def locate(
 
     from dualgeo_core.locate import Locator
 
-    locator = Locator(Workspace(load_settings(profile)))
+    locator = Locator(Workspace(load_settings(profile)).locator)
     for answer in locator.locate(names=[str(path) for path in photos], images=images):
         typer.echo(json.dumps(answer.as_json()) if as_json else _told(answer))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from dualgeo_core.retrieval.embeddings import Vectors
@@ -56,26 +57,28 @@ class Retriever:
         return Neighbours(rows=rows, similarity=found.similarity)
 
     def _frame(self, queries: Views, **found: Neighbours) -> pd.DataFrame:
-        return pd.concat(
-            [self._rows(kind, neighbours, queries) for kind, neighbours in found.items()], ignore_index=True
-        )
+        ids, gallery = queries.frame["id"].to_numpy(), self.gallery.frame
+        parts = [candidate_rows(kind, neighbours, ids, gallery) for kind, neighbours in found.items()]
+        return pd.concat(parts, ignore_index=True)
 
-    def _rows(self, kind: str, found: Neighbours, queries: Views) -> pd.DataFrame:
-        query, position = np.nonzero(found.rows >= 0)
-        rows = found.rows[query, position]
-        photos = self.gallery.frame.iloc[rows]
-        return pd.DataFrame(
-            {
-                "id": queries.frame["id"].to_numpy()[query],
-                "kind": kind,
-                "rank": position + 1,
-                "gallery_row": rows,
-                "gallery_id": photos["id"].to_numpy(),
-                "latitude": photos["latitude"].to_numpy(),
-                "longitude": photos["longitude"].to_numpy(),
-                "similarity": found.similarity[query, position].astype(np.float64),
-            }
-        )
+
+def candidate_rows(kind: str, found: Neighbours, query_ids: NDArray[np.object_], gallery: pd.DataFrame) -> pd.DataFrame:
+    """A row per query and neighbour: id, kind, rank (from 1), gallery_row, gallery_id, place, similarity."""
+    query, position = np.nonzero(found.rows >= 0)
+    rows = found.rows[query, position]
+    photos = gallery.iloc[rows]
+    return pd.DataFrame(
+        {
+            "id": query_ids[query],
+            "kind": kind,
+            "rank": position + 1,
+            "gallery_row": rows,
+            "gallery_id": photos["id"].to_numpy(),
+            "latitude": photos["latitude"].to_numpy(),
+            "longitude": photos["longitude"].to_numpy(),
+            "similarity": found.similarity[query, position].astype(np.float64),
+        }
+    )
 
 
 def _first(found: Neighbours, count: int) -> Neighbours:

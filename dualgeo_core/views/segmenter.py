@@ -54,8 +54,6 @@ class SegFormer:
         self.fingerprint = fingerprint(
             "segformer",
             RECIPE,
-            settings.name,
-            settings.revision,
             settings.image_size,
             settings.mask_size,
             [mean, std],

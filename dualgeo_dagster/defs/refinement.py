@@ -17,6 +17,14 @@ def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materia
     return result(make_refiner(workspace(), progress=progress_log(context)), tracking)
 
 
+@dg.asset(group_name="refinement", kinds={"torch", "faiss"}, code_version="1", deps=[gallery_index, refiner])
+def locator(tracking: Tracking) -> dg.MaterializeResult[None]:
+    """All it takes to locate photos, in one folder: what `dualgeo locate` uses."""
+    from dualgeo_core.locator_folder import pack_locator
+
+    return result(pack_locator(workspace()), tracking)
+
+
 @dg.asset(
     group_name="refinement",
     kinds={"hdbscan"},
