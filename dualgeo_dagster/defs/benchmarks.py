@@ -1,6 +1,6 @@
 """How good the predictions are: scores per benchmark, and the comparison of all benchmarks and methods."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -9,6 +9,10 @@ from dualgeo_dagster.defs.refinement import predictions
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.reporting import markdown_table, picture, result, results_by_benchmark
 from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 
 @dg.asset(
@@ -41,14 +45,40 @@ def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
     by_method = {name: rows.drop(columns="method") for name, rows in found.groupby("method", sort=False)}
     errors = plots.error_cdf(by_method, truth)
     world = plots.error_map(by_method[main], truth)
+    surest_first = plots.coverage_curve(by_method[main], truth)
     tracking.log_figure(errors, f"plots/{benchmark}/error_cdf.png")
     tracking.log_figure(world, f"plots/{benchmark}/error_map.png")
+    tracking.log_figure(surest_first, f"plots/{benchmark}/coverage_curve.png")
+    for name, figure in _single_queries(benchmark, by_method[main]).items():
+        tracking.log_figure(figure, f"plots/{benchmark}/queries/{name}.png")
     return {
         "fingerprint": made["fingerprint"],
         **headline,
         "comparison": markdown_table(comparison_table({benchmark: made["scores"]}).drop(columns="benchmark")),
         "error_cdf": picture(errors, f"share of {benchmark} within each distance"),
         "error_map": picture(world, f"errors of {benchmark} on the map"),
+    }
+
+
+def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, Figure]":
+    """The evidence of the surest, a middling and the least sure query, each on a map."""
+    from dualgeo_core import plots
+    from dualgeo_core.frames import read_frame
+
+    candidates = read_frame(workspace().candidates(benchmark))
+    candidates = candidates[
+        (candidates["representation"] == workspace().profile.model.main) & (candidates["kind"] == "similar")
+    ]
+    clusters = read_frame(workspace().clusters(benchmark))
+    by_sureness = predictions.sort_values("confidence_25km", ascending=False)
+    chosen = {"surest": 0, "middling": len(by_sureness) // 2, "least_sure": len(by_sureness) - 1}
+    return {
+        name: plots.query_map(
+            candidates[candidates["id"] == by_sureness["id"].iloc[row]],
+            clusters[clusters["id"] == by_sureness["id"].iloc[row]],
+            by_sureness.iloc[row],
+        )
+        for name, row in chosen.items()
     }
 
 
