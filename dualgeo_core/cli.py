@@ -1,6 +1,7 @@
 """`dualgeo ...`: the commands; each reads its options, calls one core function and prints what it found."""
 
 import sys
+from importlib.metadata import entry_points
 
 import typer
 
@@ -23,6 +24,9 @@ app.command("train")(train)
 app.command("train-segmenter")(train_segmenter)
 app.command("refine")(refine)
 app.command("evaluate")(evaluate)
+# Packages that build on this one add commands of their own, such as those of the model registry.
+for command in entry_points(group="dualgeo.commands"):
+    app.command(command.name)(command.load())
 
 
 def main() -> None:

@@ -16,9 +16,10 @@ from dualgeo_core.locator_folder import read_locator_folder
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.refine.predict import predict
+from dualgeo_core.refine.refiner import load_refiner
 from dualgeo_core.retrieval.candidates import candidate_rows
 from dualgeo_core.retrieval.index import GalleryIndex
-from dualgeo_core.stage2 import read_refiner
+from dualgeo_core.stage2 import gallery_density
 from dualgeo_core.views.crop import resize_labels
 from dualgeo_core.views.encoder import load_encoder
 from dualgeo_core.views.segmenter import load_segmenter
@@ -75,7 +76,8 @@ class Locator:
         self._index = GalleryIndex(
             folder=folder / "index", signature=self._packed.index, probes=self._profile.retrieval.probes
         )
-        self._refiner = read_refiner(folder / "refiner.json")
+        self._refiner = load_refiner(folder / "refiner.json")
+        self._density = gallery_density(self._gallery)
 
     def locate(self, names: Sequence[str], images: Sequence[Image.Image]) -> list[Answer]:
         """An answer per upright RGB image; `names` say in the answers which photo is which."""
@@ -92,6 +94,7 @@ class Locator:
             params=self._refiner,
             settings=self._profile.refinement,
             ids=ids,
+            density=self._density,
         )
         by_photo = dict(list(candidates.groupby("id")))
         return [

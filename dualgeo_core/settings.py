@@ -137,7 +137,8 @@ class LmmSettings(Section):
     image_size: int = Field(768, gt=0, le=768, description="Longest side in pixels of the photo that is sent.")
     concurrency: Positive = 4
     timeout_s: float = Field(60.0, gt=0)
-    retries: int = Field(3, ge=0)
+    retries: int = Field(3, ge=0, description="Further tries after 429, 5xx, a time-out or a cut connection.")
+    backoff_s: float = Field(1.0, gt=0, description="First wait before a retry, doubled each time; Retry-After wins.")
     max_cost_usd: float = Field(5.0, ge=0, description="Asking stops at this cost; the rest goes on without answers.")
 
     @property
@@ -151,11 +152,18 @@ class RefinementSettings(Section):
     params_file: str | None = Field(None, description="Fitted refiner to use; None takes the one shipped.")
     cluster_radius_km: float = Field(25.0, gt=0, description="HDBSCAN's cluster_selection_epsilon.")
     dbscan_radius_km: float = Field(50.0, gt=0, description="The paper's DBSCAN radius, to compare with.")
+    max_risk: float | None = Field(
+        None, gt=0, lt=1, description="Abstain so that at most this share of the answers given is over 25 km off."
+    )
 
 
 class EvaluationSettings(Section):
     bootstrap_samples: Positive = Field(1000, description="Resamples of photographers for the intervals.")
     seed: int = 0
+    promotion_benchmark: str | None = Field(
+        None, description="Benchmark on which a challenger must not be worse; None takes the first."
+    )
+    promotion_metric: Literal["acc_1km", "acc_25km", "acc_200km", "acc_750km", "acc_2500km"] = "acc_25km"
 
 
 class Profile(Section):

@@ -63,7 +63,7 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
     build_masks(
         photos=photos, folder=folder, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
     )
-    facts = {"photos": len(photos), "classes": segmenter.classes, "fingerprint": read_fingerprint(folder)}
+    facts: Facts = {"photos": len(photos), "classes": segmenter.classes, "fingerprint": read_fingerprint(folder)}
     if photos.knows("label_map") and workspace.profile.segmenter.kind == "segformer":
         facts["mean_iou"] = round(_masks_mean_iou(workspace, photos_name, classes=segmenter.classes), 4)
     return facts

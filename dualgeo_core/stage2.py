@@ -1,6 +1,7 @@
 """Stage 2, candidates to scores: one function per artifact, in the order in which they feed each other."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,14 +9,20 @@ import pandas as pd
 from dualgeo_core.evaluate import evaluate
 from dualgeo_core.files import fingerprint, write_json
 from dualgeo_core.frames import frame_signature, read_frame, write_frame
-from dualgeo_core.loading import candidates_signature
+from dualgeo_core.loading import candidates_signature, choose_device, open_model, open_retriever, views_of
+from dualgeo_core.model.embed import embed
+from dualgeo_core.model.validation import split_by_photographer
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.refine.clusters import clusters_of
-from dualgeo_core.refine.posterior import Refiner
-from dualgeo_core.refine.predict import predict
+from dualgeo_core.refine.density import PhotoDensity, density_of
+from dualgeo_core.refine.fit import FEWEST_QUERIES, fit_refiner
+from dualgeo_core.refine.lmm.ask import ANSWER_COLUMNS, ask_photos
+from dualgeo_core.refine.predict import predict, refiner_of
+from dualgeo_core.refine.refiner import load_refiner, save_refiner
+from dualgeo_core.refine.tables import read_answers
 from dualgeo_core.settings import Profile, RefineMethod
 from dualgeo_core.stage1 import LEAKING
-from dualgeo_core.workspace import Workspace
+from dualgeo_core.workspace import GALLERY, Workspace
 
 Facts = dict[str, Any]
 
@@ -44,6 +51,67 @@ def compared_methods(profile: Profile) -> list[Method]:
     methods = [Method(representation, "rank1") for representation in profile.model.variants]
     methods += [Method(main, "dbscan"), Method(main, "hdbscan"), Method(main, "posterior"), main_method(profile)]
     return [*dict.fromkeys(methods), Method(f"{main}{LEAKING}", "posterior")]
+
+
+def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
+    """The posterior's parameters, fitted on the candidates of gallery photographers who were held out of training.
+
+    A profile that names a fitted refiner gets that one; a gallery with too few held-out photos gets the shipped one.
+    """
+    profile = workspace.profile
+    gallery = views_of(workspace, GALLERY)
+    rows = split_by_photographer(gallery.frame, profile.training).queries
+    if profile.refinement.params_file is not None or len(rows) < FEWEST_QUERIES:
+        refiner, fitted_on = refiner_of(profile.refinement), profile.refinement.params_file or "the shipped fit"
+    else:
+        model = open_model(workspace, profile.model.main)
+        device = choose_device(profile)
+        vectors = embed(model=model, views=gallery, variant=profile.model.main, rows=rows, device=device)
+        retriever = open_retriever(workspace, profile.model.main)
+        refiner = fit_refiner(
+            candidates=retriever.candidates(queries=gallery, vectors=vectors, rows=rows),
+            answers=None,
+            truth=gallery.frame.iloc[rows],
+            density=gallery_density(gallery.frame),
+            seed=profile.training.seed,
+            progress=progress,
+        )
+        fitted_on = f"{len(rows)} gallery photos by photographers held out of training"
+    save_refiner(workspace.refiner, refiner)
+    return {"fitted_on": fitted_on, "fingerprint": refiner.fingerprint}
+
+
+def gallery_density(gallery: pd.DataFrame) -> PhotoDensity:
+    """Where the gallery's photos were taken: the prior of photos that are searched in it."""
+    return density_of(gallery["latitude"], gallery["longitude"])
+
+
+def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
+    """What the multimodal model answers about each query, or what a file says it did; no rows while neither is set."""
+    settings = workspace.profile.lmm
+    photos = workspace.photos(benchmark)
+    ids = photos.frame["id"].tolist()
+    signed = candidates_signature(workspace, benchmark)
+    counts: dict[str, float] = {}
+    if settings.answers_file is not None:
+        answers = read_answers(Path(settings.answers_file))
+        answers = answers[answers["id"].isin(ids)]
+    elif settings.model is not None:
+        candidates = read_frame(workspace.candidates(benchmark), signature=signed)
+        answers, counts = ask_photos(
+            ids=ids,
+            image=photos.image,
+            candidates=candidates[candidates["representation"] == workspace.profile.model.main],
+            settings=settings,
+            cluster_radius_km=workspace.profile.refinement.cluster_radius_km,
+            cache=workspace.settings.artifacts / "lmm_replies",
+            progress=progress,
+        )
+    else:
+        answers = pd.DataFrame(columns=list(ANSWER_COLUMNS))
+    signature = fingerprint("answers", signed, settings.model_dump(mode="json"), answers.to_csv(index=False))
+    write_frame(workspace.lmm_answers(benchmark), answers, signature=signature)
+    return {"answers": len(answers), **counts, "fingerprint": signature}
 
 
 def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
@@ -83,7 +151,8 @@ def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = 
     candidates = read_frame(workspace.candidates(benchmark), signature=signed)
     ids = workspace.photos(benchmark).frame["id"].tolist()
     answers = read_frame(workspace.lmm_answers(benchmark))
-    refiner = load_refiner(workspace)
+    refiner = load_refiner(workspace.refiner)
+    density = gallery_density(workspace.photos(GALLERY).frame)
     parts = []
     for method in compared_methods(profile):
         predictions = predict(
@@ -93,6 +162,7 @@ def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = 
             params=refiner,
             settings=profile.refinement,
             ids=ids,
+            density=density,
             progress=progress,
         )
         parts.append(predictions.assign(method=method.name))
@@ -136,15 +206,10 @@ def read_predictions(workspace: Workspace, benchmark: str) -> pd.DataFrame:
     return read_frame(workspace.predictions(benchmark))
 
 
-def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
-    return {"fingerprint": "default"}
-
-
-def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
-    frame = pd.DataFrame({"id": [], "model": [], "latitude": [], "longitude": [], "location": []})
-    write_frame(workspace.lmm_answers(benchmark), frame, signature="none")
-    return {"answers": 0, "fingerprint": "none"}
-
-
-def load_refiner(workspace: Workspace) -> Refiner:
-    return Refiner()
+def write_main_predictions(workspace: Workspace, benchmark: str) -> Path:
+    """The answering method's predictions as a plain table of their own, to travel with a registered model."""
+    predictions = read_predictions(workspace, benchmark)
+    main = predictions[predictions["method"] == main_method(workspace.profile).name].drop(columns="method")
+    path = workspace.settings.artifacts / "registered" / f"{benchmark}.parquet"
+    write_frame(path, main, signature=frame_signature(workspace.predictions(benchmark)))
+    return path

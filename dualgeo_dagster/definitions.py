@@ -4,7 +4,7 @@ import dagster as dg
 
 from dualgeo_core.settings import Environment, keep_libraries_quiet
 from dualgeo_dagster.console import console
-from dualgeo_dagster.defs import benchmarks, checks, photos, refinement, retrieval, training, views
+from dualgeo_dagster.defs import benchmarks, checks, photos, promotion, refinement, retrieval, training, views
 from dualgeo_dagster.defs.resources import Tracking, flat_parameters
 from dualgeo_dagster.tracking_store import local_store
 from dualgeo_dagster.workspace import workspace
@@ -29,7 +29,7 @@ def _tracking() -> Tracking:
 
 tracking = _tracking()
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([photos, views, training, retrieval, refinement, benchmarks]),
+    assets=dg.load_assets_from_modules([photos, views, training, retrieval, refinement, benchmarks, promotion]),
     asset_checks=dg.load_asset_checks_from_modules([checks]),
     jobs=[dg.define_asset_job(JOB, selection="*", description="The whole graph, from photos to scores, as one run.")],
     resources={"tracking": tracking, "training_process": dg.PipesSubprocessClient()},

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Facts = Mapping[str, Any]
 
 
-def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult[None]:
+def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult:
     """The result of an unpartitioned asset: its fingerprint is its data version, all facts are its metadata."""
     return dg.MaterializeResult(
         metadata={**facts, **tracking.links}, data_version=dg.DataVersion(str(facts["fingerprint"]))
@@ -28,7 +28,7 @@ def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult[None]:
 
 def results_by_benchmark(
     context: dg.AssetExecutionContext, tracking: "Tracking", make: Callable[[str], Facts]
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult:
     """Makes each benchmark of the run; metadata is each partition's own.
 
     A run over several partitions has one data version for all of them, so the version covers every benchmark: those

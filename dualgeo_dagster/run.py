@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.settings import keep_libraries_quiet
+from dualgeo_core.settings import Environment, keep_libraries_quiet
 from dualgeo_dagster.console import user_error
+from dualgeo_dagster.instance_home import ensure_dagster_home
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     parser.add_argument("--profile", help="a name under profiles/, or a path to a YAML file")
     options = parser.parse_args()
     keep_libraries_quiet()
+    ensure_dagster_home(Environment().home)
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     if options.profile:
         os.environ["DUALGEO_PROFILE"] = options.profile  # the definitions are loaded for the profile it names

@@ -25,13 +25,13 @@ def main() -> None:
 
 def _train_all(workspace: Workspace, pipes: PipesContext) -> None:
     import torch
-    from mlflow import MlflowClient
     from mlflow.entities import Metric
 
     from dualgeo_core.loading import views_of
     from dualgeo_core.model.fusion import model_fingerprint
     from dualgeo_core.model.trainer import train
     from dualgeo_core.progress import spoken
+    from mlflow import MlflowClient
 
     torch.set_num_threads(workspace.profile.threads)
     client = MlflowClient(tracking_uri=pipes.get_extra("tracking_uri"))

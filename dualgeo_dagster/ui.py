@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from dualgeo_core.settings import Environment, keep_libraries_quiet
+from dualgeo_dagster.instance_home import ensure_dagster_home
 from dualgeo_dagster.tracking_store import local_store
 
 HOST = "127.0.0.1"
@@ -22,6 +23,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_libraries_quiet()
     environment = Environment()
+    ensure_dagster_home(environment.home)
     commands = {"Dagster": _dagster(options.dagster_port)}
     addresses = {"Dagster": f"http://{HOST}:{options.dagster_port}"}
     if environment.mlflow_tracking_uri:

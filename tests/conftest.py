@@ -1,7 +1,6 @@
 """What tests share: no network, one thread, and a home in which the whole graph has run."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,12 +51,10 @@ class Home:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DUALGEO_HOME": str(path),
             "DUALGEO_PROFILE": "tiny",
-            "DAGSTER_HOME": str(path / ".dagster"),
             "DVC_NO_ANALYTICS": "1",
         }
-        self.environment.pop("MLFLOW_TRACKING_URI", None)
-        (path / ".dagster").mkdir()
-        shutil.copy(ROOT / "dagster.yaml", path / ".dagster" / "dagster.yaml")
+        for variable in ("MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
+            self.environment.pop(variable, None)
         self.run("git", "init", "-q")
         self.python("-m", "dvc", "init", "-q")
         # The set of one benchmark comes from a stage, as a user's own set does from `dvc add`.

@@ -25,39 +25,42 @@ class Retriever:
     gallery: Views
     settings: RetrievalSettings
 
-    def candidates(self, *, queries: Views, vectors: Vectors) -> pd.DataFrame:
+    def candidates(self, *, queries: Views, vectors: Vectors, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
         """Per query the most and the least similar gallery photos, leakage kept out.
 
-        A query's own photographer and near-duplicates of the query are not candidates. Columns: id, kind (similar or
-        dissimilar), rank (from 1), gallery_row, gallery_id, latitude, longitude, similarity. The least similar are the
-        neighbours of the negated vector; they are what the LMM's prompt contrasts with.
+        The queries are `rows` of a photo set's views (all by default), `vectors` their retrieval vectors. A query's own
+        photographer and near-duplicates of the query are not candidates. Columns: id, kind (similar or dissimilar),
+        rank (from 1), gallery_row, gallery_id, latitude, longitude, similarity. The least similar are the neighbours of
+        the negated vector; they are what the LMM's prompt contrasts with.
         """
+        rows = np.arange(len(queries.frame)) if rows is None else rows
+        asked = queries.frame.iloc[rows]
         count = min(self.settings.candidates, len(self.gallery.frame))
-        authors, gallery_authors = queries.frame["author"], self.gallery.frame["author"]
-        similar = self.index.search_others(vectors, count + NEAR_DUPLICATE_MARGIN, authors, gallery_authors)
-        similar = self._without_near_duplicates(similar, queries)
+        gallery_authors = self.gallery.frame["author"]
+        similar = self.index.search_others(vectors, count + NEAR_DUPLICATE_MARGIN, asked["author"], gallery_authors)
+        similar = self._without_near_duplicates(similar, queries, rows)
         least = self.index.search(-vectors, count)
         dissimilar = Neighbours(rows=least.rows, similarity=-least.similarity)
-        return self._frame(queries, similar=_first(similar, count), dissimilar=dissimilar)
+        return self._frame(asked, similar=_first(similar, count), dissimilar=dissimilar)
 
     def unfiltered_candidates(self, *, queries: Views, vectors: Vectors) -> pd.DataFrame:
         """As `candidates`, most similar only and with nothing kept out: what leakage would score."""
         count = min(self.settings.candidates, len(self.gallery.frame))
-        return self._frame(queries, similar=self.index.search(vectors, count))
+        return self._frame(queries.frame, similar=self.index.search(vectors, count))
 
-    def _without_near_duplicates(self, found: Neighbours, queries: Views) -> Neighbours:
-        rows = found.rows.copy()
-        for start in range(0, len(rows), QUERIES_AT_ONCE):
-            asked = np.arange(start, min(start + QUERIES_AT_ONCE, len(rows)))
-            unique, place = np.unique(rows[asked].clip(min=0), return_inverse=True)
-            neighbours_ud, queries_qd = _unit(self.gallery.pooled(unique)), _unit(queries.pooled(asked))
-            cosine_qk = torch.einsum("qd,qkd->qk", queries_qd, neighbours_ud[place.reshape(rows[asked].shape)])
+    def _without_near_duplicates(self, found: Neighbours, queries: Views, query_rows: NDArray[np.int64]) -> Neighbours:
+        kept = found.rows.copy()
+        for start in range(0, len(kept), QUERIES_AT_ONCE):
+            part = slice(start, start + QUERIES_AT_ONCE)
+            unique, place = np.unique(kept[part].clip(min=0), return_inverse=True)
+            neighbours_ud, queries_qd = _unit(self.gallery.pooled(unique)), _unit(queries.pooled(query_rows[part]))
+            cosine_qk = torch.einsum("qd,qkd->qk", queries_qd, neighbours_ud[place.reshape(kept[part].shape)])
             near = cosine_qk.numpy() >= self.settings.near_duplicate_similarity
-            rows[asked] = np.where(near, -1, rows[asked])
-        return Neighbours(rows=rows, similarity=found.similarity)
+            kept[part] = np.where(near, -1, kept[part])
+        return Neighbours(rows=kept, similarity=found.similarity)
 
-    def _frame(self, queries: Views, **found: Neighbours) -> pd.DataFrame:
-        ids, gallery = queries.frame["id"].to_numpy(), self.gallery.frame
+    def _frame(self, queries: pd.DataFrame, **found: Neighbours) -> pd.DataFrame:
+        ids, gallery = queries["id"].to_numpy(), self.gallery.frame
         parts = [candidate_rows(kind, neighbours, ids, gallery) for kind, neighbours in found.items()]
         return pd.concat(parts, ignore_index=True)
 

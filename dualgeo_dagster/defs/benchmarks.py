@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
-def scores(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def scores(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Accuracy (%) at 1, 25, 200, 750 and 2500 km, median error (km) and coverage (%), with 95 % intervals."""
     return results_by_benchmark(context, tracking, lambda benchmark: _score(benchmark, tracking))
 
@@ -42,7 +42,7 @@ def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
         tracking.log_metrics({f"{benchmark}.{slug}/{key}": value for key, value in headline_metrics(score).items()})
     found, truth = read_predictions(workspace(), benchmark), workspace().photos(benchmark).frame
     tracking.log_frame(found[found["method"] == main], f"predictions/{benchmark}.json")
-    by_method = {name: rows.drop(columns="method") for name, rows in found.groupby("method", sort=False)}
+    by_method = {str(name): rows.drop(columns="method") for name, rows in found.groupby("method", sort=False)}
     errors = plots.error_cdf(by_method, truth)
     world = plots.error_map(by_method[main], truth)
     surest_first = plots.coverage_curve(by_method[main], truth)
@@ -83,7 +83,7 @@ def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, F
 
 
 @dg.asset(group_name="benchmarks", kinds={"dvc", "mlflow"}, code_version="1", deps=[scores])
-def report(tracking: Tracking) -> dg.MaterializeResult[None]:
+def report(tracking: Tracking) -> dg.MaterializeResult:
     """All benchmarks and methods side by side, also as the metrics and plots that DVC compares between commits."""
     from dualgeo_core.report import comparison_table, read_scores, write_report
 

@@ -10,7 +10,7 @@ from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
 
 
 @dg.asset(group_name="photos", kinds={"dvc", "parquet"}, code_version="1")
-def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Geotagged photos to search and to train on."""
     return result(_photo_set(context, tracking, GALLERY, role="training"), tracking)
 
@@ -18,7 +18,7 @@ def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.
 @dg.asset(
     group_name="photos", kinds={"dvc", "parquet"}, code_version="1", partitions_def=BENCHMARKS, backfill_policy=ONE_RUN
 )
-def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Query photos with known places, by other photographers than the gallery's."""
     return results_by_benchmark(
         context, tracking, lambda benchmark: _photo_set(context, tracking, benchmark, role="evaluation")

@@ -5,12 +5,12 @@ import dagster as dg
 from dualgeo_dagster.defs.photos import benchmark_photos
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.retrieval import candidates, gallery_index
-from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
+from dualgeo_dagster.reporting import Facts, progress_log, result, results_by_benchmark
 from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
 
 
 @dg.asset(group_name="refinement", kinds={"scipy"}, code_version="1", deps=[gallery_index])
-def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The posterior's few parameters and its calibrated radii, fitted on photographers held out of training."""
     from dualgeo_core.stage2 import make_refiner
 
@@ -18,7 +18,7 @@ def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materia
 
 
 @dg.asset(group_name="refinement", kinds={"torch", "faiss"}, code_version="1", deps=[gallery_index, refiner])
-def locator(tracking: Tracking) -> dg.MaterializeResult[None]:
+def locator(tracking: Tracking) -> dg.MaterializeResult:
     """All it takes to locate photos, in one folder: what `dualgeo locate` uses."""
     from dualgeo_core.locator_folder import pack_locator
 
@@ -33,7 +33,7 @@ def locator(tracking: Tracking) -> dg.MaterializeResult[None]:
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
-def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """HDBSCAN clusters of each query's candidates on the sphere, with radius, mass and place name."""
     from dualgeo_core.stage2 import make_clusters
 
@@ -48,12 +48,17 @@ def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
-def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """What a large multimodal model answers when shown photo and clusters; no rows while the profile names no model."""
     from dualgeo_core.stage2 import make_lmm_answers
 
-    progress = progress_log(context)
-    return results_by_benchmark(context, tracking, lambda name: make_lmm_answers(workspace(), name, progress=progress))
+    def make(benchmark: str) -> Facts:
+        facts = make_lmm_answers(workspace(), benchmark, progress=progress_log(context))
+        counts = {key: value for key, value in facts.items() if isinstance(value, int | float)}
+        tracking.log_metrics({f"{benchmark}/lmm_{key.replace(' ', '_')}": value for key, value in counts.items()})
+        return facts
+
+    return results_by_benchmark(context, tracking, make)
 
 
 @dg.asset(
@@ -64,7 +69,7 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
-def predictions(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def predictions(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Where each query was taken, by every method that is compared, with calibrated radii or a status."""
     from dualgeo_core.stage2 import make_predictions
 

@@ -12,6 +12,7 @@ from pydantic import PrivateAttr
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
     from mlflow import MlflowClient
 
 RUN_TAG = "dagster.run_id"

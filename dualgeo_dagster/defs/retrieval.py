@@ -16,7 +16,7 @@ from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
     code_version="1",
     deps=[gallery_masks, gallery_features, models],
 )
-def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The gallery's retrieval vectors, in every representation that is compared."""
     from dualgeo_core.stage1 import make_embeddings
 
@@ -35,7 +35,7 @@ def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) ->
 
 
 @dg.asset(group_name="retrieval", kinds={"faiss"}, code_version="1", deps=[gallery_embeddings])
-def gallery_index(tracking: Tracking) -> dg.MaterializeResult[None]:
+def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     """A FAISS index per representation, refused by whoever finds it made from something else."""
     from dualgeo_core.stage1 import make_index
 
@@ -58,7 +58,7 @@ def gallery_index(tracking: Tracking) -> dg.MaterializeResult[None]:
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
-def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The gallery photos most and least similar to each query; its own photographer and near-duplicates left out."""
     from dualgeo_core.stage1 import make_candidates
 

@@ -20,7 +20,7 @@ from dualgeo_dagster.workspace import workspace
 )
 def models(
     context: dg.AssetExecutionContext, tracking: Tracking, training_process: dg.PipesSubprocessClient
-) -> dg.MaterializeResult[None]:
+) -> dg.MaterializeResult:
     """The trained representations, each the best of its epochs by the retrieval of held-out photographers."""
     invocation = training_process.run(
         context=context,

@@ -10,7 +10,7 @@ from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
 
 
 @dg.asset(group_name="views", kinds={"transformers"}, code_version="1", deps=[gallery_photos])
-def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The model that labels pixels: a SegFormer checkpoint, or a codebook fitted on the gallery."""
     from dualgeo_core.stage1 import make_segmenter
 
@@ -18,7 +18,7 @@ def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mater
 
 
 @dg.asset(group_name="views", kinds={"transformers", "parquet"}, code_version="1", deps=[gallery_photos, segmenter])
-def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """A label map per gallery photo: one-channel PNG of class ids, in the photo's own crop."""
     from dualgeo_core.stage1 import make_masks
 
@@ -26,7 +26,7 @@ def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.M
 
 
 @dg.asset(group_name="views", kinds={"torch", "safetensors"}, code_version="1", deps=[gallery_photos])
-def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The frozen encoder's pooled vector and patch tokens per gallery photo, in half precision."""
     from dualgeo_core.stage1 import make_features
 
@@ -41,7 +41,7 @@ def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> d
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
-def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """A label map per query photo."""
     from dualgeo_core.stage1 import make_masks
 
@@ -57,7 +57,7 @@ def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
-def benchmark_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult[None]:
+def benchmark_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The frozen encoder's pooled vector and patch tokens per query photo."""
     from dualgeo_core.stage1 import make_features
 

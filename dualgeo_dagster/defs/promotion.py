@@ -1,0 +1,62 @@
+"""From a trained model to the one that serves: every model is registered, and only one not shown worse is promoted."""
+
+import dagster as dg
+
+from dualgeo_core.files import fingerprint
+from dualgeo_dagster.defs.benchmarks import report
+from dualgeo_dagster.defs.refinement import locator
+from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_dagster.reporting import result
+from dualgeo_dagster.workspace import workspace
+
+
+@dg.asset(group_name="promotion", kinds={"mlflow"}, code_version="1", deps=[locator, report])
+def challenger(tracking: Tracking) -> dg.MaterializeResult:
+    """A new version of the registered model: all it takes to locate photos, and what it predicted on the benchmarks."""
+    from dualgeo_core.files import read_json
+    from dualgeo_core.locator_folder import MANIFEST
+    from dualgeo_core.stage2 import write_main_predictions
+    from dualgeo_dagster.registry import Registry
+
+    packed = read_json(workspace().locator / MANIFEST)["fingerprint"]
+    version = Registry(tracking.tracking_uri).register(
+        run_id=tracking.run_id,
+        locator=workspace().locator,
+        predictions={name: write_main_predictions(workspace(), name) for name in workspace().profile.photos.benchmarks},
+        tags={"locator": packed, "profile": workspace().profile.name},
+    )
+    return result({"version": int(version), "fingerprint": packed}, tracking)
+
+
+@dg.asset(
+    group_name="promotion",
+    kinds={"mlflow"},
+    code_version="1",
+    deps=[challenger],
+    check_specs=[
+        dg.AssetCheckSpec(
+            "challenger_is_not_worse",
+            asset="champion",
+            description="A paired, photographer-clustered test does not show the challenger worse than the champion.",
+        )
+    ],
+)
+def champion(tracking: Tracking) -> dg.MaterializeResult:
+    """The version that serves; the challenger takes its place unless a paired test shows it worse."""
+    from dualgeo_dagster.promotion import decide
+    from dualgeo_dagster.registry import Registry
+
+    decision = decide(Registry(tracking.tracking_uri), workspace())
+    made = result({**decision.facts, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
+    return dg.MaterializeResult(
+        metadata=made.metadata,
+        data_version=made.data_version,
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="challenger_is_not_worse",
+                passed=decision.promoted,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata=decision.facts,
+            )
+        ],
+    )

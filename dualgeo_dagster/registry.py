@@ -1,0 +1,124 @@
+"""The registered model `dualgeo`: versions, the aliases challenger and champion, and the trail of promotions."""
+
+import getpass
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dualgeo_core.errors import InputError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+MODEL = "dualgeo"
+CHAMPION, CHALLENGER = "champion", "challenger"
+TRAIL = "promotion."
+SERVING = Path(__file__).parent / "serving.py"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One entry of the trail: which version took the place of which, when, by whom, and why."""
+
+    version: str
+    replaced: str | None
+    when: str
+    by: str
+    reason: str
+
+
+class Registry:
+    """MLflow's registry at one tracking URI."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        import mlflow
+
+        mlflow.set_tracking_uri(tracking_uri)
+        self._client: MlflowClient = mlflow.MlflowClient(tracking_uri=tracking_uri)
+
+    def register(self, *, run_id: str, locator: Path, predictions: dict[str, Path], tags: dict[str, str]) -> str:
+        """A new version holding the packed locator and its benchmark predictions; it becomes the challenger."""
+        import mlflow
+
+        with mlflow.start_run(run_id=run_id):
+            logged = mlflow.pyfunc.log_model(
+                name=MODEL,
+                python_model=str(SERVING),
+                artifacts={
+                    "locator": str(locator),
+                    **{f"predictions_{name}": str(path) for name, path in predictions.items()},
+                },
+                input_example=None,
+                pip_requirements=["dualgeo"],
+                registered_model_name=MODEL,
+            )
+        version = str(logged.registered_model_version)
+        for key, value in tags.items():
+            self._client.set_model_version_tag(MODEL, version, key, value)
+        self._client.set_registered_model_alias(MODEL, CHALLENGER, version)
+        return version
+
+    def version_of(self, alias: str) -> str | None:
+        """The version an alias points to, if any."""
+        if not self._client.search_registered_models(filter_string=f"name = '{MODEL}'"):
+            return None
+        aliases: dict[str, int | str] = self._client.get_registered_model(MODEL).aliases
+        return str(aliases[alias]) if alias in aliases else None
+
+    def predictions_of(self, version: str, benchmark: str) -> pd.DataFrame:
+        """What a version predicted on a benchmark when it was registered; raises InputError where it was not asked."""
+        import mlflow
+
+        uri = f"models:/{MODEL}/{version}/artifacts/{benchmark}.parquet"
+        try:
+            return pd.read_parquet(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            raise InputError(
+                f"version {version} of {MODEL} has no predictions on {benchmark}: it was not evaluated there ({error})"
+            ) from None
+
+    def promote(self, version: str, *, reason: str) -> Promotion:
+        """Makes `version` the champion and writes the trail; raises InputError where there is no such version."""
+        import mlflow
+
+        try:
+            self._client.get_model_version(MODEL, version)
+        except mlflow.exceptions.MlflowException:
+            raise InputError(f"{MODEL} has no version {version}: `dualgeo versions` lists what there is") from None
+        promotion = Promotion(
+            version=version,
+            replaced=self.version_of(CHAMPION),
+            when=datetime.now(UTC).isoformat(timespec="seconds"),
+            by=getpass.getuser(),
+            reason=reason,
+        )
+        # The trail comes first: a process killed between the two leaves an entry that promotes nothing, never a
+        # champion without an entry.
+        self._client.set_registered_model_tag(MODEL, f"{TRAIL}{len(self.trail()):06d}", json.dumps(asdict(promotion)))
+        self._client.set_registered_model_alias(MODEL, CHAMPION, version)
+        return promotion
+
+    def rollback(self, *, reason: str) -> Promotion:
+        """Makes the champion whom the present one replaced champion again."""
+        champion = self.version_of(CHAMPION)
+        for promotion in reversed(self.trail()):
+            if promotion.version == champion and promotion.replaced not in (None, champion):
+                assert promotion.replaced is not None
+                return self.promote(promotion.replaced, reason=f"rollback: {reason}")
+        raise InputError(f"the champion, version {champion}, replaced no other: there is nothing to roll back to")
+
+    def trail(self) -> list[Promotion]:
+        """All promotions, oldest first."""
+        if not self._client.search_registered_models(filter_string=f"name = '{MODEL}'"):
+            return []
+        tags: dict[str, str] = self._client.get_registered_model(MODEL).tags
+        return [Promotion(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(TRAIL)]
+
+    def versions(self) -> list[str]:
+        """All versions, newest first."""
+        found = self._client.search_model_versions(f"name = '{MODEL}'")
+        return sorted((str(version.version) for version in found), key=int, reverse=True)
