@@ -24,7 +24,7 @@ from dualgeo_core.views.label_maps import decode_png, iou_by_class, mean_iou
 from dualgeo_core.views.segmenter import SegFormer
 
 METRICS = "metrics.json"
-BATCH_SIZE = 16
+BATCH_SIZE = 8
 LEARNING_RATE = 2e-3
 IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -154,9 +154,14 @@ def _fit(
     seed: int,
     progress: Progress,
 ) -> None:
-    """Cross-entropy at the resolution the maps are kept at, on photos mirrored and dimmed at random."""
+    """Cross-entropy at the resolution the maps are kept at, on photos mirrored and dimmed at random.
+
+    Rare classes count more, by the inverse root of their share: a water's edge says more than another patch of sky.
+    """
     random = np.random.default_rng(seed)
     labels_nhw = resize_labels(labelled.labels_nhw, settings.mask_size)
+    shares = np.bincount(labels_nhw.ravel(), minlength=model.decode_head.classifier.out_channels) / labels_nhw.size
+    weights = torch.from_numpy(np.minimum(1 / np.sqrt(shares + 1e-9), 30)).float()
     steps = epochs * -(-len(labels_nhw) // BATCH_SIZE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=LEARNING_RATE, total_steps=steps)
@@ -174,7 +179,7 @@ def _fit(
             resized = functional.interpolate(
                 logits_bchw, size=labels_bhw.shape[1:], mode="bilinear", align_corners=False
             )
-            loss = functional.cross_entropy(resized, labels_bhw)
+            loss = functional.cross_entropy(resized, labels_bhw, weight=weights)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
