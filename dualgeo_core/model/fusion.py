@@ -20,7 +20,7 @@ from dualgeo_core.model.retrieval_head import RetrievalHead
 from dualgeo_core.settings import ModelSettings, Representation
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-LABEL_STRIDE = 8  # three convolutions of stride 2 between the label grid and the mask tokens
+PATCH = 4  # cells of the label grid per side of a patch; four patches make a token
 
 
 class Architecture(BaseModel):
@@ -75,48 +75,65 @@ class ImageTokens(nn.Module):
 
     def __init__(self, *, encoder_width: int, tokens: int, width: int) -> None:
         super().__init__()
-        self.pooled = nn.Sequential(nn.LayerNorm(encoder_width), nn.Linear(encoder_width, width))
-        self.patches = nn.Sequential(nn.LayerNorm(encoder_width), nn.Linear(encoder_width, width))
-        self.position_1td = nn.Parameter(torch.randn(1, tokens + 1, width) * 0.02)
+        # Without its own scale and shift: the linear layer has both, and no gradient need flow below it.
+        self.norm = nn.LayerNorm(encoder_width, elementwise_affine=False)
+        self.pooled = nn.Linear(encoder_width, width)
+        self.patches = nn.Linear(encoder_width, width)
+        self.layout = _Layout(tokens=tokens, width=width)
+        self.position_1td = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
 
     def forward(self, pooled_be: Tensor, tokens_bte: Tensor) -> Tensor:
-        tokens_btd = torch.cat([self.pooled(pooled_be)[:, None], self.patches(tokens_bte)], dim=1)
-        return tokens_btd + self.position_1td
+        patches_btd = self.patches(self.norm(tokens_bte)) + self.position_1td
+        readout_bd = self.pooled(self.norm(pooled_be)) + self.layout(patches_btd)
+        return torch.cat([readout_bd[:, None], patches_btd], dim=1)
 
 
 class LabelTokens(nn.Module):
-    """A learned embedding per class (an id has no order) and convolutions; the class shares are the readout token."""
+    """A learned embedding per class (an id has no order), a patch layer and a convolution; class shares and layout read out."""
 
     def __init__(self, *, classes: int, label_grid: int, width: int) -> None:
         super().__init__()
-        if label_grid % LABEL_STRIDE:
-            raise InputError(f"model.label_grid {label_grid} is not a multiple of {LABEL_STRIDE}")
         self.classes = classes
-        self.embedding = nn.Embedding(classes, width // 4)
+        self.embedding = nn.Embedding(classes, width // 8)
         self.patches = nn.Sequential(
-            nn.Conv2d(width // 4, width // 2, kernel_size=3, stride=2, padding=1),
+            nn.Conv2d(width // 8, width // 2, kernel_size=PATCH, stride=PATCH),
             nn.GELU(),
             nn.Conv2d(width // 2, width, kernel_size=3, stride=2, padding=1),
-            nn.GELU(),
-            nn.Conv2d(width, width, kernel_size=3, stride=2, padding=1),
         )
+        tokens = (label_grid // (2 * PATCH)) ** 2
         self.shares = nn.Linear(classes, width)
-        self.norm = nn.LayerNorm(width)
-        tokens = (label_grid // LABEL_STRIDE) ** 2
-        self.position_1td = nn.Parameter(torch.randn(1, tokens + 1, width) * 0.02)
+        self.layout = _Layout(tokens=tokens, width=width)
+        self.position_1td = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
 
     def forward(self, label_maps_bhw: Tensor) -> Tensor:
         labels = label_maps_bhw.long()
-        patches_btd = self.patches(self.embedding(labels).permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        patches_bdhw = self.patches(self.embedding(labels).permute(0, 3, 1, 2))
+        patches_btd = patches_bdhw.flatten(2).transpose(1, 2) + self.position_1td
         shares_bc = patches_btd.new_zeros(len(labels), self.classes)
         pixels_bp = labels.flatten(1)
         shares_bc.scatter_add_(1, pixels_bp, torch.full_like(pixels_bp, 1 / pixels_bp.shape[1], dtype=shares_bc.dtype))
-        tokens_btd = torch.cat([self.shares(shares_bc.sqrt())[:, None], patches_btd], dim=1)
-        return self.norm(tokens_btd) + self.position_1td
+        readout_bd = self.shares(shares_bc.sqrt()) + self.layout(patches_btd)
+        return torch.cat([readout_bd[:, None], patches_btd], dim=1)
+
+
+class _Layout(nn.Module):
+    """Which token lies where, as one vector: attention alone would average positions away."""
+
+    def __init__(self, *, tokens: int, width: int) -> None:
+        super().__init__()
+        self.narrow = nn.Linear(width, width // 4)
+        self.join = nn.Linear(tokens * (width // 4), width)
+
+    def forward(self, tokens_btd: Tensor) -> Tensor:
+        joined: Tensor = self.join(functional.gelu(self.narrow(tokens_btd)).flatten(1))
+        return joined
 
 
 class AttentionBlock(nn.Module):
-    """Pre-norm attention over given context tokens and a feed-forward layer, both residual."""
+    """Pre-norm attention over given context tokens and a feed-forward layer, both residual.
+
+    The last block computes the readout token alone: nothing reads the others.
+    """
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -131,7 +148,9 @@ class AttentionBlock(nn.Module):
             nn.Dropout(dropout),
         )
 
-    def forward(self, tokens_btd: Tensor, context_bsd: Tensor) -> Tensor:
+    def forward(self, tokens_btd: Tensor, context_bsd: Tensor, readout_only: bool) -> Tensor:
+        if readout_only:
+            tokens_btd = tokens_btd[:, :1]
         queries, context = self.attention_norm(tokens_btd), self.attention_norm(context_bsd)
         tokens_btd = tokens_btd + self.attention(queries, context, context, need_weights=False)[0]
         return tokens_btd + self.feed_forward(tokens_btd)
@@ -169,12 +188,12 @@ class DualViewModel(nn.Module):
         mask = self.label_tokens(label_maps_bhw) if self.architecture.has("mask") else None
         if image is None or mask is None:
             return self._one_view(image, mask)
-        for image_block, mask_block in zip(self.image_blocks, self.mask_blocks, strict=True):
+        for last, image_block, mask_block in zip(self._is_last, self.image_blocks, self.mask_blocks, strict=True):
             if self.architecture.variant == "cross_attention":
                 both = torch.cat([image, mask], dim=1)
-                image, mask = image_block(image, both), mask_block(mask, both)
+                image, mask = image_block(image, both, last), mask_block(mask, both, last)
             else:
-                image, mask = image_block(image, image), mask_block(mask, mask)
+                image, mask = image_block(image, image, last), mask_block(mask, mask, last)
         image_readout, mask_readout = image[:, 0], mask[:, 0]
         if self.architecture.variant == "concatenation":
             image_readout = mask_readout = torch.cat([image_readout, mask_readout], dim=-1)
@@ -182,13 +201,17 @@ class DualViewModel(nn.Module):
 
     def _one_view(self, image: Tensor | None, mask: Tensor | None) -> ViewEmbeddings:
         if image is not None:
-            for block in self.image_blocks:
-                image = block(image, image)
+            for last, block in zip(self._is_last, self.image_blocks, strict=True):
+                image = block(image, image, last)
             return ViewEmbeddings(_unit(self.image_head(image[:, 0])), None)
         assert mask is not None
-        for block in self.mask_blocks:
-            mask = block(mask, mask)
+        for last, block in zip(self._is_last, self.mask_blocks, strict=True):
+            mask = block(mask, mask, last)
         return ViewEmbeddings(None, _unit(self.mask_head(mask[:, 0])))
+
+    @property
+    def _is_last(self) -> list[bool]:
+        return [layer == self.architecture.layers - 1 for layer in range(self.architecture.layers)]
 
     def save_pretrained(self, folder: Path) -> None:
         """Writes weights (safetensors) and config.json, atomically."""
