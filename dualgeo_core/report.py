@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dualgeo_core.errors import InputError
 from dualgeo_core.evaluate import METRICS, errors_km
 from dualgeo_core.files import atomic_file, fingerprint, read_json, write_json
 from dualgeo_core.stage2 import Method, compared_methods, main_method, read_predictions
@@ -17,8 +18,15 @@ Scores = dict[str, dict[str, dict[str, Any]]]
 
 
 def read_scores(workspace: Workspace) -> Scores:
-    """Scores by benchmark and method; raises InputError where a benchmark has none yet."""
-    return {name: read_json(workspace.scores(name))["scores"] for name in workspace.profile.photos.benchmarks}
+    """Scores by benchmark and method, in the profile's order; raises InputError where a benchmark has none of these."""
+    methods = [method.name for method in compared_methods(workspace.profile)]
+    scores = {}
+    for name in workspace.profile.photos.benchmarks:
+        found = read_json(workspace.scores(name))["scores"]
+        if missing := [method for method in methods if method not in found]:
+            raise InputError(f"{workspace.scores(name)} has no {missing[0]}: materialize predictions and scores again")
+        scores[name] = {method: found[method] for method in methods}
+    return scores
 
 
 def write_report(workspace: Workspace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import warnings
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from rich.console import Console
@@ -13,6 +14,9 @@ from dualgeo_core.errors import InputError
 from dualgeo_core.settings import Environment, keep_libraries_quiet
 from dualgeo_dagster.console import user_error
 from dualgeo_dagster.instance_home import ensure_dagster_home
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def main() -> None:
@@ -58,17 +62,26 @@ def _tell(dagster_run_id: str) -> None:
     from dualgeo_dagster.definitions import tracking
     from dualgeo_dagster.workspace import workspace
 
-    console = Console(width=150 if not sys.stdout.isatty() else None)
-    table = Table(title=f"Scores of profile {workspace().profile.name} (accuracy in %, 95 % interval by photographer)")
-    frame = comparison_table(read_scores(workspace()))
-    for column in frame.columns:
-        table.add_column(column.replace("acc_", "≤ "), justify="left" if column in ("benchmark", "method") else "right")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row))
-    console.print(table)
+    console = Console(width=120 if not sys.stdout.isatty() else None)
+    for benchmark, by_method in read_scores(workspace()).items():
+        console.print(_table(benchmark, comparison_table({benchmark: by_method})))
     run_id = tracking.find_run(dagster_run_id)
     console.print(f"Dagster run  {dagster_run_id}\nMLflow run   {run_id}")
     console.print("Both web pages: [bold]make ui[/bold]   One photo: [bold].venv/bin/dualgeo locate PHOTO[/bold]")
+
+
+def _table(benchmark: str, frame: "pd.DataFrame") -> Table:
+    table = Table(title=f"{benchmark} ({frame['n'].iloc[0]} photos)", title_justify="left")
+    table.add_column("accuracy in % within", no_wrap=True)
+    for column in ("1 km", "25 km", "95 % by photographer", "200 km", "750 km", "2500 km", "median km"):
+        table.add_column(column, justify="right")
+    for row in frame.to_dict("records"):
+        accuracies = {name: f"{row[name]:.1f}" for name in row if str(name).startswith("acc_")}
+        interval = f"{accuracies['acc_25km_low']}-{accuracies['acc_25km_high']}"
+        far = (accuracies[f"acc_{threshold}km"] for threshold in (200, 750, 2500))
+        near = (accuracies["acc_1km"], accuracies["acc_25km"], interval)
+        table.add_row(str(row["method"]), *near, *far, f"{row['median_km']:.1f}")
+    return table
 
 
 def _tell_failure(result: dg.ExecuteInProcessResult) -> int:

@@ -1,5 +1,7 @@
 """MLflow as a Dagster resource: one MLflow run per Dagster run, found by its tag or begun."""
 
+import json
+import logging
 import subprocess
 from collections.abc import Mapping
 from datetime import datetime
@@ -90,12 +92,14 @@ class Tracking(dg.ConfigurableResource):
 
     def log_photo_set(self, name: str, *, folder: Path, dvc_hash: str, context: str) -> None:
         """Records a photo set as the run's data set input, with its DVC hash as digest and as tag."""
-        from mlflow.data.dataset_source_registry import resolve_dataset_source
         from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.data.dataset_source_registry import get_dataset_source_from_json
         from mlflow.entities import DatasetInput, InputTag
 
         dataset = MetaDataset(  # type: ignore[abstract]
-            source=resolve_dataset_source(str(folder)), name=name, digest=dvc_hash[:36]
+            source=get_dataset_source_from_json(json.dumps({"uri": str(folder)}), source_type="local"),
+            name=name,
+            digest=dvc_hash[:36],
         )
         tag = InputTag(key="mlflow.data.context", value=context)
         self.client.log_inputs(self.run_id, [DatasetInput(dataset=dataset._to_mlflow_entity(), tags=[tag])])
@@ -122,7 +126,11 @@ class Tracking(dg.ConfigurableResource):
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
             return str(experiment.experiment_id)
-        return self.client.create_experiment(EXPERIMENT, artifact_location=self.artifact_location)
+        return self.client.create_experiment(
+            EXPERIMENT,
+            artifact_location=self.artifact_location,
+            tags={"mlflow.experimentKind": "custom_model_development"},  # the UI then opens on runs, not on traces
+        )
 
     def _log_parameters(self, run_id: str) -> None:
         from mlflow.entities import Param
@@ -132,6 +140,7 @@ class Tracking(dg.ConfigurableResource):
     def _watch_system(self, run_id: str) -> Any:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
         monitor = SystemMetricsMonitor(run_id, tracking_uri=self.tracking_uri, resume_logging=True)
         monitor.start()
         return monitor
