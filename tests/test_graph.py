@@ -45,7 +45,7 @@ def test_every_check_passes(instance: dg.DagsterInstance) -> None:
             instance.get_runs()[0].run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
         )
     ]
-    assert len(records) == 6
+    assert len(records) == 7
     assert all(record.passed for record in records), [record for record in records if not record.passed]
 
 
@@ -121,7 +121,7 @@ def test_locate_refuses_an_unreadable_photo(graph_home: Home) -> None:
     broken.write_bytes(b"not a photo")
     done = graph_home.dualgeo("locate", str(broken), code=2)
     assert done.stdout == ""
-    assert "broken.jpg cannot be read" in done.stderr
+    assert "broken.jpg is not a photo that can be read" in done.stderr
 
 
 def test_a_set_that_dvc_does_not_know_stops_the_run_with_one_line(graph_home: Home, tmp_path) -> None:
@@ -152,9 +152,8 @@ def test_selection_strings_parse(graph_home: Home) -> None:
         ".resolve(defs.resolve_asset_graph())\n"
         "print(sorted(key.to_user_string() for key in found))"
     )
-    assert graph_home.python("-c", code).stdout.strip() == "[]"
-    code = code.replace("+key", "5+key")
-    assert "gallery_index" in graph_home.python("-c", code).stdout
+    found = graph_home.python("-c", code).stdout
+    assert found.strip() == "['candidates', 'gallery_embeddings', 'gallery_index']"
 
 
 def test_core_imports_no_orchestration() -> None:
