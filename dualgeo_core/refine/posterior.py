@@ -1,67 +1,119 @@
-"""The posterior on the sphere: a mixture of kernels round candidates and answers, read at the points it is made of."""
+"""The posterior on the sphere: a mixture of kernels round candidates and answers, at several scales.
+
+Each piece of evidence spreads its weight over SCALES_KM; the weights are log-linear in a few features. The position is
+the point, of all candidates and answers, with the greatest expected number of THRESHOLDS_KM met; then it moves to where
+photos crowd next to it.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dualgeo_core.geo import haversine_km
+from dualgeo_core.evaluate import THRESHOLDS_KM
+from dualgeo_core.geo import EARTH_RADIUS_KM, coordinates, unit_vectors
+from dualgeo_core.refine.calibration import radius_at
+from dualgeo_core.refine.density import SPOT_RADIUS_KM, PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
+from dualgeo_core.refine.features import Pairs, answer_features, candidate_features, pairs_of
+from dualgeo_core.refine.kernels import (
+    RADII_KM,
+    SCALES_KM,
+    bin_distances_km,
+    distance_bins,
+    hits_table,
+    look_up,
+    within_table,
+)
+from dualgeo_core.refine.refiner import Head, Refiner
 
 Array = NDArray[np.float64]
-SCALES_KM = (1.0, 25.0, 200.0, 750.0)
-
-
-@dataclass(frozen=True)
-class Refiner:
-    """Fitted parameters of the posterior."""
-
-    rank_decay: float = 0.3
-    answer_share: float = 0.25
+CHUNK = 128  # its tables fit the cache of a core
+_OWN_WEIGHT = 3.0  # of the position and of each candidate by it, against one photo of the prior
+_AREA = (1 - np.cos(np.array(RADII_KM) / EARTH_RADIUS_KM)) / 2
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Per query (n,): where it most likely is, radii that hold it 50 and 90 % of the time, confidence by threshold."""
+    """Per query (n,): the position, radii that hold it 50 and 90 % of the time, confidence by THRESHOLDS_KM (n, 5)."""
 
     latitude: Array
     longitude: Array
     radius_50_km: Array
     radius_90_km: Array
-    confidence_25km: Array
+    confidence: Array
 
 
-def posterior(evidence: Evidence, *, refiner: Refiner) -> Posterior:
+def posterior(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) -> Posterior:
     """The posterior of each query; NaN where it has neither candidates nor answers."""
-    blank = np.full((len(evidence), 1), np.nan)
-    latitude = np.concatenate([evidence.latitude, evidence.answer_latitude, blank], axis=1)
-    longitude = np.concatenate([evidence.longitude, evidence.answer_longitude, blank], axis=1)
-    weight = _weights(evidence, refiner)
-    distance = haversine_km(latitude[:, :, None], longitude[:, :, None], latitude[:, None], longitude[:, None])
-    closeness = sum(np.exp(-np.nan_to_num(distance) / scale) for scale in SCALES_KM)
-    density = np.where(np.isfinite(latitude), np.einsum("nij,nj->ni", closeness, weight), -1.0)
-    best = np.argmax(density, axis=1)[:, None]
-    nothing = np.full(len(evidence), np.nan)
-    return Posterior(
-        latitude=np.take_along_axis(latitude, best, axis=1)[:, 0],
-        longitude=np.take_along_axis(longitude, best, axis=1)[:, 0],
-        radius_50_km=nothing,
-        radius_90_km=nothing,
-        confidence_25km=nothing,
-    )
+    n = len(evidence)
+    latitude, longitude, radius_50, radius_90 = np.full((4, n), np.nan)
+    found = Posterior(latitude, longitude, radius_50, radius_90, np.full((n, len(THRESHOLDS_KM)), np.nan))
+    answered = evidence.has_answers
+    for head, rows in (
+        (refiner.alone, np.flatnonzero(evidence.has_candidates & ~answered)),
+        (refiner.answered, np.flatnonzero(answered)),
+    ):
+        for start in range(0, len(rows), CHUNK):
+            chunk = rows[start : start + CHUNK]
+            latitude[chunk], longitude[chunk], mass = locate(evidence.take(chunk), head=head, density=density)
+            found.radius_50_km[chunk] = radius_at(mass, head.calibration.level_50)
+            found.radius_90_km[chunk] = radius_at(mass, head.calibration.level_90)
+            found.confidence[chunk] = head.calibration.confidences(mass)
+    return found
 
 
-def _weights(evidence: Evidence, refiner: Refiner) -> Array:
-    by_rank = np.arange(1, evidence.latitude.shape[1] + 1) ** -refiner.rank_decay
-    candidate = np.where(np.isfinite(evidence.latitude), by_rank, 0.0)
-    candidate /= np.maximum(candidate.sum(axis=1, keepdims=True), 1e-12)
-    answer = np.isfinite(evidence.answer_latitude).astype(float)
-    answer /= np.maximum(answer.sum(axis=1, keepdims=True), 1e-12)
-    return np.concatenate(
-        [
-            (1 - refiner.answer_share) * candidate,
-            refiner.answer_share * answer,
-            0 * answer[:, :1] if answer.shape[1] else np.zeros((len(answer), 1)),
-        ],
-        axis=1,
+def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[Array, Array, Array]:
+    """Latitude (n,), longitude (n,), and the posterior mass within RADII_KM of them (n, r), by one head."""
+    pairs = pairs_of(evidence)
+    weights, background = component_weights(evidence, pairs, head=head, density=density)
+    n, m = pairs.known.shape
+    flat = weights.reshape(n, m * len(SCALES_KM), 1)
+    expected = np.matmul(look_up(hits_table(THRESHOLDS_KM), pairs.bins).reshape(n, m, -1), flat)[..., 0]
+    best = np.argmax(np.where(pairs.known, expected, -1.0), axis=1)
+    position = _position(evidence, best)
+    if head.snaps:
+        position = _snapped(position, pairs, best=best, density=density)
+    bins = distance_bins(
+        (position / np.linalg.norm(position, axis=1, keepdims=True)).astype(np.float32)[:, None], pairs.vectors
     )
+    within = look_up(within_table(RADII_KM), bins).reshape(n, m * len(SCALES_KM), -1)
+    mass = np.matmul(weights.reshape(n, 1, -1), within)[:, 0].astype(np.float64) + background[:, None] * _AREA
+    latitude, longitude = coordinates(position)
+    return latitude, longitude, mass / mass[:, -1:]
+
+
+def component_weights(
+    evidence: Evidence, pairs: Pairs, *, head: Head, density: PhotoDensity
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mixture: weights (n, points, scales) of the kernels, and of the whole Earth (n,); together 1 per query."""
+    weights = np.empty((*pairs.known.shape, len(SCALES_KM)), dtype=np.float32)
+    k = evidence.latitude.shape[1]
+    answered = len(head.answer) > 0
+    features = candidate_features(evidence, pairs, density=density, answered=answered, score_scales=head.score_scales)
+    weights[:, :k] = features @ head.candidate
+    weights[:, k:] = answer_features(evidence) @ head.answer if answered else -np.inf
+    weights[~pairs.known] = -np.inf
+    peak = np.maximum(weights.max(axis=(1, 2)), head.background)
+    np.exp(weights - peak[:, None, None], out=weights)
+    background = np.exp(head.background - peak)
+    total = weights.sum(axis=(1, 2)) + background
+    weights /= total[:, None, None]
+    return weights, background / total
+
+
+def _position(evidence: Evidence, best: NDArray[np.int64]) -> Array:
+    """The chosen points as unit vectors (n, 3)."""
+    latitude = np.concatenate([evidence.latitude, evidence.answer_latitude], axis=1)
+    longitude = np.concatenate([evidence.longitude, evidence.answer_longitude], axis=1)
+    rows = np.arange(len(evidence))
+    return unit_vectors(latitude[rows, best], longitude[rows, best])
+
+
+def _snapped(position: Array, pairs: Pairs, *, best: NDArray[np.int64], density: PhotoDensity) -> Array:
+    """One step of mean shift over SPOT_RADIUS_KM: towards candidates and answers nearby, and photos of the prior."""
+    near = pairs.known & (bin_distances_km()[pairs.bins[np.arange(len(best)), best]] <= SPOT_RADIUS_KM)
+    count, total = density.spots(position)
+    gathered = np.einsum("nj,njd->nd", near, pairs.vectors)
+    moved = _OWN_WEIGHT * (position + gathered) + total
+    return moved / (_OWN_WEIGHT * (1 + near.sum(axis=1)) + count)[:, None]

@@ -1,18 +1,22 @@
 """From evidence to predictions: the methods by name, and the table they fill."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dualgeo_core.errors import InputError
+from dualgeo_core.evaluate import THRESHOLDS_KM
 from dualgeo_core.geo import haversine_km
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.refine.clusters import dbscan_labels, labels_by_mass
+from dualgeo_core.refine.density import PhotoDensity, shipped_density
 from dualgeo_core.refine.evidence import Evidence, gather_evidence
 from dualgeo_core.refine.places import place_names
-from dualgeo_core.refine.posterior import Posterior, Refiner, posterior
+from dualgeo_core.refine.posterior import Posterior, posterior
+from dualgeo_core.refine.refiner import Refiner, load_refiner, shipped_refiner
 from dualgeo_core.refine.tables import PREDICTION_COLUMNS
 from dualgeo_core.settings import RefinementSettings, RefineMethod
 
@@ -28,42 +32,68 @@ def predict(
     params: Refiner | None,
     settings: RefinementSettings,
     ids: Sequence[str] | None = None,
+    density: PhotoDensity | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """A row of PREDICTION_COLUMNS for each of `ids`, or for each photo that candidates or answers name.
 
-    `params` serve the posterior; None takes the settings' file or the shipped fit. The other methods read the
-    candidates only, and give no radius. `cluster` counts from the heaviest HDBSCAN cluster, -1 is scatter. `status`:
-    `ok`, `no_answer` (answers were given, none usable for this photo), `no_candidates` (the answer alone),
-    `no_evidence` (no position).
+    `params` and `density` serve the posterior; None takes the settings' file or the shipped fit, and the shipped sample
+    of where photos are taken. The other methods read the candidates only, and give no radius. `cluster` counts from the
+    heaviest HDBSCAN cluster, -1 is scatter. `status`: `ok`, `no_answer` (answers were given, none usable for this
+    photo), `no_candidates` (the answer alone), and without a position `no_evidence`, `abstained` (settings.max_risk).
+    Raises InputError where `max_risk` is lower than the refiner has ever seen kept.
     """
     evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
-    parts = []
+    refiner = None if method != "posterior" else params or refiner_of(settings)
+    parts = [pd.DataFrame(columns=list(PREDICTION_COLUMNS))]
     done = 0
     for chunk in evidence.chunks(CHUNK):
-        parts.append(_predict(chunk, method=method, refiner=params or Refiner(), settings=settings))
+        if refiner is not None:
+            found = posterior(chunk, refiner=refiner, density=density or shipped_density())
+        else:
+            found = _chosen(chunk, method=method, settings=settings)
+        parts.append(_table(chunk, found, settings=settings))
         done += len(chunk)
         progress("refine", done, len(evidence))
-    predictions = pd.concat(parts, ignore_index=True)
+    predictions = pd.concat(parts[1:] or parts, ignore_index=True)
     predictions["status"] = _status(evidence, method=method, answers_given=answers is not None)
+    if refiner is not None and settings.max_risk is not None:
+        _abstain(predictions, evidence, refiner=refiner, max_risk=settings.max_risk)
     return predictions[list(PREDICTION_COLUMNS)]
 
 
-def _predict(
-    evidence: Evidence, *, method: RefineMethod, refiner: Refiner, settings: RefinementSettings
-) -> pd.DataFrame:
-    if method == "posterior":
-        found = posterior(evidence, refiner=refiner)
-    else:
-        found = _chosen(evidence, method=method, settings=settings)
+def refiner_of(settings: RefinementSettings) -> Refiner:
+    """The refiner that the settings name, or the shipped one."""
+    return shipped_refiner() if settings.params_file is None else load_refiner(Path(settings.params_file))
+
+
+def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": evidence.ids,
-            **{field.name: getattr(found, field.name) for field in fields(found)},
+            "latitude": found.latitude,
+            "longitude": found.longitude,
+            "radius_50_km": found.radius_50_km,
+            "radius_90_km": found.radius_90_km,
+            "confidence_25km": found.confidence[:, THRESHOLDS_KM.index(25)],
             "cluster": _clusters(evidence, found, settings=settings),
             "place": place_names(found.latitude, found.longitude),
         }
     )
+
+
+def _abstain(predictions: pd.DataFrame, evidence: Evidence, *, refiner: Refiner, max_risk: float) -> None:
+    """Withdraws the answers that are less sure than those of which at most `max_risk` were wrong at 25 km."""
+    bounds = [head.calibration.least_confidence(max_risk) for head in (refiner.alone, refiner.answered)]
+    if not np.isfinite(bounds).any():
+        raise InputError(f"no confidence keeps the share of answers over 25 km off under {max_risk:g}; allow more risk")
+    least = np.where(evidence.has_answers, bounds[1], bounds[0])
+    unsure = (predictions["confidence_25km"] < least) & predictions["latitude"].notna()
+    blank = ["latitude", "longitude", "radius_50_km", "radius_90_km", "confidence_25km"]
+    predictions.loc[unsure, blank] = np.nan
+    predictions.loc[unsure, "cluster"] = -1
+    predictions.loc[unsure, "place"] = ""
+    predictions.loc[unsure, "status"] = "abstained"
 
 
 def _chosen(evidence: Evidence, *, method: RefineMethod, settings: RefinementSettings) -> Posterior:
@@ -76,7 +106,8 @@ def _chosen(evidence: Evidence, *, method: RefineMethod, settings: RefinementSet
         points = evidence.latitude[row, known], evidence.longitude[row, known], evidence.similarity[row, known]
         column = choose(*points, settings)
         latitude[row], longitude[row] = points[0][column], points[1][column]
-    return Posterior(latitude, longitude, radius_50_km=nothing, radius_90_km=nothing, confidence_25km=nothing)
+    unsure = np.full((len(evidence), len(THRESHOLDS_KM)), np.nan)
+    return Posterior(latitude, longitude, radius_50_km=nothing, radius_90_km=nothing, confidence=unsure)
 
 
 def _rank1(latitude: Array, longitude: Array, similarity: Array, settings: RefinementSettings) -> int:

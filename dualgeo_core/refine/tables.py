@@ -3,6 +3,7 @@
 Every fault is an InputError that names file, row (the header is row 1) and column.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,14 @@ def read_predictions(path: Path) -> pd.DataFrame:
 def check_known(path: Path, frame: pd.DataFrame, known: pd.Series, where: str) -> None:
     """Raises InputError at the first row of `frame` whose id is not among `known`."""
     _require(path, frame, "id", frame["id"].isin(known), f"is not in {where}")
+
+
+def check_writable(path: Path) -> None:
+    """Raises InputError where no file can be written at `path`, before the work is done in vain."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file to write")
+    if not os.access(next(folder for folder in path.absolute().parents if folder.exists()), os.W_OK):
+        raise InputError(f"{path} cannot be written; choose another place")
 
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:

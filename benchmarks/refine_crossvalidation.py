@@ -1,0 +1,88 @@
+"""Cross-validation of the refiner by photographer: accuracy, spread over folds and deals, coverage of the radii.
+
+    python benchmarks/refine_crossvalidation.py CANDIDATES.csv PHOTOS.csv [ANSWERS.csv] [--deals 3]
+
+Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A deal is one random
+assignment of photographers to folds.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: threads only wait for each other
+
+import numpy as np
+import pandas as pd
+
+from dualgeo_core.evaluate import METRICS, evaluate, photographer_codes
+from dualgeo_core.refine.fit import FOLDS, fit_refiner, photographer_folds
+from dualgeo_core.refine.predict import predict
+from dualgeo_core.refine.tables import read_answers, read_candidates, read_truth
+from dualgeo_core.settings import RefinementSettings
+
+COLUMNS = (*METRICS, "median_km", "coverage_50", "coverage_90", "median_radius_50_km", "median_radius_90_km")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("candidates", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("answers", type=Path, nargs="?")
+    parser.add_argument("--deals", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="Write the held-out predictions of the first deal here.")
+    arguments = parser.parse_args()
+    candidates, truth = read_candidates(arguments.candidates), read_truth(arguments.photos)
+    truth = truth[truth["id"].isin(candidates["id"])].reset_index(drop=True)
+    answers = None if arguments.answers is None else read_answers(arguments.answers)
+    scores, of_folds = [], []
+    for deal in range(arguments.deals):
+        predictions, by_fold = cross_validate(candidates=candidates, answers=answers, truth=truth, seed=deal)
+        scores.append(evaluate(predictions=predictions, truth=truth, bootstrap_samples=1000))
+        of_folds += by_fold
+        print(f"deal {deal}: {shown(scores[-1])}", flush=True)
+        if deal == 0 and arguments.out is not None:
+            predictions.to_csv(arguments.out, index=False)
+    mean = {name: float(np.mean([score[name] for score in scores])) for name in COLUMNS}
+    print(f"mean:   {shown(mean)}")
+    print(f"spread over deals (standard deviation): {shown(spread(scores))}")
+    print(f"spread over folds (standard deviation): {shown(spread(of_folds))}")
+    print(f"95 % over photographers, deal 0: {[[round(b, 1) for b in scores[0][f'{m}_interval']] for m in METRICS]}")
+    print(json.dumps(mean))
+
+
+def cross_validate(
+    *, candidates: pd.DataFrame, answers: pd.DataFrame | None, truth: pd.DataFrame, seed: int
+) -> tuple[pd.DataFrame, list[dict[str, float]]]:
+    """Held-out predictions of all photos, and the scores of each fold."""
+    fold = photographer_folds(photographer_codes(truth), folds=FOLDS, seed=1000 + seed)
+    parts, scores = [], []
+    for number in range(FOLDS):
+        train, test = truth[fold != number], truth[fold == number]
+        refiner = fit_refiner(candidates=candidates, answers=answers, truth=train, seed=seed)
+        predictions = predict(
+            candidates=candidates[candidates["id"].isin(test["id"])],
+            answers=None if answers is None else answers[answers["id"].isin(test["id"])],
+            method="posterior",
+            params=refiner,
+            settings=RefinementSettings(),
+            ids=test["id"].tolist(),
+        )
+        parts.append(predictions)
+        scores.append(evaluate(predictions=predictions, truth=test, bootstrap_samples=1))
+    return pd.concat(parts, ignore_index=True), scores
+
+
+def spread(scores: list[dict[str, float]]) -> dict[str, float]:
+    """The standard deviation of each column."""
+    return {name: float(np.std([score[name] for score in scores])) for name in COLUMNS}
+
+
+def shown(score: dict[str, float]) -> str:
+    """The columns in short."""
+    return " ".join(f"{name.removesuffix('_km')} {score[name]:.2f}" for name in COLUMNS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""How fast the posterior is beside scikit-learn's DBSCAN called per query, and whether memory stays flat.
+
+    python benchmarks/refine_speed.py [CANDIDATES.csv]
+
+Without a file it makes 1,441 queries of 20 candidates. One thread. The last line is JSON: `ratio` of the rates, both
+rates, and the memory that a million queries took over what a tenth of them took.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import numpy as np
+import pandas as pd
+from sklearn.cluster import DBSCAN
+
+from dualgeo_core.geo import EARTH_RADIUS_KM, coordinates, unit_vectors
+from dualgeo_core.refine.density import shipped_density
+from dualgeo_core.refine.evidence import Evidence, gather_evidence
+from dualgeo_core.refine.posterior import posterior
+from dualgeo_core.refine.refiner import shipped_refiner
+from dualgeo_core.refine.tables import read_candidates
+
+ROUNDS = 7
+MANY = 1_000_000
+
+
+def main() -> None:
+    candidates = read_candidates(Path(sys.argv[1])) if len(sys.argv) > 1 else made_candidates()
+    evidence = gather_evidence(candidates=candidates, answers=None)
+    refiner, density = shipped_refiner(), shipped_density()
+    posterior(evidence, refiner=refiner, density=density)  # tables are made once
+    ours, theirs = [], []
+    for _ in range(ROUNDS):  # in turns, so that a busy machine slows both
+        ours.append(timed(lambda: posterior(evidence, refiner=refiner, density=density)))
+        theirs.append(timed(lambda: dbscan_each(evidence)))
+    rate, dbscan_rate = len(evidence) / min(ours), len(evidence) / min(theirs)
+    print(f"posterior: {rate:,.0f} queries/s   DBSCAN per query: {dbscan_rate:,.0f} queries/s   (best of {ROUNDS})")
+    tenth = after_queries(evidence, MANY // 10)
+    whole = after_queries(evidence, MANY)
+    print(f"peak memory after {MANY // 10:,} queries: {tenth:.0f} MB, after {MANY:,}: {whole:.0f} MB")
+    print(
+        json.dumps(
+            {
+                "ratio": rate / dbscan_rate,
+                "posterior_per_s": rate,
+                "dbscan_per_s": dbscan_rate,
+                "memory_growth_mb": whole - tenth,
+            }
+        )
+    )
+
+
+def dbscan_each(evidence: Evidence) -> None:
+    """The paper's re-ranking step: one DBSCAN per query, 50 km on the haversine."""
+    points = np.radians(np.stack([evidence.latitude, evidence.longitude], axis=-1))
+    for query in points:
+        DBSCAN(eps=50 / EARTH_RADIUS_KM, min_samples=2, metric="haversine", algorithm="ball_tree").fit_predict(query)
+
+
+def after_queries(evidence: Evidence, count: int) -> float:
+    """Peak memory in MB of the process after `count` queries, each its own copy of the evidence."""
+    refiner, density = shipped_refiner(), shipped_density()
+    done = 0
+    while done < count:
+        posterior(evidence.take(slice(0, count - done)), refiner=refiner, density=density)
+        done += min(len(evidence), count - done)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def made_candidates(queries: int = 1441, each: int = 20) -> pd.DataFrame:
+    """Queries whose candidates gather at some places and scatter elsewhere."""
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(queries, 6, 3))
+    chosen = centres[np.arange(queries)[:, None], random.integers(0, 6, (queries, each))]
+    latitude, longitude = coordinates(chosen / np.linalg.norm(chosen, axis=-1, keepdims=True))
+    jittered = unit_vectors(latitude, longitude) + random.normal(scale=10 / EARTH_RADIUS_KM, size=(queries, each, 3))
+    latitude, longitude = coordinates(jittered)
+    return pd.DataFrame(
+        {
+            "id": np.repeat([f"query {number}" for number in range(queries)], each),
+            "kind": "similar",
+            "rank": np.tile(np.arange(1, each + 1), queries),
+            "latitude": latitude.ravel(),
+            "longitude": longitude.ravel(),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Honest numbers: radii that hold the truth as often as they say, confidences that come true, abstention at a risk."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from dualgeo_core.evaluate import THRESHOLDS_KM
+from dualgeo_core.refine.kernels import RADII_KM
+
+Array = NDArray[np.float64]
+LOG_RADII = np.log(np.array(RADII_KM))
+_EDGE = 1e-4
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """`level_q`: the posterior mass whose radius holds the truth q % of the time; `confidence`: slope and intercept
+    of the log odds by threshold; `risk`: rows of (confidence at 25 km, share at least as sure, share of those wrong).
+    """
+
+    level_50: float
+    level_90: float
+    confidence: dict[str, list[float]]
+    risk: list[list[float]]
+
+    def confidences(self, mass: Array) -> Array:
+        """Probabilities (n, thresholds) that the truth is within THRESHOLDS_KM; `mass` (n, r) is uncalibrated."""
+        columns = []
+        for threshold in THRESHOLDS_KM:
+            slope, intercept = self.confidence[str(threshold)]
+            columns.append(expit(slope * _log_odds(mass[:, RADII_KM.index(threshold)]) + intercept))
+        return np.maximum.accumulate(np.column_stack(columns), axis=1)
+
+    def least_confidence(self, max_risk: float) -> float:
+        """The confidence at 25 km from which on at most `max_risk` of the answers were wrong; inf where none is."""
+        safe = [confidence for confidence, _, wrong in self.risk if wrong <= max_risk]
+        return min(safe, default=float("inf"))
+
+
+def radius_at(mass: Array, level: float) -> Array:
+    """The radius (n,) that holds `level` of the posterior; `mass` (n, r) is what RADII_KM hold."""
+    above = np.argmax(mass >= min(level, float(mass[:, -1].min(initial=1.0))), axis=1)
+    below = np.maximum(above - 1, 0)
+    rows = np.arange(len(mass))
+    low, high = mass[rows, below], mass[rows, above]
+    share = np.clip((level - low) / np.maximum(high - low, 1e-9), 0, 1)
+    return np.exp(LOG_RADII[below] + share * (LOG_RADII[above] - LOG_RADII[below]))
+
+
+def mass_within(mass: Array, distance_km: Array) -> Array:
+    """The posterior mass (n,) nearer than each distance: `radius_at` the other way round."""
+    logs = np.log(np.maximum(distance_km, RADII_KM[0]))
+    return np.array([np.interp(log, LOG_RADII, row) for log, row in zip(logs, mass, strict=True)])
+
+
+def calibrate(*, mass: Array, error_km: Array, photographers: NDArray[np.int64]) -> Calibration:
+    """From predictions on photographers whom the fit did not see: `mass` (n, r) and what they were off by.
+
+    The levels are split conformal with photographers as the exchangeable unit: the quantile is taken at
+    q (1 + 1/photographers) of the pooled photos (Dunn, Wasserman & Ramdas 2022, pooling of groups).
+    """
+    scores = mass_within(mass, error_km)
+    groups = int(photographers.max()) + 1
+    levels = [float(np.quantile(scores, min(1.0, q * (1 + 1 / groups)))) for q in (0.5, 0.9)]
+    hits = error_km[:, None] <= np.array(THRESHOLDS_KM)
+    confidence = {
+        str(threshold): _fit_log_odds(_log_odds(mass[:, RADII_KM.index(threshold)]), hits[:, column])
+        for column, threshold in enumerate(THRESHOLDS_KM)
+    }
+    fitted = Calibration(level_50=levels[0], level_90=levels[1], confidence=confidence, risk=[])
+    sureness = fitted.confidences(mass)[:, THRESHOLDS_KM.index(25)]
+    return Calibration(**{**vars(fitted), "risk": _risk_table(sureness, ~hits[:, THRESHOLDS_KM.index(25)])})
+
+
+def _log_odds(share: Array) -> Array:
+    return logit(np.clip(share, _EDGE, 1 - _EDGE))
+
+
+def _fit_log_odds(odds: Array, hit: NDArray[np.bool_]) -> list[float]:
+    """Slope and intercept of a logistic regression, drawn a little to 1 and 0 (Platt 1999)."""
+
+    def loss(parameters: Array) -> float:
+        z = parameters[0] * odds + parameters[1]
+        prior = 0.5 * ((parameters[0] - 1) ** 2 + parameters[1] ** 2)
+        return float(np.sum(np.logaddexp(0, np.where(hit, -z, z))) + prior)
+
+    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="L-BFGS-B", bounds=[(0.05, 5), (-5, 5)]).x
+    return [float(slope), float(intercept)]
+
+
+def _risk_table(sureness: Array, wrong: NDArray[np.bool_]) -> list[list[float]]:
+    rows = []
+    for bound in np.linspace(0, 0.98, 50):
+        sure = sureness >= bound
+        if sure.sum() >= 20:  # fewer answers say nothing about their risk
+            rows.append([round(float(bound), 4), float(sure.mean()), float(wrong[sure].mean())])
+    return rows

@@ -1,0 +1,94 @@
+"""What the weight of a piece of evidence depends on: rank, company, crowd, and how near the answer is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dualgeo_core.geo import unit_vectors
+from dualgeo_core.refine.density import WIDTHS_KM, PhotoDensity
+from dualgeo_core.refine.evidence import SCORES, Evidence
+from dualgeo_core.refine.granularity import GRANULARITIES
+from dualgeo_core.refine.kernels import SUPPORT_KM, distance_bins, look_up, support_tables
+
+Features = NDArray[np.float32]
+RANK_DECAY = 0.3
+_SUPPORT_FLOOR = 0.02
+NAMED = GRANULARITIES[:-1]  # an answer that names nothing is no evidence
+CANDIDATE_FEATURES = {
+    False: (
+        *("one", "log rank", "is first"),
+        *(f"support {s:g} km" for s in SUPPORT_KM),
+        *(f"density {w:g} km" for w in WIDTHS_KM),
+        *SCORES,
+    ),
+    True: ("one", "log rank", "is first", *(f"answer within {s:g} km" for s in SUPPORT_KM), *SCORES),
+}
+ANSWER_FEATURES = ("one", *NAMED)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Candidates, then answers, as points: unit vectors (n, m, 3), which are known (n, m), distance bins (n, m, m)."""
+
+    vectors: NDArray[np.float32]
+    known: NDArray[np.bool_]
+    bins: NDArray[np.int32]
+
+
+def pairs_of(evidence: Evidence) -> Pairs:
+    """The points of each query and how far they are from each other."""
+    latitude = np.concatenate([evidence.latitude, evidence.answer_latitude], axis=1)
+    longitude = np.concatenate([evidence.longitude, evidence.answer_longitude], axis=1)
+    known = np.isfinite(latitude)
+    vectors = unit_vectors(np.where(known, latitude, 0), np.where(known, longitude, 0)).astype(np.float32)
+    return Pairs(vectors=vectors, known=known, bins=distance_bins(vectors[:, :, None], vectors[:, None]))
+
+
+def candidate_features(
+    evidence: Evidence, pairs: Pairs, *, density: PhotoDensity, answered: bool, score_scales: dict[str, float]
+) -> Features:
+    """CANDIDATE_FEATURES[answered] of each candidate: (n, k, features)."""
+    n, k = evidence.latitude.shape
+    features = np.zeros((n, k, len(CANDIDATE_FEATURES[answered])), dtype=np.float32)
+    rank = np.arange(1, k + 1)
+    features[..., 0] = 1
+    features[..., 1] = np.log(rank) - 2
+    features[..., 2] = rank == 1
+    after = 3 + len(SUPPORT_KM)
+    if answered:
+        share = pairs.known[:, k:] / np.maximum(pairs.known[:, k:].sum(axis=1, keepdims=True), 1)
+        features[..., 3:after] = _gathered(pairs.bins[:, :k, k:], share)
+    else:
+        weight = np.where(pairs.known[:, :k], rank**-RANK_DECAY, 0).astype(np.float32)
+        weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), np.float32(1e-9))
+        company = _gathered(pairs.bins[:, :k, :k], weight) - weight[..., None]
+        features[..., 3:after] = np.log(np.maximum(company, np.float32(0)) + np.float32(_SUPPORT_FLOOR))
+        features[..., after : after + len(WIDTHS_KM)] = density.log_density(evidence.latitude, evidence.longitude)
+    for column, name in enumerate(SCORES, start=len(CANDIDATE_FEATURES[answered]) - len(SCORES)):
+        if name in score_scales:
+            features[..., column] = score_gap(getattr(evidence, name)) / score_scales[name]
+    return features
+
+
+def score_gap(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each candidate's score is under the query's best; 0 where scores are missing."""
+    known = np.isfinite(score)
+    best = np.where(known, score, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    return np.subtract(score, best, out=np.zeros_like(score), where=known)
+
+
+def answer_features(evidence: Evidence) -> Features:
+    """ANSWER_FEATURES of each answer: (n, a, features)."""
+    named = evidence.answer_granularity[..., None] == np.array(NAMED, dtype=object)
+    return np.concatenate([np.ones((*named.shape[:2], 1)), named], axis=2).astype(np.float32)
+
+
+def _gathered(bins: NDArray[np.int32], weight: NDArray[Any]) -> Features:
+    """Sum over the last axis of exp(-d/s) by `weight` (n, j): (n, i, supports)."""
+    column = weight.astype(np.float32)[..., None]
+    sums = np.empty((*bins.shape[:2], len(SUPPORT_KM)), dtype=np.float32)
+    for index, table in enumerate(support_tables()):
+        sums[..., index] = np.matmul(look_up(table, bins), column)[..., 0]
+    return sums

@@ -1,0 +1,134 @@
+"""Fitting the refiner: maximum likelihood of the true places, calibrated on photographers held out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.evaluate import photographer_codes
+from dualgeo_core.files import fingerprint
+from dualgeo_core.geo import haversine_km
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.refine.calibration import calibrate
+from dualgeo_core.refine.density import PhotoDensity, shipped_density
+from dualgeo_core.refine.evidence import Evidence, gather_evidence
+from dualgeo_core.refine.likelihood import maximise
+from dualgeo_core.refine.posterior import CHUNK, locate
+from dualgeo_core.refine.refiner import Head, Refiner, shipped_refiner
+
+Array = NDArray[np.float64]
+FEWEST_QUERIES = 50
+FOLDS = 5
+
+
+def fit_refiner(
+    *,
+    candidates: pd.DataFrame,
+    answers: pd.DataFrame | None,
+    truth: pd.DataFrame,
+    density: PhotoDensity | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Refiner:
+    """A refiner for a retriever's candidates (and a model's answers) on photos with known places and photographers.
+
+    Similarities and GPS scores are read where the candidates carry them. Without enough answers the head for answered
+    queries is the shipped one. Raises InputError where fewer than FEWEST_QUERIES photos or 2 photographers have
+    candidates.
+    """
+    ids = truth["id"][truth["id"].isin(candidates["id"])].tolist()
+    places = truth.set_index("id").loc[ids].reset_index()
+    evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
+    photographers = photographer_codes(places)
+    if len(ids) < FEWEST_QUERIES or len(set(photographers)) < 2:
+        raise InputError(
+            f"{len(ids)} photos by {len(set(photographers))} photographers have candidates and a known place; "
+            f"fitting takes {FEWEST_QUERIES} photos by 2 photographers"
+        )
+    latitude, longitude = places["latitude"].to_numpy(np.float64), places["longitude"].to_numpy(np.float64)
+    heads: dict[bool, Head] = {}
+    for answered, rows in ((False, np.arange(len(ids))), (True, np.flatnonzero(evidence.has_answers))):
+        if answered and (len(rows) < FEWEST_QUERIES or len(set(photographers[rows])) < 2):
+            heads[answered] = shipped_refiner().answered
+            continue
+        heads[answered] = _fit_head(
+            evidence.take(rows),
+            latitude[rows],
+            longitude[rows],
+            photographers=pd.factorize(photographers[rows])[0],
+            answered=answered,
+            density=density or shipped_density(),
+            seed=seed,
+        )
+        progress("fit refiner", 1 + answered, 2)
+    data = {
+        "queries": len(ids),
+        "answered": int(evidence.has_answers.sum()),
+        "photographers": int(photographers.max()) + 1,
+        "fingerprint": fingerprint(
+            candidates.to_csv(index=False), None if answers is None else answers.to_csv(index=False), truth.to_csv()
+        ),
+    }
+    return Refiner(alone=heads[False], answered=heads[True], data=data)
+
+
+def photographer_folds(photographers: NDArray[np.int64], *, folds: int, seed: int) -> NDArray[np.int64]:
+    """A fold per photo: whole photographers, dealt at random to folds of about the same number of photos."""
+    random = np.random.default_rng(seed)
+    sizes = np.bincount(photographers)
+    load = np.zeros(folds)
+    fold_of = np.zeros(len(sizes), dtype=np.int64)
+    for photographer in np.argsort(-(sizes + random.uniform(0, 20, len(sizes)))):
+        fold = int(np.argmin(load + random.uniform(0, 40, folds)))
+        fold_of[photographer] = fold
+        load[fold] += sizes[photographer]
+    return fold_of[photographers]
+
+
+def _fit_head(
+    evidence: Evidence,
+    latitude: Array,
+    longitude: Array,
+    *,
+    photographers: NDArray[np.int64],
+    answered: bool,
+    density: PhotoDensity,
+    seed: int,
+) -> Head:
+    """Fits on all, and calibrates on what fits on the other folds say of each fold."""
+    folds = min(FOLDS, int(photographers.max()) + 1)
+    fold = photographer_folds(photographers, folds=folds, seed=seed)
+    held_out: dict[bool, list[tuple[NDArray[np.int64], Array, Array]]] = {False: [], True: []}
+    for number in np.unique(fold):
+        rows = np.flatnonzero(fold != number)
+        head = maximise(evidence.take(rows), latitude[rows], longitude[rows], answered=answered, density=density)
+        test = np.flatnonzero(fold == number)
+        for snaps in (False, True):
+            error, mass = _errors(
+                evidence.take(test), latitude[test], longitude[test], head=replace(head, snaps=snaps), density=density
+            )
+            held_out[snaps].append((test, error, mass))
+    near = {snaps: np.mean(np.concatenate([e for _, e, _ in parts]) <= 1) for snaps, parts in held_out.items()}
+    snaps = bool(near[True] > near[False])
+    rows = np.concatenate([test for test, _, _ in held_out[snaps]])
+    calibration = calibrate(
+        mass=np.concatenate([mass for _, _, mass in held_out[snaps]]),
+        error_km=np.concatenate([error for _, error, _ in held_out[snaps]]),
+        photographers=photographers[rows],
+    )
+    whole = maximise(evidence, latitude, longitude, answered=answered, density=density)
+    return replace(whole, snaps=snaps, calibration=calibration)
+
+
+def _errors(
+    evidence: Evidence, latitude: Array, longitude: Array, *, head: Head, density: PhotoDensity
+) -> tuple[Array, Array]:
+    errors, masses = [], []
+    for start in range(0, len(evidence), CHUNK):
+        part = slice(start, start + CHUNK)
+        found_latitude, found_longitude, mass = locate(evidence.take(part), head=head, density=density)
+        errors.append(haversine_km(found_latitude, found_longitude, latitude[part], longitude[part]))
+        masses.append(mass)
+    return np.concatenate(errors), np.concatenate(masses)

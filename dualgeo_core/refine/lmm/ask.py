@@ -1,0 +1,152 @@
+"""Many photos to a multimodal model, some at a time: a table of answers, and what asking cost."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dualgeo_core.photos.decode import UndecodableImage
+from dualgeo_core.progress import Progress, silent
+from dualgeo_core.refine.clusters import clusters_of
+from dualgeo_core.refine.lmm.answer import STATUSES, Answer, parse_answer
+from dualgeo_core.refine.lmm.cache import ReplyCache, reply_key
+from dualgeo_core.refine.lmm.client import Failed, Ledger, OverBudget, ask
+from dualgeo_core.refine.lmm.prompt import SYSTEM, evidence_text, messages, photo_jpeg
+from dualgeo_core.settings import LmmSettings
+
+ANSWER_COLUMNS = (
+    "id",
+    "model",
+    "sample",
+    "latitude",
+    "longitude",
+    "location",
+    "granularity",
+    "evidence",
+    "status",
+    "reason",
+)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One photo, and what retrieval says about it in words."""
+
+    photo_id: str
+    jpeg: bytes
+    text: str
+
+
+def ask_photos(
+    *,
+    ids: Sequence[str],
+    image: Callable[[str], bytes],
+    candidates: pd.DataFrame,
+    settings: LmmSettings,
+    cluster_radius_km: float,
+    cache: Path,
+    progress: Progress = silent,
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Answers (ANSWER_COLUMNS, `settings.samples` rows per photo, in the order of `ids`) and what is worth logging.
+
+    `image(id)` gives the encoded photo. Only answered rows have a position; every other status says why not. Replies
+    are kept under `cache` as they come, so a run that was stopped goes on where it was. The counts: `status <status>`,
+    `fault <kind>` per failed attempt, calls, cached, prompt_tokens, completion_tokens, cost_usd, mean_latency_s,
+    unpriced. Raises InputError where no model of the settings lets us in.
+    """
+    ledger = Ledger(max_cost_usd=settings.max_cost_usd)
+    replies = ReplyCache(cache)
+    of_photo = dict(tuple(candidates.groupby("id", sort=False)))
+
+    def answer(photo_id: str) -> list[dict[str, Any]]:
+        try:
+            jpeg = photo_jpeg(image(photo_id), longest_side=settings.image_size)
+        except UndecodableImage as error:
+            return [
+                _row(photo_id, sample, Answer("undecodable"), reason=str(error)) for sample in range(settings.samples)
+            ]
+        text = _describe(of_photo.get(photo_id), cluster_radius_km=cluster_radius_km)
+        question = Question(photo_id=photo_id, jpeg=jpeg, text=text)
+        return [
+            _answer_once(question, sample=sample, settings=settings, replies=replies, ledger=ledger)
+            for sample in range(settings.samples)
+        ]
+
+    rows: dict[str, list[dict[str, Any]]] = {}
+    with ThreadPoolExecutor(max_workers=settings.concurrency) as pool:
+        asked = {pool.submit(answer, photo_id): photo_id for photo_id in ids}
+        try:
+            for done, future in enumerate(as_completed(asked), start=1):
+                rows[asked[future]] = future.result()
+                progress("lmm answers", done, len(asked))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    frame = pd.DataFrame([row for photo_id in ids for row in rows[photo_id]], columns=list(ANSWER_COLUMNS))
+    return frame, _counts(frame, ledger)
+
+
+def _answer_once(
+    question: Question, *, sample: int, settings: LmmSettings, replies: ReplyCache, ledger: Ledger
+) -> dict[str, Any]:
+    assert settings.model is not None, "photos are asked about only where a model is set"
+    key = reply_key(
+        jpeg_sha256=hashlib.sha256(question.jpeg).hexdigest(),
+        system=SYSTEM,
+        text=question.text,
+        model=settings.model,
+        api_base=settings.api_base,
+        temperature=settings.temperature,
+        max_tokens=settings.max_tokens,
+        sample=sample,
+    )
+    reply = replies.get(key)
+    if reply is not None:
+        ledger.note_cached()
+    else:
+        try:
+            reply = ask(messages(jpeg=question.jpeg, text=question.text), settings=settings, ledger=ledger)
+        except OverBudget:
+            return _row(question.photo_id, sample, Answer("over_budget"), model=settings.model)
+        except Failed as error:
+            return _row(question.photo_id, sample, Answer("failed"), model=settings.model, reason=str(error))
+        replies.put(key, reply)
+    return _row(question.photo_id, sample, parse_answer(reply.text), model=reply.model)
+
+
+def _row(photo_id: str, sample: int, answer: Answer, *, model: str = "", reason: str = "") -> dict[str, Any]:
+    return {"id": photo_id, "model": model, "sample": sample, "reason": reason, **asdict(answer)}
+
+
+def _describe(candidates: pd.DataFrame | None, *, cluster_radius_km: float) -> str:
+    nothing = np.empty((0, 2))
+    if candidates is None:
+        return evidence_text(clusters=[], similar=nothing, dissimilar=nothing)
+    ordered = candidates.sort_values("rank", kind="stable")
+    similar, dissimilar = (ordered[ordered["kind"] == kind] for kind in ("similar", "dissimilar"))
+    points = similar[["latitude", "longitude"]].to_numpy(np.float64)
+    clusters = clusters_of(points[:, 0], points[:, 1], np.full(len(points), np.nan), radius_km=cluster_radius_km)
+    return evidence_text(
+        clusters=clusters, similar=points, dissimilar=dissimilar[["latitude", "longitude"]].to_numpy(np.float64)
+    )
+
+
+def _counts(frame: pd.DataFrame, ledger: Ledger) -> dict[str, float]:
+    found = Counter(frame["status"])
+    return {
+        **{f"status {status}": float(found[status]) for status in STATUSES},
+        **{f"fault {kind}": float(count) for kind, count in sorted(ledger.faults.items())},
+        "calls": float(ledger.calls),
+        "cached": float(ledger.cached),
+        "prompt_tokens": float(ledger.prompt_tokens),
+        "completion_tokens": float(ledger.completion_tokens),
+        "cost_usd": ledger.cost_usd,
+        "mean_latency_s": ledger.latency_s / max(ledger.calls, 1),
+        "unpriced": float(ledger.unpriced),
+    }
