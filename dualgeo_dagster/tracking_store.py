@@ -11,7 +11,7 @@ class Store:
 
 
 def local_store(home: Path) -> Store:
-    """The store of a single machine: `<home>/mlflow/mlflow.db`, with artifacts beside it."""
-    folder = home / "mlflow"
+    """The store of a single machine: `<home>/.mlflow/mlflow.db`, with artifacts beside it."""
+    folder = home / ".mlflow"
     folder.mkdir(parents=True, exist_ok=True)
     return Store(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifact_location=(folder / "artifacts").as_uri())

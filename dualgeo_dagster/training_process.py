@@ -27,7 +27,7 @@ def _train_all(workspace: Workspace, pipes: PipesContext) -> None:
     import torch
     from mlflow.entities import Metric
 
-    from dualgeo_core.loading import views_of
+    from dualgeo_core.loading import open_augmentation, views_of
     from dualgeo_core.model.fusion import model_fingerprint
     from dualgeo_core.model.trainer import train
     from dualgeo_core.progress import spoken
@@ -37,6 +37,7 @@ def _train_all(workspace: Workspace, pipes: PipesContext) -> None:
     client = MlflowClient(tracking_uri=pipes.get_extra("tracking_uri"))
     run_id = pipes.get_extra("mlflow_run_id")
     views = views_of(workspace, GALLERY)
+    augmented = open_augmentation(workspace)
     for representation in workspace.profile.model.variants:
         if representation == "encoder":
             continue
@@ -51,6 +52,7 @@ def _train_all(workspace: Workspace, pipes: PipesContext) -> None:
             profile=workspace.profile,
             variant=representation,
             folder=workspace.model(representation),
+            augmented=augmented,
             on_metrics=log,
             progress=spoken(pipes.log.info),
         )

@@ -20,7 +20,7 @@ def instance(graph_home: Home) -> dg.DagsterInstance:
 
 @pytest.fixture(scope="module")
 def mlflow_run(graph_home: Home, instance: dg.DagsterInstance):
-    client = MlflowClient(f"sqlite:///{graph_home.path}/mlflow/mlflow.db")
+    client = MlflowClient(f"sqlite:///{graph_home.path}/.mlflow/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("dualgeo").experiment_id])
     assert len(runs) == 1, "one MLflow run per Dagster run"
     assert runs[0].data.tags["dagster.run_id"] == instance.get_runs()[0].run_id

@@ -92,8 +92,8 @@ class Tracking(dg.ConfigurableResource):
 
     def log_photo_set(self, name: str, *, folder: Path, dvc_hash: str, context: str) -> None:
         """Records a photo set as the run's data set input, with its DVC hash as digest and as tag."""
-        from mlflow.data.meta_dataset import MetaDataset
         from mlflow.data.dataset_source_registry import get_dataset_source_from_json
+        from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput, InputTag
 
         dataset = MetaDataset(  # type: ignore[abstract]
