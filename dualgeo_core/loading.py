@@ -1,5 +1,7 @@
 """Opens what a workspace holds, models on the profile's device; whatever does not belong together is refused."""
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from dualgeo_core.errors import InputError
@@ -12,6 +14,9 @@ from dualgeo_core.views.encoder import Encoder, load_encoder
 from dualgeo_core.views.segmenter import Segmenter, load_segmenter
 from dualgeo_core.views.store import Views, load_views
 from dualgeo_core.workspace import GALLERY, Workspace
+
+if TYPE_CHECKING:
+    from dualgeo_core.model.augmentation import AugmentedEncoding
 
 
 def choose_device(profile: Profile) -> torch.device:
@@ -49,6 +54,20 @@ def views_of(workspace: Workspace, photos_name: str) -> Views:
         photos=workspace.photos(photos_name),
         features_folder=workspace.features(photos_name),
         masks_folder=workspace.masks(photos_name),
+        label_grid=workspace.profile.model.label_grid,
+    )
+
+
+def open_augmentation(workspace: Workspace) -> "AugmentedEncoding | None":
+    """What encodes augmented gallery photos anew in every training step, where the profile recomputes; else None."""
+    if not workspace.profile.training.recompute:
+        return None
+    from dualgeo_core.model.augmentation import AugmentedEncoding
+
+    return AugmentedEncoding(
+        photos=workspace.photos(GALLERY),
+        masks_folder=workspace.masks(GALLERY),
+        encoder=open_encoder(workspace),
         label_grid=workspace.profile.model.label_grid,
     )
 

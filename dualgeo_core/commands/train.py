@@ -29,11 +29,11 @@ def train(
     import torch
     from accelerate import PartialState
 
+    from dualgeo_core.loading import open_augmentation, views_of
     from dualgeo_core.model.interruption import TrainingInterruptedError
     from dualgeo_core.model.trainer import train as train_model
     from dualgeo_core.progress import spoken
     from dualgeo_core.settings import load_settings
-    from dualgeo_core.views.store import load_views
     from dualgeo_core.workspace import GALLERY, Workspace
 
     workspace = Workspace(load_settings(profile))
@@ -49,18 +49,13 @@ def train(
                 f"{metrics['validation_recall_1km']:.3f} within 1 km, {metrics['validation_recall_25km']:.3f} in 25 km"
             )
 
-    views = load_views(
-        photos=workspace.photos(GALLERY),
-        features_folder=workspace.features(GALLERY),
-        masks_folder=workspace.masks(GALLERY),
-        label_grid=workspace.profile.model.label_grid,
-    )
     try:
         result = train_model(
-            views=views,
+            views=views_of(workspace, GALLERY),
             profile=workspace.profile,
             variant=variant,
             folder=workspace.model(variant),
+            augmented=open_augmentation(workspace),
             on_metrics=report,
             progress=spoken(lambda line: typer.echo(line, err=True)),
         )

@@ -89,7 +89,7 @@ class ImageTokens(nn.Module):
 
 
 class LabelTokens(nn.Module):
-    """A learned embedding per class (an id has no order), a patch layer and a convolution; class shares and layout read out."""
+    """A learned embedding per class (an id has no order) and convolutions; class shares and layout are read out."""
 
     def __init__(self, *, classes: int, label_grid: int, width: int) -> None:
         super().__init__()

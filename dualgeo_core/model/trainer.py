@@ -1,52 +1,21 @@
-"""The training loop: seeded, resumable to the same weights, on one process or many, from cached views.
+"""Training one variant: a finished run is returned, a killed one goes on, what cannot be done says why."""
 
-Whatever is random is a function of (seed, step, rank): the order of photos, dropout. So a checkpoint needs no random
-states, and a run that was killed goes on as if it had not been.
-"""
-
-import math
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-import pandas as pd
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
-from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.files import (
-    atomic_file,
-    fingerprint,
-    read_fingerprint,
-    read_json,
-    replace_folder,
-    write_fingerprint,
-    write_json,
-)
-from dualgeo_core.model.checkpoints import Position, load_checkpoint, save_checkpoint
-from dualgeo_core.model.embed import retrieval_views
-from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
-from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
-from dualgeo_core.model.losses import AlignmentLoss, clamp_temperatures
-from dualgeo_core.model.retrieval_head import VIEWS, RetrievalViews
-from dualgeo_core.model.validation import fit_retrieval_head, nearest_km, recall_at_1, split_by_photographer
+from dualgeo_core.files import fingerprint, read_fingerprint, read_json
+from dualgeo_core.model.interruption import Interruption
+from dualgeo_core.model.training_run import RESULT, OnMetrics, TrainingRun
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import Profile, Representation
-from dualgeo_core.views.store import ViewBatch, Views
+from dualgeo_core.views.store import Views
 
-OnMetrics = Callable[[int, dict[str, float]], None]
-CHECKPOINT, BEST, RESULT = "checkpoint.safetensors", "best.safetensors", "training.json"
-MAX_GRADIENT_NORM = 1.0
-ENCODE_ROWS = 512
+if TYPE_CHECKING:
+    from dualgeo_core.model.augmentation import AugmentedEncoding
 
 
 @dataclass(frozen=True)
@@ -66,15 +35,19 @@ def train(
     profile: Profile,
     variant: Representation,
     folder: Path,
+    augmented: "AugmentedEncoding | None" = None,
     on_metrics: OnMetrics = lambda step, metrics: None,
     progress: Progress = silent,
 ) -> TrainingResult:
     """Trains one variant and leaves its best epoch's model in `folder`; a finished run of the same recipe is returned.
 
+    Batches are read from `views`, or with `training.recompute` made by `augmented`; validation always reads `views`.
     Checkpoints lie in `<folder>.partial`; a run found there goes on, one begun with other settings raises InputError
     naming the first difference. Raises InputError where the loss stops being a number or memory runs out, and
     TrainingInterruptedError, after a checkpoint, on SIGTERM or Ctrl-C.
     """
+    if profile.training.recompute and augmented is None:
+        raise InputError("training.recompute is set, but only cached features were given; set it to false")
     recipe = {
         "variant": variant,
         "views": views.fingerprint,
@@ -85,7 +58,7 @@ def train(
     if read_fingerprint(folder) != signature:
         try:
             with Interruption() as interruption:
-                run = _Run(views, profile, variant, folder, recipe, interruption)
+                run = TrainingRun(views, augmented, profile, variant, folder, recipe, interruption)
                 run.train(on_metrics, progress)
                 run.finish(signature)
         except (RuntimeError, MemoryError) as error:
@@ -101,250 +74,3 @@ def train(
 def _out_of_memory(error: BaseException) -> bool:
     """On the CPU torch raises a plain RuntimeError for it."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-class _Step(nn.Module):
-    """Model and loss as the one module that processes share the gradients of."""
-
-    def __init__(self, model: DualViewModel, loss: AlignmentLoss) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
-
-    def forward(
-        self, pooled_be: Tensor, tokens_bte: Tensor, label_maps_bhw: Tensor, degrees_b2: Tensor
-    ) -> dict[str, Tensor]:
-        seen = self.model(pooled_be, tokens_bte, label_maps_bhw)
-        losses: dict[str, Tensor] = self.loss(
-            seen, self.model.gps_encoder(degrees_b2), degrees_b2, self.model.log_scale
-        )
-        return losses
-
-
-class _Run:
-    """One run of one variant, from its last checkpoint on."""
-
-    def __init__(
-        self,
-        views: Views,
-        profile: Profile,
-        variant: Representation,
-        folder: Path,
-        recipe: dict[str, Any],
-        interruption: Interruption,
-    ) -> None:
-        self.views, self.profile, self.settings, self.variant = views, profile, profile.training, variant
-        self.folder, self.partial, self.recipe = folder, folder.with_name(f"{folder.name}.partial"), recipe
-        self.interruption = interruption
-        self.accelerator = Accelerator(
-            mixed_precision=self.settings.precision,
-            cpu=profile.device == "cpu",
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-        self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.split = split_by_photographer(views.frame, self.settings)
-        self.degrees_n2 = torch.tensor(views.frame[["latitude", "longitude"]].to_numpy(dtype=np.float64))
-        self.batch_size = min(self.settings.batch_size, len(self.split.training)) // self.processes * self.processes
-        self.steps_per_epoch = len(self.split.training) // self.batch_size
-        self.steps = self.steps_per_epoch * self.settings.epochs
-        self._build()
-
-    def _build(self) -> None:
-        architecture = Architecture.of(
-            settings=self.profile.model,
-            variant=self.variant,
-            encoder_width=self.views.width,
-            image_tokens=self.views.tokens_per_photo,
-            classes=self.views.classes,
-        )
-        self.model = new_model(
-            architecture=architecture, gps_weights=self.profile.model.gps_weights, seed=self.settings.seed
-        )
-        loss = AlignmentLoss(
-            width=architecture.width,
-            mask_weight=self.settings.mask_loss_weight,
-            queue=self.settings.gps_queue,
-            soft_target_km=self.settings.soft_target_km,
-        )
-        self.module = _Step(self.model, loss).to(self.accelerator.device)
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.module.parameters() if p.ndim >= 2]},
-            {"params": [p for p in self.module.parameters() if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(groups, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
-        self.position = Position()
-        if (self.partial / CHECKPOINT).exists():
-            self.position = load_checkpoint(
-                self.partial / CHECKPOINT, recipe=self.recipe, module=self.module, optimizer=optimizer
-            )
-        self.wrapped, self.optimizer = self.accelerator.prepare(self.module, optimizer)
-        if self.accelerator.scaler is not None and self.position.scaler:
-            self.accelerator.scaler.load_state_dict(self.position.scaler)
-
-    def train(self, on_metrics: OnMetrics, progress: Progress) -> None:
-        """Steps to the end, or until validation has not gained for `patience` epochs."""
-        saved_at, every = time.monotonic(), max(1, self.steps_per_epoch // 50)
-        for step, rows, batch in self._upcoming():
-            if self.position.epochs_without_gain >= self.settings.patience:
-                break
-            metrics = self._step(step, rows, batch)
-            interrupted = metrics.pop("interrupted") > 0
-            self.position.step = step + 1
-            last_of_epoch = self.position.step % self.steps_per_epoch == 0
-            if last_of_epoch:
-                metrics |= {f"validation_{name}": value for name, value in self._validate().items()}
-            if self.accelerator.is_main_process:
-                if last_of_epoch or self.position.step % every == 0:
-                    on_metrics(self.position.step, metrics)
-                progress(f"train {self.variant}", self.position.step, self.steps)
-            overdue = time.monotonic() - saved_at > 60 * self.settings.checkpoint_minutes
-            if last_of_epoch or overdue or interrupted:
-                self._save()
-                saved_at = time.monotonic()
-            if interrupted:
-                raise TrainingInterruptedError(
-                    f"training {self.variant} was stopped at step {self.position.step} of {self.steps}; "
-                    "start it again to go on from there"
-                )
-
-    def _upcoming(self) -> Iterator[tuple[int, NDArray[np.int64], ViewBatch]]:
-        """Step, all processes' rows, and this process's batch, which is read while the one before is trained on."""
-        with ThreadPoolExecutor(1) as reader:
-
-            def read(step: int) -> tuple[NDArray[np.int64], Any]:
-                rows = self._rows(step)
-                return rows, reader.submit(self.views.batch, np.array_split(rows, self.processes)[self.rank])
-
-            following = read(self.position.step)
-            for step in range(self.position.step, self.steps):
-                (rows, batch), following = following, read(step + 1)
-                yield step, rows, batch.result()
-
-    def _rows(self, step: int) -> NDArray[np.int64]:
-        epoch, position = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self.settings.seed, epoch]).permutation(self.split.training)
-        return order[position * self.batch_size : (position + 1) * self.batch_size]
-
-    def _step(self, step: int, rows: NDArray[np.int64], batch: ViewBatch) -> dict[str, float]:
-        torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, step, self.rank]).generate_state(1)[0]))
-        rate, started = self._learning_rate(step), time.monotonic()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        device = self.accelerator.device
-        own_rows = torch.from_numpy(np.array_split(rows, self.processes)[self.rank])
-        losses = self.wrapped.train()(
-            batch.pooled_bd.to(device, non_blocking=True).float(),
-            batch.tokens_btd.to(device, non_blocking=True).float(),
-            batch.label_maps_bhw.to(device, non_blocking=True),
-            self.degrees_n2[own_rows].to(device),
-        )
-        facts = losses | {"interrupted": torch.tensor(float(self.interruption.requested), device=device)}
-        shared = self.accelerator.gather(torch.stack([x.detach().double() for x in facts.values()])).view(
-            -1, len(facts)
-        )
-        metrics = dict(zip(facts, shared.mean(dim=0).tolist(), strict=True))
-        if not math.isfinite(metrics["loss"]):
-            raise self._diverged(metrics["loss"], step, rate, rows)
-        self.accelerator.backward(losses["loss"])
-        self.accelerator.clip_grad_norm_(self.module.parameters(), MAX_GRADIENT_NORM)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        clamp_temperatures(self.module.model.log_scale)
-        scales = {f"{view}_temperature": math.exp(-x.item()) for view, x in self.module.model.log_scale.items()}
-        speed = len(rows) / (time.monotonic() - started)
-        return {**metrics, **scales, "learning_rate": rate, "photos_per_second": speed}
-
-    def _learning_rate(self, step: int) -> float:
-        """A linear rise over `warmup_share` of the steps, then half a cosine down to zero."""
-        warmup = max(1, round(self.settings.warmup_share * self.steps))
-        if step < warmup:
-            return self.settings.learning_rate * (step + 1) / warmup
-        return self.settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (self.steps - warmup)))
-
-    def _diverged(self, loss: float, step: int, rate: float, rows: NDArray[np.int64]) -> InputError:
-        ids = self.views.frame["id"].iloc[rows].tolist()
-        path = self.partial / "diverged.json"
-        if self.accelerator.is_main_process:
-            write_json(path, {"step": step, "learning_rate": rate, "loss": str(loss), "ids": ids})
-        return InputError(
-            f"the loss became {loss} at step {step} with learning rate {rate:.3g} on the batch of photos "
-            f"{', '.join(ids[:3])}, ... (all {len(ids)} in {path}): lower training.learning_rate, "
-            "or look at these photos' features"
-        )
-
-    def _validate(self) -> dict[str, float]:
-        """Recall of the trained views alone; the best epoch's weights are kept."""
-        head = self.model.retrieval_head
-        queries, gallery = (self._frame(rows) for rows in (self.split.queries, self.split.gallery))
-        similarity = head(self._views(self.split.queries)) @ head(self._views(self.split.gallery)).T
-        recall = recall_at_1(nearest_km(similarity, queries, gallery))
-        if recall["recall_mean"] > self.position.best.get("recall_mean", -1.0):
-            self.position.best, self.position.best_step = recall, self.position.step
-            self.position.epochs_without_gain = 0
-            if self.accelerator.is_main_process:
-                with atomic_file(self.partial / BEST) as temporary:
-                    save_file({name: t.contiguous() for name, t in self.model.state_dict().items()}, temporary)
-        else:
-            self.position.epochs_without_gain += 1
-        return recall
-
-    def _views(self, rows: NDArray[np.int64]) -> RetrievalViews:
-        """The views of `rows`, of which each process encodes its part."""
-        self.model.eval()
-        per_process = math.ceil(len(rows) / self.processes)
-        own = rows[np.minimum(np.arange(self.rank * per_process, (self.rank + 1) * per_process), len(rows) - 1)]
-        parts = [
-            retrieval_views(self.model, self.views.batch(own[start : start + ENCODE_ROWS]), self.accelerator.device)
-            for start in range(0, len(own), ENCODE_ROWS)
-        ]
-        shared = (
-            None if batches[0] is None else self.accelerator.gather(torch.cat(batches))[: len(rows)]
-            for batches in zip(*parts, strict=True)
-        )
-        return RetrievalViews._make(shared)
-
-    def _frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
-        return self.views.frame.iloc[rows]
-
-    def _save(self) -> None:
-        if self.accelerator.is_main_process:
-            if self.accelerator.scaler is not None:
-                self.position.scaler = self.accelerator.scaler.state_dict()
-            save_checkpoint(
-                self.partial / CHECKPOINT,
-                recipe=self.recipe,
-                position=self.position,
-                module=self.module,
-                optimizer=self.optimizer,
-            )
-        self.accelerator.wait_for_everyone()
-
-    def finish(self, signature: str) -> None:
-        """Fits the retrieval head of the best epoch's model and puts both in the run's folder."""
-        self.accelerator.wait_for_everyone()
-        self.model.load_state_dict(load_file(self.partial / BEST))
-        gallery_views, query_views = self._views(self.split.gallery), self._views(self.split.queries)
-        recall = fit_retrieval_head(
-            head=self.model.retrieval_head,
-            gallery_views=gallery_views,
-            query_views=query_views,
-            gallery=self._frame(self.split.gallery),
-            queries=self._frame(self.split.queries),
-            whitening=self.profile.model.whitening,
-        )
-        if self.accelerator.is_main_process:
-            target = self.partial / "model"
-            self.model.save_pretrained(target)
-            weights = dict(zip(VIEWS, self.model.retrieval_head.weights.tolist(), strict=True))
-            write_json(
-                target / RESULT,
-                {
-                    "step": self.position.step,
-                    "best_step": self.position.best_step,
-                    "validation": recall,
-                    "retrieval_weights": weights,
-                },
-            )
-            write_fingerprint(target, signature, recipe=self.recipe)
-            replace_folder(target, self.folder)
-            shutil.rmtree(self.partial)
-        self.accelerator.wait_for_everyone()

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow.dataset import dataset
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.files import fingerprint, read_json
@@ -64,6 +67,11 @@ class Photos:
         """Whether the set has this column, beside the photos themselves."""
         return column in pq.read_schema(self._shard_paths()[0]).names
 
+    def take(self, rows: NDArray[np.int64], column: str = "image") -> list[bytes]:
+        """The bytes of these rows of `frame`, in this order; each costs the reading of its row group."""
+        table = dataset([str(path) for path in self._shard_paths()]).take(self._positions[rows], columns=[column])
+        return [bytes(value) for value in table[column].to_pylist()]
+
     def image(self, photo_id: str) -> bytes:
         """One photo's encoded bytes; raises InputError where the set has no such id."""
         for path in self._shard_paths():
@@ -71,6 +79,12 @@ class Photos:
             if table.num_rows:
                 return bytes(table["image"][0].as_py())
         raise InputError(f"{self.folder} has no photo {photo_id!r}")
+
+    @cached_property
+    def _positions(self) -> NDArray[np.int64]:
+        """Where each row of `frame` stands among all rows of all shards."""
+        authors = [pq.read_table(path, columns=["author"])["author"].to_pandas() for path in self._shard_paths()]
+        return np.flatnonzero(np.concatenate([self._belongs(author).to_numpy(dtype=bool) for author in authors]))
 
     def _shard_paths(self) -> list[Path]:
         return [self.folder / name for name in sorted(read_json(self.folder / MANIFEST)["shards"])]

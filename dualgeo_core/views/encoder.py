@@ -68,8 +68,13 @@ class Encoder:
     @torch.inference_mode()
     def encode(self, images: Sequence[Image.Image]) -> Encoded:
         """One pooled vector and token_grid**2 tokens for each upright RGB photo."""
+        return self.encode_squares(self._squares(images))
+
+    @torch.inference_mode()
+    def encode_squares(self, squares_bchw: torch.Tensor) -> Encoded:
+        """As `encode`, of squares of image_size x image_size pixels from 0 to 255."""
         with self._autocast():
-            pooled_bd, patches_bdhw = self._backbone(self._pixels(images))
+            pooled_bd, patches_bdhw = self._backbone(self._normalised(squares_bchw))
         if min(patches_bdhw.shape[2:]) < self.settings.token_grid:
             side = min(patches_bdhw.shape[2:])
             raise InputError(
@@ -83,12 +88,14 @@ class Encoder:
     def mid_level(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """Middle-layer features_bchw (float32, CPU), about 16 pixels a step (a ViT's own patch size)."""
         with self._autocast():
-            return self._backbone.mid_level(self._pixels(images)).float().cpu()
+            return self._backbone.mid_level(self._normalised(self._squares(images))).float().cpu()
 
-    def _pixels(self, images: Sequence[Image.Image]) -> torch.Tensor:
+    def _squares(self, images: Sequence[Image.Image]) -> torch.Tensor:
         squares_bhwc = np.stack([np.asarray(square_crop(image, self.settings.image_size)) for image in images])
-        pixels_bchw = torch.from_numpy(squares_bhwc).to(self.device).permute(0, 3, 1, 2)  # channels_last by its strides
-        return (pixels_bchw.float() - self._mean) / self._std
+        return torch.from_numpy(squares_bhwc).permute(0, 3, 1, 2)  # channels_last by its strides
+
+    def _normalised(self, squares_bchw: torch.Tensor) -> torch.Tensor:
+        return (squares_bchw.to(self.device).float() - self._mean) / self._std
 
     def _autocast(self) -> torch.autocast:
         # Outputs are kept in half precision anyway; on a GPU half precision is many times faster.

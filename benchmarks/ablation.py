@@ -1,0 +1,273 @@
+"""What each part of Stage 1 is worth: nearest neighbours of every variant, loss, projection and retrieval vector.
+
+    python benchmarks/ablation.py                                   # the synthetic Earth, with 400 queries per set
+    dualgeo ingest csv photos.csv photos/ --out data/folder         # real photos, split by photographer
+    python benchmarks/ablation.py --profile folder
+
+Makes what is missing (photo sets of the Earth, masks, features), trains every row with every seed, and prints Markdown
+tables. A killed run goes on where it stopped; every row and seed is an MLflow run in the experiment `ablation`.
+Intervals (95 %) resample query photographers and seeds together; a difference is of the same queries and resamples.
+"""
+
+import argparse
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from dualgeo_core import stage1
+from dualgeo_core.files import fingerprint, read_fingerprint, write_fingerprint
+from dualgeo_core.geo import haversine_km
+from dualgeo_core.loading import choose_device, views_of
+from dualgeo_core.model.embed import embed, retrieval_views
+from dualgeo_core.model.fusion import DualViewModel
+from dualgeo_core.model.retrieval_head import RetrievalViews
+from dualgeo_core.model.trainer import train
+from dualgeo_core.model.validation import fit_retrieval_head, split_by_photographer
+from dualgeo_core.photos.synthetic import ingest_synthetic
+from dualgeo_core.progress import spoken
+from dualgeo_core.settings import (
+    EarthSettings,
+    ModelSettings,
+    Profile,
+    Representation,
+    Settings,
+    TrainingSettings,
+    keep_libraries_quiet,
+    load_settings,
+)
+from dualgeo_core.views.store import Views
+from dualgeo_core.workspace import GALLERY, Workspace
+from dualgeo_dagster.tracking_store import local_store
+
+EARTH_GALLERY, EARTH_QUERIES = 2400, 400
+RADII_KM = (1, 25, 200, 750, 2500)
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a representation, what differs from the profile, and what it is compared with."""
+
+    name: str
+    variant: Representation = "cross_attention"
+    model: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    refits: str | None = None  # the row whose trained model gets another retrieval head
+
+
+TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
+    "Variants, against image only": (
+        "image only",
+        (
+            Row("encoder", variant="encoder"),
+            Row("mask only", variant="mask_only"),
+            Row("image only", variant="image_only"),
+            Row("concatenation", variant="concatenation"),
+            Row("cross-attention", variant="cross_attention"),
+        ),
+    ),
+    "Losses, against cross-attention as it is": (
+        "cross-attention",
+        (
+            Row("no GPS queue", training={"gps_queue": 0}),
+            Row("hard targets", training={"soft_target_km": 0.0}),
+            Row("soft targets of 25 km", training={"soft_target_km": 25.0}),
+            Row("mask loss at a quarter", training={"mask_loss_weight": 0.25}),
+        ),
+    ),
+    "GPS projection, against unit sphere": (
+        "cross-attention",
+        (Row("Equal Earth", model={"projection": "equal_earth"}),),
+    ),
+    "Retrieval vector, against cross-attention as it is": (
+        "cross-attention",
+        (
+            Row("no whitening", model={"whitening": 0.0}, refits="cross-attention"),
+            Row("full whitening", model={"whitening": 1.0}, refits="cross-attention"),
+        ),
+    ),
+}
+
+
+class Ablation:
+    """The rows of one profile: views in, distances of each query to its nearest neighbour out."""
+
+    def __init__(self, workspace: Workspace, folder: Path, seeds: int) -> None:
+        self.workspace, self.folder, self.seeds = workspace, folder, seeds
+        names = [GALLERY, *workspace.profile.photos.benchmarks]
+        for name in names:
+            stage1.make_features(workspace, name, progress=say)
+            stage1.make_masks(workspace, name, progress=say)
+        self.views: dict[str, Views] = {name: views_of(workspace, name) for name in names}
+        self.benchmarks = names[1:]
+
+    def distances(self, row: Row) -> dict[str, NDArray[np.float64]]:
+        """By benchmark the distances (seeds, queries) in km; made once and kept."""
+        runs = [self._run(row, seed) for seed in range(self.seeds)]
+        return {
+            name: np.stack([run.loc[run["benchmark"] == name, "distance_km"].to_numpy() for run in runs])
+            for name in self.benchmarks
+        }
+
+    def _run(self, row: Row, seed: int) -> pd.DataFrame:
+        profile = with_differences(self.workspace.profile, row, seed)
+        parts = [profile.model.model_dump(), profile.training.model_dump()]
+        recipe = fingerprint(row.name, row.variant, row.refits, parts, [v.fingerprint for v in self.views.values()])
+        folder = self._seed_folder(row.name, seed)
+        if read_fingerprint(folder) != recipe:
+            model = self._model(row, seed, profile)
+            found = pd.concat([self._search(row, model, name) for name in self.benchmarks])
+            folder.mkdir(parents=True, exist_ok=True)
+            found.to_parquet(folder / "distances.parquet", index=False)
+            self._track(row, seed, profile, found)
+            write_fingerprint(folder, recipe)
+            say(f"{row.name}, seed {seed}", 1, 1)
+        return pd.read_parquet(folder / "distances.parquet")
+
+    def _model(self, row: Row, seed: int, profile: Profile) -> DualViewModel | None:
+        if row.variant == "encoder":
+            return None
+        folder = self._seed_folder(row.refits or row.name, seed) / "model"
+        if row.refits is None:
+            train(views=self.views[GALLERY], profile=profile, variant=row.variant, folder=folder, progress=say)
+        model = DualViewModel.from_pretrained(folder).to(choose_device(profile))
+        if row.refits is not None:
+            self._refit(model, profile)
+        return model
+
+    def _refit(self, model: DualViewModel, profile: Profile) -> None:
+        views, device = self.views[GALLERY], choose_device(profile)
+        split = split_by_photographer(views.frame, profile.training)
+
+        def seen(rows: NDArray[np.int64]) -> RetrievalViews:
+            pieces = [retrieval_views(model, views.batch(part), device) for part in np.array_split(rows, 8)]
+            return RetrievalViews._make(torch.cat(x) if x[0] is not None else None for x in zip(*pieces, strict=True))
+
+        fit_retrieval_head(
+            head=model.retrieval_head,
+            gallery_views=seen(split.gallery),
+            query_views=seen(split.queries),
+            gallery=views.frame.iloc[split.gallery],
+            queries=views.frame.iloc[split.queries],
+            whitening=profile.model.whitening,
+        )
+
+    def _search(self, row: Row, model: DualViewModel | None, benchmark: str) -> pd.DataFrame:
+        device = choose_device(self.workspace.profile)
+        gallery, queries = (
+            embed(model=model, views=self.views[name], variant=row.variant, device=device)
+            for name in (GALLERY, benchmark)
+        )
+        frame = self.views[benchmark].frame
+        nearest = self.views[GALLERY].frame.iloc[(queries @ gallery.T).argmax(axis=1)]
+        distance = haversine_km(frame["latitude"], frame["longitude"], nearest["latitude"], nearest["longitude"])
+        return pd.DataFrame({"benchmark": benchmark, "id": frame["id"], "distance_km": np.asarray(distance)})
+
+    def _track(self, row: Row, seed: int, profile: Profile, found: pd.DataFrame) -> None:
+        import mlflow
+
+        store = local_store(self.workspace.settings.home)
+        mlflow.set_tracking_uri(store.tracking_uri)
+        mlflow.set_experiment("ablation")
+        with mlflow.start_run(run_name=f"{profile.name}: {row.name}, seed {seed}"):
+            mlflow.log_params({"row": row.name, "variant": row.variant, "profile": profile.name})
+            mlflow.log_params(profile.model.model_dump(exclude={"variants", "main"}) | profile.training.model_dump())
+            for benchmark, part in found.groupby("benchmark"):
+                hits = {f"{benchmark}/acc_{r}km": 100 * float((part["distance_km"] <= r).mean()) for r in RADII_KM}
+                mlflow.log_metrics(hits)
+
+    def _seed_folder(self, name: str, seed: int) -> Path:
+        return self.folder / name.replace(" ", "_") / f"seed-{seed}"
+
+    def table(self, title: str, base: str, rows: tuple[Row, ...]) -> str:
+        """Markdown: accuracies averaged over seeds, and at 25 km the interval and the difference to `base`."""
+        lines = [f"### {title}", ""]
+        for benchmark in self.benchmarks:
+            frame = self.views[benchmark].frame
+            authors = frame["author"].fillna(frame["id"]).astype("category").cat.codes.to_numpy()
+            lines += [
+                f"{benchmark}: {len(frame)} queries by {authors.max() + 1} photographers, {self.seeds} seeds",
+                "",
+                "| | 1 km | 25 km | 200 km | 750 km | 2500 km | 25 km, 95 % | 25 km, difference, 95 % |",
+                "|---|---|---|---|---|---|---|---|",
+            ]
+            reference = self.distances(ROWS[base])[benchmark] <= 25
+            for row in rows:
+                distance = self.distances(row)[benchmark]
+                hits = distance <= 25
+                low, high = interval(hits, authors)
+                accuracy = " | ".join(f"{100 * (distance <= radius).mean():.1f}" for radius in RADII_KM)
+                change = "" if row.name == base else difference(hits, reference, authors)
+                lines.append(f"| {row.name} | {accuracy} | {low:.1f} to {high:.1f} | {change} |")
+            lines.append("")
+        return "\n".join(lines)
+
+
+def difference(hits: NDArray[np.bool_], reference: NDArray[np.bool_], authors: NDArray[np.integer[Any]]) -> str:
+    """Mean and interval, in points, of what `hits` (seeds, queries) gain over `reference`."""
+    gain = hits.astype(float) - reference
+    low, high = interval(gain, authors)
+    return f"{100 * gain.mean():+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def interval(values_sq: NDArray[Any], authors: NDArray[np.integer[Any]]) -> tuple[float, float]:
+    """95 % of the mean in percent, resampling photographers (with all their queries) and seeds."""
+    random = np.random.default_rng(0)
+    seeds, photographers = len(values_sq), int(authors.max()) + 1
+    sums = np.stack([np.bincount(authors, weights=row, minlength=photographers) for row in values_sq.astype(float)])
+    counts = np.bincount(authors, minlength=photographers)
+    means = []
+    for _ in range(RESAMPLES):
+        chosen = random.integers(photographers, size=photographers)
+        which = random.integers(seeds, size=seeds)
+        means.append(sums[np.ix_(which, chosen)].mean(axis=0).sum() / counts[chosen].sum())
+    low, high = np.percentile(100 * np.array(means), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def with_differences(profile: Profile, row: Row, seed: int) -> Profile:
+    """The profile with a row's settings and a seed."""
+    model = ModelSettings(**{**profile.model.model_dump(), **row.model})
+    training = TrainingSettings(**{**profile.training.model_dump(), **row.training, "seed": seed})
+    return profile.model_copy(update={"model": model, "training": training})
+
+
+def ingest_earth(settings: Settings) -> None:
+    """The profile's photo sets of the synthetic Earth, with more queries than the demo has."""
+    data = settings.data
+    earth = EarthSettings()
+    ingest_synthetic(earth=earth, part="gallery", photos=EARTH_GALLERY, out=data / "earth_gallery", progress=say)
+    for part in ("same_weather", "other_weather", "night", "other_season"):
+        ingest_synthetic(earth=earth, part=part, photos=EARTH_QUERIES, out=data / f"earth_{part}", progress=say)
+
+
+say = spoken(print, every_s=20)
+ROWS = {row.name: row for _, rows in TABLES.values() for row in rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tables", type=int, default=len(TABLES), help="how many of the tables, from the first")
+    arguments = parser.parse_args()
+    keep_libraries_quiet()
+    settings = load_settings(arguments.profile)
+    folder = settings.home / "artifacts" / "ablation"
+    if arguments.profile == "demo":
+        settings = settings.model_copy(update={"home": folder / "earth"})
+        ingest_earth(settings)
+    workspace = Workspace(settings)
+    stage1.make_segmenter(workspace, progress=say)
+    ablation = Ablation(workspace, folder / arguments.profile, arguments.seeds)
+    for title, (base, rows) in list(TABLES.items())[: arguments.tables]:
+        print(ablation.table(title, base, rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Photos per second of one training step at batch 256: the published design written plainly, against ours.
+
+    python benchmarks/train_step.py
+
+Published (He et al. 2026, as its code does it): every step runs the frozen ViT-L/14, reads label maps as grey levels,
+lets photos attend to each other across the batch, and projects GPS positions on the CPU. Ours: the profile `paper`'s
+model on features that were encoded once, read from memory-mapped files as in training. Both train in float32 on the
+CPU, in bfloat16 on a GPU. The ViT is built from CLIP's configuration with random weights: its speed is the same.
+
+On the CPU the frozen forward, which does the same work for every photo, is timed on 8 photos and multiplied by 32; all
+else is timed at the full batch. The last line is JSON; its `ratio` is ours over published in photos per second.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
+
+import numpy as np
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+from dualgeo_core.model.fusion import Architecture, new_model
+from dualgeo_core.model.gps_encoder import GpsEncoder, equal_earth
+from dualgeo_core.model.losses import AlignmentLoss
+from dualgeo_core.settings import ModelSettings, TrainingSettings
+from dualgeo_core.views.store import ViewBatch, Views
+
+BATCH, CLASSES, ENCODER_WIDTH, TOKENS, STORED = 256, 150, 1024, 16, 1024
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+ENCODED_AT_ONCE = BATCH if DEVICE.type == "cuda" else 8
+REPEATS = 20 if DEVICE.type == "cuda" else 3
+EPOCHS = TrainingSettings().epochs
+
+
+def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
+    """Median time of `work` after one run to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        _finish()
+        started = time.perf_counter()
+        work()
+        _finish()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def _finish() -> None:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def trainable(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+    """One step of AdamW on `module` by `loss`."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-5)
+
+    def step() -> None:
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=DEVICE.type == "cuda"):
+            value = loss()
+        value.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+class PublishedModel(nn.Module):
+    """The trained part as published: attention over the batch axis, grey-level masks, GPS projected on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Sequential(nn.Linear(ENCODER_WIDTH, 768), nn.ReLU(), nn.Linear(768, 512))
+        self.mask = nn.Sequential(
+            nn.Conv2d(1, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(8),
+            nn.Flatten(),
+            nn.Linear(64 * 64, 512),
+        )
+        self.image_to_mask = nn.MultiheadAttention(512, 8)
+        self.mask_to_image = nn.MultiheadAttention(512, 8)
+        self.gps = GpsEncoder(width=512, hidden=1024, projection="equal_earth", sigmas=(1.0, 16.0, 256.0))
+        self.scale = nn.Parameter(torch.tensor(2.66))
+
+    def forward(self, pooled_be: Tensor, grey_b1hw: Tensor, degrees_n2: Tensor) -> Tensor:
+        image, mask = self.image(pooled_be), self.mask(grey_b1hw)
+        image, mask = self.image_to_mask(image, mask, mask)[0], self.mask_to_image(mask, image, image)[0]
+        points = equal_earth(degrees_n2.cpu().double()).to(DEVICE).float()  # to the CPU and back, each step
+        gps = functional.normalize(torch.stack([scale(points) for scale in self.gps.scales]).sum(dim=0), dim=-1)
+        own = torch.arange(len(gps), device=DEVICE)
+        losses = []
+        for view in (image, mask):
+            logits = self.scale.exp() * functional.normalize(view, dim=-1) @ gps.T
+            losses.append(functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own))
+        return torch.stack(losses).sum() / 2
+
+
+def published() -> dict[str, float]:
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
+    configuration = CLIPVisionConfig(
+        hidden_size=ENCODER_WIDTH, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14
+    )
+    vit = CLIPVisionModel(configuration).eval().requires_grad_(False).to(DEVICE)
+    pixels = torch.randn(ENCODED_AT_ONCE, 3, 224, 224, device=DEVICE)
+
+    def encode() -> Tensor:
+        with torch.no_grad(), torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=DEVICE.type == "cuda"):
+            pooled: Tensor = vit(pixels).pooler_output
+            return pooled
+
+    model = PublishedModel().to(DEVICE)
+    pooled, grey = torch.randn(BATCH, ENCODER_WIDTH, device=DEVICE), torch.rand(BATCH, 1, 224, 224, device=DEVICE)
+    degrees = _degrees(BATCH).to(DEVICE)
+    train = trainable(model, lambda: model(pooled, grey, degrees))
+    parts = BATCH // ENCODED_AT_ONCE
+    encoding = parts * seconds(encode)
+    return {
+        "encoding_s": encoding,
+        "step_s": encoding + seconds(train),
+        "tflop": (parts * _flops(encode) + _flops(train)) / 1e12,
+        "peak_gb": _peak_gb(),
+    }
+
+
+def ours() -> dict[str, float]:
+    settings, training = ModelSettings(), TrainingSettings()
+    architecture = Architecture.of(
+        settings=settings,
+        variant="cross_attention",
+        encoder_width=ENCODER_WIDTH,
+        image_tokens=TOKENS,
+        classes=CLASSES,
+    )
+    model = new_model(architecture=architecture, gps_weights="random", seed=0).to(DEVICE)
+    loss = AlignmentLoss(
+        width=settings.width, mask_weight=1.0, queue=training.gps_queue, soft_target_km=training.soft_target_km
+    ).to(DEVICE)
+    degrees, order = _degrees(STORED), np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        views = _stored_views(Path(folder))
+
+        def step_loss() -> Tensor:
+            rows = order.permutation(STORED)[:BATCH]
+            batch = views.batch(rows)
+            seen = model(
+                batch.pooled_bd.to(DEVICE).float(), batch.tokens_btd.to(DEVICE).float(), batch.label_maps_bhw.to(DEVICE)
+            )
+            own = degrees[torch.tensor(rows)].to(DEVICE)
+            total: Tensor = loss(seen, model.gps_encoder(own), own, model.log_scale)["loss"]
+            return total
+
+        train = trainable(model, step_loss)
+        for _ in range(training.gps_queue // BATCH):  # a step with a full queue is the usual one
+            with torch.no_grad():
+                step_loss()
+        return {
+            "step_s": seconds(train, repeats=2 * REPEATS),
+            "tflop": _flops(train) / 1e12,
+            "gb_read": BATCH * (1 + TOKENS) * ENCODER_WIDTH * 2 / 1e9,
+            "parameters": float(sum(p.numel() for p in model.parameters())),
+            "peak_gb": _peak_gb(),
+        }
+
+
+def _stored_views(folder: Path) -> Views:
+    """Random features in memory-mapped files, as `dualgeo_core.views` leaves them."""
+    tensors = {
+        "pooled": torch.randn(STORED, ENCODER_WIDTH).half(),
+        "tokens": torch.randn(STORED, TOKENS, ENCODER_WIDTH).half(),
+        "label_maps": torch.randint(0, CLASSES, (STORED, 32, 32), dtype=torch.uint8),
+    }
+    save_file(tensors, folder / "features.safetensors")
+    with safe_open(folder / "features.safetensors", framework="pt") as file:
+        shard = ViewBatch(*(file.get_tensor(name) for name in tensors))
+    return Views(
+        frame=pd.DataFrame({"id": range(STORED)}),
+        fingerprint="",
+        encoder="",
+        segmenter="",
+        label_grid=32,
+        classes=CLASSES,
+        width=ENCODER_WIDTH,
+        tokens_per_photo=TOKENS,
+        shards=(shard,),
+        first_rows=np.array([0]),
+    )
+
+
+def rates() -> dict[str, float]:
+    """What this device does at best: matrix products (TFLOP/s) and copies (GB/s), the two ends of any floor."""
+    dtype = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
+    side = 8192 if DEVICE.type == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=DEVICE, dtype=dtype) for _ in range(2))
+    block = torch.empty(256 * 2**20, dtype=torch.uint8, device=DEVICE)
+    target = torch.empty_like(block)
+    return {
+        "tflop_per_s": 2 * side**3 / seconds(lambda: a @ b) / 1e12,
+        "gb_per_s": 2 * len(block) / seconds(lambda: target.copy_(block)) / 1e9,
+    }
+
+
+def _degrees(count: int) -> Tensor:
+    random = torch.Generator().manual_seed(0)
+    return torch.rand(count, 2, generator=random, dtype=torch.float64) * torch.tensor([170.0, 360.0]) - 85
+
+
+def _flops(work: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return float(counter.get_total_flops())
+
+
+def _peak_gb() -> float:
+    if DEVICE.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return getrusage(RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _measure(design: str) -> dict[str, float]:
+    """In a process of its own, so that one's memory does not count as the other's."""
+    done = subprocess.run([sys.executable, __file__, design], capture_output=True, text=True, check=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def main() -> None:
+    if len(sys.argv) > 1:
+        torch.set_num_threads(2 if DEVICE.type == "cpu" else torch.get_num_threads())
+        print(json.dumps({"published": published, "ours": ours, "rates": rates}[sys.argv[1]]()))
+        return
+    results = {design: _measure(design) for design in ("rates", "published", "ours")}
+    rate, old, new = results["rates"], results["published"], results["ours"]
+    # The optimizer reads weights, gradients and two moments and writes three of them back: 28 bytes a parameter.
+    moved_gb = new["gb_read"] + 28 * new["parameters"] / 1e9
+    floor_s = max(new["tflop"] / rate["tflop_per_s"], moved_gb / rate["gb_per_s"])
+    print(f"device: {torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'cpu, 2 threads'}, batch {BATCH}")
+    print(f"matrix products {rate['tflop_per_s']:.3g} TFLOP/s, copies {rate['gb_per_s']:.3g} GB/s")
+    for name, result in (("published", old), ("ours", new)):
+        print(
+            f"{name:9}  {result['step_s']:9.4f} s/step  {BATCH / result['step_s']:9.1f} photos/s  "
+            f"{result['tflop']:8.4f} TFLOP/step  peak {result['peak_gb']:.2f} GB"
+        )
+    print(f"ours: floor {floor_s:.4f} s/step from operations and bytes, {new['step_s'] / floor_s:.1f} times that")
+    report = {
+        "ratio": old["step_s"] / new["step_s"],
+        "ratio_with_encoding_once": EPOCHS * old["step_s"] / (old["encoding_s"] + EPOCHS * new["step_s"]),
+        "epochs": EPOCHS,
+        "photos_per_s": BATCH / new["step_s"],
+        "published_photos_per_s": BATCH / old["step_s"],
+        "floor_s": floor_s,
+        "device": DEVICE.type,
+    }
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()
