@@ -102,7 +102,7 @@ def test_photo_and_label_map_are_cropped_alike_and_never_mirrored(augmented: Aug
     for photo, labels in zip(pixels, maps[:, 0].long(), strict=True):
         for channel, far in ((0, labels % 2 == 1), (1, labels >= 2)):
             near_values, far_values = photo[channel][~far], photo[channel][far]
-            assert near_values.quantile(0.98) < far_values.quantile(0.02) + 0.05
+            assert near_values.quantile(0.98) < far_values.quantile(0.02) + 0.1
     crops = {tuple(torch.bincount(labels.flatten().long(), minlength=4).tolist()) for labels in maps}
     assert len(crops) > COUNT // 2, "each photo has a crop of its own"
 
