@@ -111,6 +111,7 @@ class TrainingSettings(Section):
     )
     patience: Positive = Field(3, description="Epochs without better validation retrieval before training stops.")
     precision: Literal["no", "fp16", "bf16"] = "no"
+    processes: Positive = Field(1, description="Processes that Dagster's training step launches, e.g. one per GPU.")
     recompute: bool = Field(
         False, description="Encode augmented photos anew in every step instead of reading cached features; slow."
     )

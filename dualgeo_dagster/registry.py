@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MODEL = "dualgeo"
 CHAMPION, CHALLENGER = "champion", "challenger"
 TRAIL = "promotion."
+ROLLBACK = "rollback: "
 SERVING = Path(__file__).parent / "serving.py"
 
 
@@ -103,12 +104,12 @@ class Registry:
         return promotion
 
     def rollback(self, *, reason: str) -> Promotion:
-        """Makes the champion whom the present one replaced champion again."""
+        """Makes the version that the present champion replaced champion again; a second call goes one further back."""
         champion = self.version_of(CHAMPION)
         for promotion in reversed(self.trail()):
-            if promotion.version == champion and promotion.replaced not in (None, champion):
-                assert promotion.replaced is not None
-                return self.promote(promotion.replaced, reason=f"rollback: {reason}")
+            forward = promotion.version == champion and not promotion.reason.startswith(ROLLBACK)
+            if forward and promotion.replaced is not None:
+                return self.promote(promotion.replaced, reason=f"{ROLLBACK}{reason}")
         raise InputError(f"the champion, version {champion}, replaced no other: there is nothing to roll back to")
 
     def trail(self) -> list[Promotion]:

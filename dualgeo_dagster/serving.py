@@ -5,11 +5,10 @@ import binascii
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import yaml
 from mlflow.pyfunc import PythonModel, PythonModelContext
-
-import mlflow
 
 
 class ServedLocator(PythonModel):

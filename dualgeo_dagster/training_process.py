@@ -1,65 +1,93 @@
 """`python -m dualgeo_dagster.training_process`: trains all representations, telling Dagster (Pipes) and MLflow.
 
-It needs no Dagster: without Pipes in its environment it trains just the same.
+`accelerate launch -m` runs it on several processes.
 """
 
 import sys
 import time
+from collections.abc import Callable
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.settings import keep_libraries_quiet, load_settings
+from dualgeo_core.settings import Representation, keep_libraries_quiet, load_settings
 from dualgeo_core.workspace import GALLERY, Workspace
+
+STOPPED = 143  # as a process that SIGTERM ended: 128 + 15
 
 
 def main() -> None:
+    """Trains on every process that accelerate launched; the first one tells Dagster and MLflow how it goes."""
+    from accelerate import PartialState
+
+    from dualgeo_core.model.interruption import TrainingInterruptedError
+
     keep_libraries_quiet()
-    with open_dagster_pipes() as pipes:
-        try:
-            _train_all(Workspace(load_settings()), pipes)
-        except InputError as error:
-            pipes.log.error(str(error))
-            sys.exit(2)
+    workspace = Workspace(load_settings())
+    try:
+        if PartialState().is_main_process:
+            with open_dagster_pipes() as pipes:
+                _train_and_tell(workspace, pipes)
+        else:
+            for representation in trained_representations(workspace):
+                _train(workspace, representation, on_metrics=lambda step, metrics: None, say=lambda line: None)
+    except InputError as error:
+        print(f"dualgeo: {error}", file=sys.stderr)
+        sys.exit(2)
+    except TrainingInterruptedError as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(STOPPED)
 
 
-def _train_all(workspace: Workspace, pipes: PipesContext) -> None:
+def trained_representations(workspace: Workspace) -> list[Representation]:
+    """The representations of the profile that need training."""
+    return [name for name in workspace.profile.model.variants if name != "encoder"]
+
+
+def _train(
+    workspace: Workspace,
+    representation: Representation,
+    on_metrics: Callable[[int, dict[str, float]], None],
+    say: Callable[[str], None],
+) -> dict[str, float]:
     import torch
-    from mlflow.entities import Metric
 
     from dualgeo_core.loading import open_augmentation, views_of
-    from dualgeo_core.model.fusion import model_fingerprint
     from dualgeo_core.model.trainer import train
     from dualgeo_core.progress import spoken
-    from mlflow import MlflowClient
 
     torch.set_num_threads(workspace.profile.threads)
+    return train(
+        views=views_of(workspace, GALLERY),
+        profile=workspace.profile,
+        variant=representation,
+        folder=workspace.model(representation),
+        augmented=open_augmentation(workspace),
+        on_metrics=on_metrics,
+        progress=spoken(say),
+    ).validation
+
+
+def _train_and_tell(workspace: Workspace, pipes: PipesContext) -> None:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+    from dualgeo_core.model.fusion import model_fingerprint
+
     client = MlflowClient(tracking_uri=pipes.get_extra("tracking_uri"))
     run_id = pipes.get_extra("mlflow_run_id")
-    views = views_of(workspace, GALLERY)
-    augmented = open_augmentation(workspace)
-    for representation in workspace.profile.model.variants:
-        if representation == "encoder":
-            continue
+    for representation in trained_representations(workspace):
 
         def log(step: int, metrics: dict[str, float], representation: str = representation) -> None:
             now = int(time.time() * 1000)
             named = [Metric(f"training/{representation}/{key}", value, now, step) for key, value in metrics.items()]
             client.log_batch(run_id, metrics=named)
 
-        trained = train(
-            views=views,
-            profile=workspace.profile,
-            variant=representation,
-            folder=workspace.model(representation),
-            augmented=augmented,
-            on_metrics=log,
-            progress=spoken(pipes.log.info),
-        )
+        validation = _train(workspace, representation, on_metrics=log, say=pipes.log.info)
         pipes.report_custom_message(
             {
                 "representation": representation,
-                "validation": trained.validation,
+                "validation": validation,
                 "fingerprint": model_fingerprint(workspace.model(representation)),
             }
         )

@@ -52,7 +52,7 @@ def train(
         "variant": variant,
         "views": views.fingerprint,
         "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
-        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes"}),
+        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes"}),
     }
     signature = fingerprint("model", recipe)
     if read_fingerprint(folder) != signature:

@@ -14,7 +14,6 @@ from pydantic import PrivateAttr
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
     from mlflow import MlflowClient
 
 RUN_TAG = "dagster.run_id"

@@ -24,7 +24,7 @@ def models(
     """The trained representations, each the best of its epochs by the retrieval of held-out photographers."""
     invocation = training_process.run(
         context=context,
-        command=[sys.executable, "-m", "dualgeo_dagster.training_process"],
+        command=[*_launcher(workspace().profile.training.processes), "-m", "dualgeo_dagster.training_process"],
         extras={"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run_id},
     )
     made = {message["representation"]: message for message in invocation.get_custom_messages()}
@@ -38,3 +38,9 @@ def models(
     facts["fingerprint"] = fingerprint({name: message["fingerprint"] for name, message in made.items()})
     facts["folder"] = dg.MetadataValue.path(workspace().settings.artifacts / "models")
     return result(facts, tracking)
+
+
+def _launcher(processes: int) -> list[str]:
+    if processes == 1:
+        return [sys.executable]
+    return [sys.executable, "-m", "accelerate.commands.launch", "--num-processes", str(processes)]

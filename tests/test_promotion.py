@@ -1,0 +1,168 @@
+"""Promotion: the right versions take the champion's place, the trail is kept, and a version serves by itself."""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Home
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.settings import load_settings
+from dualgeo_core.workspace import Workspace
+from dualgeo_dagster.promotion import decide
+from dualgeo_dagster.registry import CHALLENGER, CHAMPION, MODEL, Registry
+
+BENCHMARK = "by_day"
+
+
+@pytest.fixture(scope="module")
+def workspace(graph_home: Home) -> Workspace:
+    return Workspace(load_settings("tiny", home=graph_home.path))
+
+
+class Shelf:
+    """A registry of its own, and versions whose predictions are made to be good or bad."""
+
+    def __init__(self, folder: Path, workspace: Workspace) -> None:
+        import mlflow
+
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.registry = Registry(self.uri)
+        self._folder, self._workspace = folder, workspace
+        client = mlflow.MlflowClient(self.uri)
+        experiment = client.create_experiment("dualgeo", artifact_location=(folder / "artifacts").as_uri())
+        self._run_id = client.create_run(experiment).info.run_id
+
+    def put(self, degrees_off: float) -> str:
+        """Registers a version that is `degrees_off` too far east with every query."""
+        truth = self._workspace.photos(BENCHMARK).frame
+        path = self._folder / f"{BENCHMARK}.parquet"
+        shifted = truth["longitude"].where(truth["longitude"] > 0, truth["longitude"] + degrees_off)
+        shifted = shifted.where(truth["longitude"] <= 0, truth["longitude"] - degrees_off)
+        pd.DataFrame({"id": truth["id"], "latitude": truth["latitude"], "longitude": shifted}).to_parquet(path)
+        predictions = {BENCHMARK: path}
+        return self.registry.register(
+            run_id=self._run_id, locator=self._workspace.locator, predictions=predictions, tags={"profile": "tiny"}
+        )
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, workspace: Workspace) -> Shelf:
+    return Shelf(tmp_path, workspace)
+
+
+def test_better_and_equal_are_promoted_and_worse_is_not(shelf: Shelf, workspace: Workspace) -> None:
+    decisions = []
+    for degrees_off in (20, 0, 20, 0):  # the first, a better one, a worse one, an equal one
+        shelf.put(degrees_off)
+        decisions.append(decide(shelf.registry, workspace))
+    assert [decision.promoted for decision in decisions] == [True, True, False, True]
+    assert [decision.champion for decision in decisions] == ["1", "2", "2", "4"]
+    assert decisions[2].facts["difference"] == -100
+    assert decisions[2].facts["interval_high"] < 0
+    assert "shown worse" in decisions[2].facts["decision"]
+    assert decisions[3].facts["difference"] == 0
+    assert shelf.registry.version_of(CHAMPION) == "4"
+    assert shelf.registry.version_of(CHALLENGER) == "4"
+    trail = [(entry.version, entry.replaced) for entry in shelf.registry.trail()]
+    assert trail == [("1", None), ("2", "1"), ("4", "2")]
+
+
+def test_rollback_goes_back_through_the_trail_and_adds_to_it(shelf: Shelf) -> None:
+    for version in (shelf.put(20), shelf.put(10), shelf.put(0)):
+        shelf.registry.promote(version, reason="test")
+    assert shelf.registry.rollback(reason="bad").version == "2"
+    assert shelf.registry.rollback(reason="worse").version == "1"
+    with pytest.raises(InputError, match="nothing to roll back to"):
+        shelf.registry.rollback(reason="more")
+    assert [entry.reason for entry in shelf.registry.trail()[-2:]] == ["rollback: bad", "rollback: worse"]
+
+
+def test_version_that_is_not_there_is_refused(shelf: Shelf) -> None:
+    shelf.put(0)
+    with pytest.raises(InputError, match="no version 7"):
+        shelf.registry.promote("7", reason="test")
+    with pytest.raises(InputError, match="has no predictions on by_night"):
+        shelf.registry.predictions_of("1", "by_night")
+    assert shelf.registry.trail() == []
+
+
+def test_commands_list_promote_and_roll_back(shelf: Shelf, graph_home: Home) -> None:
+    shelf.put(20)
+    shelf.put(0)
+    run = [sys.executable, "-m", "dualgeo_core.cli"]
+    for arguments in (["promote", "1"], ["promote", "2", "--reason", "looks fine"], ["rollback"]):
+        subprocess.run([*run, *arguments], env={**os.environ, "MLFLOW_TRACKING_URI": shelf.uri}, check=True)
+    listed = graph_home.run(*run, "versions", MLFLOW_TRACKING_URI=shelf.uri).stdout
+    assert "version 1  champion" in listed
+    assert "looks fine" in listed
+    refused = graph_home.run(*run, "promote", "9", code=2, MLFLOW_TRACKING_URI=shelf.uri)
+    assert refused.stderr.startswith("dualgeo: dualgeo has no version 9")
+
+
+@pytest.fixture
+def scoring_server(shelf: Shelf) -> Iterator[str]:
+    shelf.registry.promote(shelf.put(0), reason="test")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{MODEL}@{CHAMPION}"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": shelf.uri}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with subprocess.Popen(
+        [*command, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            lines = []
+            for line in server.stdout:
+                lines.append(line)
+                if "Uvicorn running" in line or "Application startup complete" in line:
+                    break
+            assert server.poll() is None, "".join(lines)
+            yield f"http://127.0.0.1:{port}/invocations"
+        finally:
+            os.killpg(server.pid, 15)
+
+
+def test_champion_serves_what_locate_answers(scoring_server: str, graph_home: Home, workspace: Workspace) -> None:
+    photo = workspace.photos(BENCHMARK).image(workspace.photos(BENCHMARK).frame["id"][0])
+    body = {"dataframe_records": [{"photo": base64.b64encode(photo).decode()}, {"photo": "bm90IGEgcGhvdG8="}]}
+    request = urllib.request.Request(
+        scoring_server, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        served, unreadable = json.loads(response.read())["predictions"]
+    path = graph_home.path / "served.jpg"
+    path.write_bytes(photo)
+    located = json.loads(graph_home.dualgeo("locate", str(path), "--json").stdout)
+    assert served["model_version"] == "1"
+    assert unreadable["status"].startswith("unreadable")
+    for key in ("latitude", "longitude", "radius_90_km", "place", "candidates", "locator"):
+        assert served[key] == located[key], key
+
+
+def test_a_packed_file_that_changed_is_refused(graph_home: Home, tmp_path: Path, workspace: Workspace) -> None:
+    import shutil
+
+    from dualgeo_core.locate import Locator
+
+    copy = tmp_path / "locator"
+    shutil.copytree(workspace.locator, copy)
+    refiner = copy / "refiner.json"
+    refiner.write_text(refiner.read_text().replace("0", "1", 1))
+    with pytest.raises(InputError, match=r"refiner.json is not the file that was packed"):
+        Locator(copy)
