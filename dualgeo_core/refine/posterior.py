@@ -93,6 +93,8 @@ def component_weights(
     features = candidate_features(evidence, pairs, density=density, answered=answered, score_scales=head.score_scales)
     weights[:, :k] = features @ head.candidate
     weights[:, k:] = answer_features(evidence) @ head.answer if answered else -np.inf
+    samples = np.maximum(pairs.known[:, k:].sum(axis=1), 1).astype(np.float32)
+    weights[:, k:] -= np.log(samples)[:, None, None]  # several samples share the weight of one answer
     weights[~pairs.known] = -np.inf
     peak = np.maximum(weights.max(axis=(1, 2)), head.background)
     np.exp(weights - peak[:, None, None], out=weights)
