@@ -123,6 +123,9 @@ class RetrievalSettings(Section):
     index: str = Field("Flat", description="FAISS factory string, e.g. Flat, HNSW32, IVF1024,SQ8.")
     probes: Positive = Field(32, description="IVF lists, or HNSW candidates, looked at per search.")
     candidates: Positive = Field(20, description="Gallery photos retrieved per query.")
+    hubness_neighbours: int = Field(
+        0, ge=0, description="Neighbours by which photos that are near to everything are marked down (CSLS); 0 is off."
+    )
     near_duplicate_similarity: float = Field(
         0.985, gt=0, le=1, description="Gallery photos whose encoder vector is this near (cosine) are not candidates."
     )

@@ -96,3 +96,33 @@ def test_embeddings_that_are_not_finite_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not finite"):
         write_embeddings(folder=folder, count=3, embed=lambda rows: np.full((3, 4), np.nan), signature="a")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("specification", ["Flat", "HNSW16", "IVF4,Flat"])
+def test_a_photo_near_to_everything_is_marked_down(tmp_path: Path, specification: str) -> None:
+    """CSLS against a naive computation, and on a gallery whose hub every query finds first without it."""
+    random = np.random.default_rng(3)
+    queries = make_views(places=30, photos_per_place=6)
+    queries.frame["author"] = "somebody else"
+    gallery = make_views(places=30, photos_per_place=6, seed=1)
+    gallery.frame["author"] = [f"own-{row}" for row in range(180)]
+    shared = unit(random, 1)
+    vectors = unit(random, 180) + 2 * shared
+    vectors[17] = 10 * shared[0]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = vectors + 0.3 * unit(random, 180)
+    asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+
+    def ranked(neighbours: int) -> pd.DataFrame:
+        settings = RetrievalSettings(candidates=5, hubness_neighbours=neighbours)
+        index = index_of(tmp_path / f"index-{neighbours}", vectors, specification)
+        found = Retriever(index=index, gallery=gallery, settings=settings).candidates(queries=queries, vectors=asked)
+        return found[(found["kind"] == "similar") & (found["rank"] == 1)]
+
+    plain, corrected = ranked(0), ranked(10)
+    assert (plain["gallery_row"] == 17).mean() > 2 * (corrected["gallery_row"] == 17).mean()
+    cosine = vectors @ vectors.T
+    np.fill_diagonal(cosine, -np.inf)
+    crowding = np.sort(cosine, axis=1)[:, -10:].mean(axis=1)
+    expected = (2 * asked @ vectors.T - crowding).argmax(axis=1)
+    assert (corrected["gallery_row"].to_numpy() == expected).mean() > (0.85 if specification == "HNSW16" else 0.97)

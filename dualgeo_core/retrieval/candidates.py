@@ -14,6 +14,7 @@ from dualgeo_core.settings import RetrievalSettings
 from dualgeo_core.views.store import Views
 
 NEAR_DUPLICATE_MARGIN = 10
+HUBNESS_REACH = 4  # times as many are looked at before hubs are marked down
 QUERIES_AT_ONCE = 256
 
 
@@ -37,7 +38,10 @@ class Retriever:
         asked = queries.frame.iloc[rows]
         count = min(self.settings.candidates, len(self.gallery.frame))
         gallery_authors = self.gallery.frame["author"]
-        similar = self.index.search_others(vectors, count + NEAR_DUPLICATE_MARGIN, asked["author"], gallery_authors)
+        reach = count * (HUBNESS_REACH if self.settings.hubness_neighbours else 1) + NEAR_DUPLICATE_MARGIN
+        similar = self.index.search_others(vectors, reach, asked["author"], gallery_authors)
+        if self.settings.hubness_neighbours:
+            similar = self._hubs_marked_down(similar)
         similar = self._without_near_duplicates(similar, queries, rows)
         least = self.index.search(-vectors, count)
         dissimilar = Neighbours(rows=least.rows, similarity=-least.similarity)
@@ -47,6 +51,25 @@ class Retriever:
         """As `candidates`, most similar only and with nothing kept out: what leakage would score."""
         count = min(self.settings.candidates, len(self.gallery.frame))
         return self._frame(queries.frame, similar=self.index.search(vectors, count))
+
+    def _hubs_marked_down(self, found: Neighbours) -> Neighbours:
+        """Best first by CSLS (Conneau et al. 2018, equation 4), whose query term orders nothing and is left out.
+
+        The similarity given back is half that score: the cosine less half the photo's mean cosine to its nearest
+        gallery photos by others.
+        """
+        authors = self.gallery.frame["author"]
+        unique, place = np.unique(found.rows.clip(min=0), return_inverse=True)
+        nearest = self.index.search_others(
+            self.index.vectors(unique), self.settings.hubness_neighbours, authors.iloc[unique], authors
+        )
+        crowding = np.ma.array(nearest.similarity, mask=nearest.rows < 0).mean(axis=1).filled(0.0)
+        score = np.where(found.rows < 0, -np.inf, found.similarity - crowding[place.reshape(found.rows.shape)] / 2)
+        order = np.argsort(-score, axis=1, kind="stable")
+        return Neighbours(
+            rows=np.take_along_axis(found.rows, order, axis=1),
+            similarity=np.take_along_axis(score, order, axis=1).astype(np.float32),
+        )
 
     def _without_near_duplicates(self, found: Neighbours, queries: Views, query_rows: NDArray[np.int64]) -> Neighbours:
         kept = found.rows.copy()

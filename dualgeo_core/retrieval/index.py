@@ -68,6 +68,12 @@ class GalleryIndex:
         similarity, rows = self._index.search(vectors, k, params=self._parameters(selector))
         return Neighbours(rows=rows, similarity=similarity)
 
+    def vectors(self, rows: NDArray[np.int64]) -> Vectors:
+        """The indexed vectors of these rows, as the index keeps them (an index that compresses gives them back so)."""
+        if isinstance(self._index, faiss.IndexIVF):
+            self._index.make_direct_map()
+        return np.asarray(self._index.reconstruct_batch(rows))
+
     def _parameters(self, selector: Any) -> Any:
         if isinstance(self._index, faiss.IndexIVF):
             return faiss.SearchParametersIVF(sel=selector, nprobe=self._probes)
