@@ -4,14 +4,22 @@ import dagster as dg
 
 from dualgeo_core.settings import Environment, keep_libraries_quiet
 from dualgeo_dagster.console import console
-from dualgeo_dagster.defs import benchmarks, checks, photos, promotion, refinement, retrieval, training, views
+from dualgeo_dagster.defs import (
+    automation,
+    benchmarks,
+    checks,
+    photos,
+    promotion,
+    refinement,
+    retrieval,
+    training,
+    views,
+)
 from dualgeo_dagster.defs.resources import Tracking, flat_parameters
 from dualgeo_dagster.tracking_store import local_store
 from dualgeo_dagster.workspace import workspace
 
 keep_libraries_quiet()
-
-JOB = "everything"
 
 
 def _tracking() -> Tracking:
@@ -29,9 +37,17 @@ def _tracking() -> Tracking:
 
 tracking = _tracking()
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([photos, views, training, retrieval, refinement, benchmarks, promotion]),
+    assets=[
+        asset.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=automation.REBUILD))
+        if isinstance(asset, dg.AssetsDefinition)
+        else asset
+        for asset in dg.load_assets_from_modules(
+            [automation, photos, views, training, retrieval, refinement, benchmarks, promotion]
+        )
+    ],
     asset_checks=dg.load_asset_checks_from_modules([checks]),
-    jobs=[dg.define_asset_job(JOB, selection="*", description="The whole graph, from photos to scores, as one run.")],
+    jobs=[automation.everything],
+    schedules=[automation.weekly_retraining],
     resources={"tracking": tracking, "training_process": dg.PipesSubprocessClient()},
     # One process holds the libraries once; training has its own process, and steps mostly wait for the same cores.
     executor=dg.in_process_executor,

@@ -1,5 +1,6 @@
 """Photo sets as DVC knows them: how bytes become a set, and the hash that is its version."""
 
+import json
 import os
 import subprocess
 import sys
@@ -42,6 +43,13 @@ def photo_set_hash(name: str, *, home: Path) -> str:
     if added:
         return str(added[0]["md5"])
     raise InputError(f"DVC does not track data/{name}: make it with `dualgeo ingest`, then `dvc add data/{name}`")
+
+
+def recorded_version(name: str, *, home: Path) -> dict[str, Any]:
+    """What decides whether `data/<name>` must be made: its hash, and how its stage or its record differs from it."""
+    address = _stage_of(name, home) or f"data/{name}.dvc"
+    status: dict[str, Any] = json.loads(_dvc("status", address, "--json", home=home, say=None))
+    return {"hash": photo_set_hash(name, home=home), "status": status}
 
 
 def _stage_of(name: str, home: Path) -> str | None:

@@ -37,18 +37,15 @@ def main() -> None:
 
 
 def _run() -> int:
-    from dualgeo_dagster.definitions import JOB, defs
-    from dualgeo_dagster.workspace import BENCHMARKS
+    from dualgeo_dagster.definitions import defs
+    from dualgeo_dagster.defs.automation import JOB
+    from dualgeo_dagster.workspace import ALL_BENCHMARKS
 
-    benchmarks = BENCHMARKS.get_partition_keys()
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def(JOB).execute_in_process(
             instance=instance,
             run_config={"loggers": {"console": {}}},
-            tags={
-                "dagster/asset_partition_range_start": benchmarks[0],
-                "dagster/asset_partition_range_end": benchmarks[-1],
-            },
+            tags=ALL_BENCHMARKS,
             raise_on_error=False,
         )
         if result.success:

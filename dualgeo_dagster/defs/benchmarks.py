@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dualgeo_dagster.defs.photos import benchmark_photos
 from dualgeo_dagster.defs.refinement import predictions
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.reporting import markdown_table, picture, result, results_by_benchmark
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     group_name="benchmarks",
     kinds={"pandas", "mlflow"},
     code_version="1",
-    deps=[benchmark_photos, predictions],
+    deps=[predictions],
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )

@@ -3,20 +3,26 @@
 import dagster as dg
 
 from dualgeo_core.workspace import GALLERY
+from dualgeo_dagster.defs.automation import benchmark_files, gallery_files
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.photo_versions import build_photo_set
 from dualgeo_dagster.reporting import Facts, result, results_by_benchmark
 from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
 
 
-@dg.asset(group_name="photos", kinds={"dvc", "parquet"}, code_version="1")
+@dg.asset(group_name="photos", kinds={"dvc", "parquet"}, code_version="1", deps=[gallery_files])
 def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Geotagged photos to search and to train on."""
     return result(_photo_set(context, tracking, GALLERY, role="training"), tracking)
 
 
 @dg.asset(
-    group_name="photos", kinds={"dvc", "parquet"}, code_version="1", partitions_def=BENCHMARKS, backfill_policy=ONE_RUN
+    group_name="photos",
+    kinds={"dvc", "parquet"},
+    code_version="1",
+    deps=[benchmark_files],
+    partitions_def=BENCHMARKS,
+    backfill_policy=ONE_RUN,
 )
 def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Query photos with known places, by other photographers than the gallery's."""

@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from dualgeo_dagster.defs.photos import benchmark_photos
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.retrieval import candidates, gallery_index
 from dualgeo_dagster.reporting import Facts, progress_log, result, results_by_benchmark
@@ -44,7 +43,7 @@ def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     group_name="refinement",
     kinds={"litellm"},
     code_version="1",
-    deps=[benchmark_photos, candidates, clusters],
+    deps=[candidates, clusters],
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )

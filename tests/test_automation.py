@@ -1,0 +1,83 @@
+"""What would be rebuilt by itself: what depends on changed data, in order, and nothing where data stayed the same."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from dualgeo_dagster.definitions import defs
+from dualgeo_dagster.workspace import workspace
+
+VERSION = "dagster/data_version"
+BENCHMARKS = list(workspace().profile.photos.benchmarks)
+
+
+class Deployment:
+    """An instance on which everything was made once, and Dagster's own evaluator looking at it."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance, self._cursor = instance, None
+        graph = defs.resolve_asset_graph()
+        self.observe("gallery_files", "1")
+        for benchmark in BENCHMARKS:
+            self.observe("benchmark_files", "1", benchmark)
+        for key in graph.materializable_asset_keys:
+            for partition in BENCHMARKS if graph.get(key).is_partitioned else [None]:
+                self.make(key.to_user_string(), "1", partition)
+        self.requested()
+
+    def observe(self, asset: str, version: str, partition: str | None = None) -> None:
+        event = dg.AssetObservation(asset, partition=partition, tags={VERSION: version})
+        self._instance.report_runless_asset_event(event)
+
+    def make(self, asset: str, version: str, partition: str | None = None) -> None:
+        event = dg.AssetMaterialization(asset, partition=partition, tags={VERSION: version})
+        self._instance.report_runless_asset_event(event)
+
+    def requested(self) -> set[str]:
+        """What the evaluator asks to be made now."""
+        result = dg.evaluate_automation_conditions(defs=defs, instance=self._instance, cursor=self._cursor)
+        self._cursor = result.cursor
+        return {found.key.to_user_string() for found in result.results if found.true_subset.size}
+
+
+@pytest.fixture
+def deployment() -> Iterator[Deployment]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Deployment(instance)
+
+
+def test_the_same_data_asks_for_nothing(deployment: Deployment) -> None:
+    deployment.observe("gallery_files", "1")
+    assert deployment.requested() == set()
+    deployment.make("gallery_photos", "1")  # made again, to the same result
+    assert deployment.requested() == set()
+
+
+def test_new_gallery_data_rebuilds_what_depends_on_it_in_order(deployment: Deployment) -> None:
+    deployment.observe("gallery_files", "2")
+    assert deployment.requested() == {"gallery_photos"}
+    deployment.make("gallery_photos", "2")
+    assert deployment.requested() == {"segmenter", "gallery_features"}, "masks wait for the segmenter"
+    deployment.make("segmenter", "1")
+    deployment.make("gallery_features", "2")
+    assert deployment.requested() == {"gallery_masks"}, "models wait for the masks"
+    deployment.make("gallery_masks", "2")
+    assert deployment.requested() == {"models"}, "embeddings wait for the models"
+    deployment.make("models", "2")
+    assert deployment.requested() == {"gallery_embeddings"}
+
+
+def test_new_queries_rebuild_their_own_branch_alone(deployment: Deployment) -> None:
+    deployment.observe("benchmark_files", "2", BENCHMARKS[0])
+    assert deployment.requested() == {"benchmark_photos"}
+    deployment.make("benchmark_photos", "2", BENCHMARKS[0])
+    assert deployment.requested() == {"benchmark_masks", "benchmark_features"}
+
+
+def test_nothing_runs_before_it_is_switched_on() -> None:
+    schedule = defs.resolve_schedule_def("weekly_retraining")
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    with dg.DagsterInstance.ephemeral() as instance:
+        request = schedule.evaluate_tick(dg.build_schedule_context(instance)).run_requests[0]
+    assert request.tags["dagster/asset_partition_range_end"] == BENCHMARKS[-1], "all benchmarks in one run"
