@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from dualgeo_core.errors import InputError
 from dualgeo_core.evaluate import paired_difference
 from dualgeo_core.workspace import Workspace
 from dualgeo_dagster.registry import CHALLENGER, CHAMPION, Registry
@@ -20,8 +21,8 @@ class Decision:
 def decide(registry: Registry, workspace: Workspace) -> Decision:
     """Promotes the challenger unless the test shows it worse: its 95 % interval lies below zero.
 
-    Both are scored on the photos that both predicted and that the benchmark still holds; with none in common there is
-    nothing to compare, and the champion stays.
+    Both are scored on the photos that both predicted and that the benchmark still holds; with none in common, or a
+    champion that was never asked about this benchmark (another profile's), there is nothing to compare, and it stays.
     """
     challenger, champion = registry.version_of(CHALLENGER), registry.version_of(CHAMPION)
     assert challenger is not None, "the asset challenger comes first"
@@ -33,7 +34,11 @@ def decide(registry: Registry, workspace: Workspace) -> Decision:
         return Decision(True, champion, {**facts, "decision": "kept: the challenger is the champion"})
     settings = workspace.profile.evaluation
     benchmark = settings.promotion_benchmark or next(iter(workspace.profile.photos.benchmarks))
-    new, old = registry.predictions_of(challenger, benchmark), registry.predictions_of(champion, benchmark)
+    new = registry.predictions_of(challenger, benchmark)
+    try:
+        old = registry.predictions_of(champion, benchmark)
+    except InputError as error:
+        return Decision(False, champion, {**facts, "decision": f"blocked: {error}"})
     truth = workspace.photos(benchmark).frame
     truth = truth[truth["id"].isin(new["id"]) & truth["id"].isin(old["id"])]
     facts |= {"benchmark": benchmark, "metric": settings.promotion_metric, "photos": len(truth)}

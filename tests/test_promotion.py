@@ -41,14 +41,14 @@ class Shelf:
         experiment = client.create_experiment("dualgeo", artifact_location=(folder / "artifacts").as_uri())
         self._run_id = client.create_run(experiment).info.run_id
 
-    def put(self, degrees_off: float) -> str:
+    def put(self, degrees_off: float, benchmark: str = BENCHMARK) -> str:
         """Registers a version that is `degrees_off` too far east with every query."""
         truth = self._workspace.photos(BENCHMARK).frame
-        path = self._folder / f"{BENCHMARK}.parquet"
+        path = self._folder / f"{benchmark}.parquet"
         shifted = truth["longitude"].where(truth["longitude"] > 0, truth["longitude"] + degrees_off)
         shifted = shifted.where(truth["longitude"] <= 0, truth["longitude"] - degrees_off)
         pd.DataFrame({"id": truth["id"], "latitude": truth["latitude"], "longitude": shifted}).to_parquet(path)
-        predictions = {BENCHMARK: path}
+        predictions = {benchmark: path}
         return self.registry.register(
             run_id=self._run_id, locator=self._workspace.locator, predictions=predictions, tags={"profile": "tiny"}
         )
@@ -74,6 +74,15 @@ def test_better_and_equal_are_promoted_and_worse_is_not(shelf: Shelf, workspace:
     assert shelf.registry.version_of(CHALLENGER) == "4"
     trail = [(entry.version, entry.replaced) for entry in shelf.registry.trail()]
     assert trail == [("1", None), ("2", "1"), ("4", "2")]
+
+
+def test_champion_of_another_profile_stays_and_the_run_goes_on(shelf: Shelf, workspace: Workspace) -> None:
+    shelf.registry.promote(shelf.put(0, benchmark="elsewhere"), reason="test")
+    shelf.put(0)
+    decision = decide(shelf.registry, workspace)
+    assert not decision.promoted
+    assert decision.facts["decision"].startswith("blocked: version 1 of dualgeo has no predictions on by_day")
+    assert shelf.registry.version_of(CHAMPION) == "1"
 
 
 def test_rollback_goes_back_through_the_trail_and_adds_to_it(shelf: Shelf) -> None:
