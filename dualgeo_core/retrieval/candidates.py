@@ -43,7 +43,7 @@ class Retriever:
         if self.settings.hubness_neighbours:
             similar = self._hubs_marked_down(similar)
         similar = self._without_near_duplicates(similar, queries, rows)
-        least = self.index.search(-vectors, count)
+        least = self.index.search_others(-vectors, count, asked["author"], gallery_authors)
         dissimilar = Neighbours(rows=least.rows, similarity=-least.similarity)
         return self._frame(asked, similar=_first(similar, count), dissimilar=dissimilar)
 
