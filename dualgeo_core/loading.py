@@ -110,4 +110,7 @@ def candidates_signature(workspace: Workspace, benchmark: str) -> str:
         index_signature(workspace, embeddings_signature(workspace, representation, gallery))
         for representation in workspace.profile.model.variants
     ]
-    return fingerprint("candidates", indexes, queries.fingerprint, workspace.profile.retrieval.model_dump(mode="json"))
+    profile = workspace.profile
+    # The main representation's candidates are also kept with leakage.
+    searched = [*zip(profile.model.variants, indexes, strict=True), profile.model.main]
+    return fingerprint("candidates", searched, queries.fingerprint, profile.retrieval.model_dump(mode="json"))

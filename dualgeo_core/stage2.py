@@ -56,12 +56,14 @@ def compared_methods(profile: Profile) -> list[Method]:
 def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
     """The posterior's parameters, fitted on the candidates of gallery photographers who were held out of training.
 
-    A profile that names a fitted refiner gets that one; a gallery with too few held-out photos gets the shipped one.
+    A profile that names a fitted refiner gets that one; a gallery with too few held-out photos, or those of a single
+    photographer, gets the shipped one.
     """
     profile = workspace.profile
     gallery = views_of(workspace, GALLERY)
     rows = split_by_photographer(gallery.frame, profile.training).queries
-    if profile.refinement.params_file is not None or len(rows) < FEWEST_QUERIES:
+    too_few = len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2
+    if profile.refinement.params_file is not None or too_few:
         refiner, fitted_on = refiner_of(profile.refinement), profile.refinement.params_file or "the shipped fit"
     else:
         model = open_model(workspace, profile.model.main)
@@ -195,7 +197,10 @@ def make_scores(workspace: Workspace, benchmark: str) -> Facts:
         for method, found in predictions.groupby("method", sort=False)
     }
     signature = fingerprint(
-        "scores", frame_signature(workspace.predictions(benchmark)), workspace.photos(benchmark).fingerprint
+        "scores",
+        frame_signature(workspace.predictions(benchmark)),
+        workspace.photos(benchmark).fingerprint,
+        {"bootstrap_samples": settings.bootstrap_samples, "seed": settings.seed},
     )
     write_json(workspace.scores(benchmark), {"fingerprint": signature, "scores": scores})
     return {"scores": scores, "fingerprint": signature}
