@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+from pyarrow.dataset import dataset
 
 from dualgeo_core.files import read_fingerprint
 from dualgeo_core.frames import write_frame
@@ -25,6 +26,7 @@ from dualgeo_core.loading import (
     views_of,
 )
 from dualgeo_core.model.embed import embed
+from dualgeo_core.photos.synthetic_canvas import CLASSES
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.retrieval.embeddings import read_embeddings, stored_vectors, write_embeddings
 from dualgeo_core.retrieval.index import build_index
@@ -56,7 +58,7 @@ def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
 
 
 def make_masks(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
-    """Label maps of every photo; scored by mean IoU where the set knows the true ones."""
+    """Label maps of every photo; scored by mean IoU where the set knows the true ones, in the segmenter's classes."""
     segmenter = open_segmenter(workspace)
     folder = workspace.masks(photos_name)
     photos = workspace.photos(photos_name)
@@ -64,7 +66,7 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
         photos=photos, folder=folder, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
     )
     facts: Facts = {"photos": len(photos), "classes": segmenter.classes, "fingerprint": read_fingerprint(folder)}
-    if photos.knows("label_map") and workspace.profile.segmenter.kind == "segformer":
+    if photos.knows("label_map") and getattr(segmenter, "class_names", None) == CLASSES:
         facts["mean_iou"] = round(_masks_mean_iou(workspace, photos_name, classes=segmenter.classes), 4)
     return facts
 
@@ -152,11 +154,11 @@ def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
 
 def mask_summary(workspace: Workspace, photos_name: str) -> pd.DataFrame:
     """Columns id, largest_class, distinct_classes: a row per mask, counted in a seeded sample and null elsewhere."""
-    tables = [pq.read_table(path).to_pandas() for path in sorted(workspace.masks(photos_name).glob("*.parquet"))]
-    masks = pd.concat(tables, ignore_index=True)
-    sampled = masks.sample(n=min(len(masks), MASKS_LOOKED_AT), random_state=0)["mask"].map(
-        lambda png: np.unique(np.asarray(decode_png(png)))
-    )
-    masks["largest_class"] = sampled.map(np.max).reindex(masks.index)
-    masks["distinct_classes"] = sampled.map(len).reindex(masks.index)
-    return masks.drop(columns="mask")
+    made = dataset([str(path) for path in sorted(workspace.masks(photos_name).glob("*.parquet"))])
+    masks = made.to_table(columns=["id"]).to_pandas()
+    rows = np.sort(masks.sample(n=min(len(masks), MASKS_LOOKED_AT), random_state=0).index)
+    pngs = made.take(rows, columns=["mask"])["mask"].to_pylist()
+    found = [np.unique(np.asarray(decode_png(png))) for png in pngs]
+    masks["largest_class"] = pd.Series([classes.max() for classes in found], index=rows)
+    masks["distinct_classes"] = pd.Series([len(classes) for classes in found], index=rows)
+    return masks
