@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from dualgeo_core.locate import Answer
 
 SHOWN_CANDIDATES = 5
+PHOTOS_AT_ONCE = 16
 
 
 def locate(
@@ -21,27 +24,32 @@ def locate(
 
     It uses what the profile's graph made last (`make demo`, or Dagster). A photo's own EXIF position is not looked at.
     """
-    from dualgeo_core.errors import InputError
-    from dualgeo_core.photos.decode import UndecodableImage, decode_image
     from dualgeo_core.settings import load_settings
     from dualgeo_core.workspace import Workspace
 
-    images = []
     for path in photos:
-        try:
-            images.append(decode_image(path.read_bytes()))
-        except FileNotFoundError:
-            raise InputError(f"there is no photo {path}") from None
-        except (IsADirectoryError, UndecodableImage) as error:
-            raise InputError(
-                f"{path} is not a photo that can be read ({error}); give JPEG, PNG or HEIC files"
-            ) from None
+        _read_photo(path)  # one that cannot be read stops all, before models are loaded and anything is told
 
     from dualgeo_core.locate import Locator
 
     locator = Locator(Workspace(load_settings(profile)).locator)
-    for answer in locator.locate(names=[str(path) for path in photos], images=images):
-        typer.echo(json.dumps(answer.as_json()) if as_json else _told(answer))
+    for start in range(0, len(photos), PHOTOS_AT_ONCE):
+        paths = photos[start : start + PHOTOS_AT_ONCE]
+        answers = locator.locate(names=[str(path) for path in paths], images=[_read_photo(path) for path in paths])
+        for answer in answers:
+            typer.echo(json.dumps(answer.as_json()) if as_json else _told(answer))
+
+
+def _read_photo(path: Path) -> "Image":
+    from dualgeo_core.errors import InputError
+    from dualgeo_core.photos.decode import UndecodableImage, decode_image
+
+    try:
+        return decode_image(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"there is no photo {path}") from None
+    except (OSError, UndecodableImage) as error:
+        raise InputError(f"{path} is not a photo that can be read ({error}); give JPEG, PNG or HEIC files") from None
 
 
 def _told(answer: "Answer") -> str:
