@@ -133,8 +133,11 @@ class Tracking(dg.ConfigurableResource):
 
     def _log_parameters(self, run_id: str) -> None:
         from mlflow.entities import Param
+        from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH
 
-        self.client.log_batch(run_id, params=[Param(key, value[:6000]) for key, value in self.parameters.items()])
+        params = [Param(key, value[:MAX_PARAM_VAL_LENGTH]) for key, value in self.parameters.items()]
+        for start in range(0, len(params), MAX_PARAMS_TAGS_PER_BATCH):
+            self.client.log_batch(run_id, params=params[start : start + MAX_PARAMS_TAGS_PER_BATCH])
 
     def _watch_system(self, run_id: str) -> Any:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
