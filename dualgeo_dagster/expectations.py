@@ -19,7 +19,7 @@ class Verdict:
 
 
 def check_photos(photos: pd.DataFrame) -> Verdict:
-    """A photo set: unique ids, positions on Earth and not at 0,0, and photographers known for most."""
+    """A photo set: unique ids, and positions on Earth that are not 0,0."""
     import great_expectations.expectations as gxe
 
     at_origin = (photos["latitude"] == 0) & (photos["longitude"] == 0)
