@@ -1,5 +1,6 @@
 PYTHON ?= python3
 VENV := .venv
+PROFILE ?= demo
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -21,8 +22,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup  ## run the whole graph on the synthetic Earth and print the scores
 	$(VENV)/bin/python -m dualgeo_dagster.run --profile demo
 
-ui: setup  ## show Dagster's and MLflow's web pages until Ctrl-C
-	$(VENV)/bin/python -m dualgeo_dagster.ui
+ui: setup  ## show Dagster's and MLflow's web pages until Ctrl-C (PROFILE=folder for another profile)
+	DUALGEO_PROFILE=$(PROFILE) $(VENV)/bin/python -m dualgeo_dagster.ui
 
 test: setup  ## run all tests
 	$(VENV)/bin/pytest

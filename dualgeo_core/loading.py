@@ -101,16 +101,3 @@ def embeddings_signature(workspace: Workspace, representation: Representation, v
 def index_signature(workspace: Workspace, embeddings: str) -> str:
     """What an index over embeddings of that signature, made now, would be signed with."""
     return fingerprint("index", embeddings, workspace.profile.retrieval.index)
-
-
-def candidates_signature(workspace: Workspace, benchmark: str) -> str:
-    """What candidates made now would be signed with; those of another model, index or photos differ."""
-    gallery, queries = views_of(workspace, GALLERY), views_of(workspace, benchmark)
-    indexes = [
-        index_signature(workspace, embeddings_signature(workspace, representation, gallery))
-        for representation in workspace.profile.model.variants
-    ]
-    profile = workspace.profile
-    # The main representation's candidates are also kept with leakage.
-    searched = [*zip(profile.model.variants, indexes, strict=True), profile.model.main]
-    return fingerprint("candidates", searched, queries.fingerprint, profile.retrieval.model_dump(mode="json"))

@@ -24,6 +24,7 @@ from dualgeo_core.views.crop import resize_labels
 from dualgeo_core.views.encoder import load_encoder
 from dualgeo_core.views.segmenter import load_segmenter
 from dualgeo_core.views.store import ViewBatch, Views
+from dualgeo_core.workspace import REFINER_FILE
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Locator:
         self._index = GalleryIndex(
             folder=folder / "index", signature=self._packed.index, probes=self._profile.retrieval.probes
         )
-        self._refiner = load_refiner(folder / "refiner.json")
+        self._refiner = load_refiner(folder / REFINER_FILE)
         self._density = gallery_density(self._gallery)
 
     def locate(self, names: Sequence[str], images: Sequence[Image.Image]) -> list[Answer]:

@@ -11,8 +11,10 @@ from dualgeo_core.errors import InputError
 from dualgeo_core.files import atomic_folder, file_digest, fingerprint, read_json, write_json
 from dualgeo_core.frames import read_frame, write_frame
 from dualgeo_core.loading import open_model, open_retriever
+from dualgeo_core.refine.refiner import save_refiner
 from dualgeo_core.settings import Profile, checkpoint
-from dualgeo_core.workspace import Workspace
+from dualgeo_core.stage2 import open_refiner
+from dualgeo_core.workspace import REFINER_FILE, Workspace
 
 MANIFEST = "locator.json"
 CHECKPOINT = "segmenter_checkpoint"
@@ -47,7 +49,7 @@ def pack_locator(workspace: Workspace) -> dict[str, Any]:
             shutil.copytree(workspace.model(representation), folder / "model")
         shutil.copytree(workspace.index(representation), folder / "index")
         shutil.copytree(workspace.segmenter, folder / "segmenter")
-        shutil.copyfile(workspace.refiner, folder / "refiner.json")
+        save_refiner(folder / REFINER_FILE, open_refiner(workspace))
         _pack_checkpoint(profile, folder)
         gallery = retriever.gallery
         write_frame(folder / "gallery.parquet", gallery.frame[GALLERY_COLUMNS], signature=gallery.fingerprint)

@@ -8,7 +8,9 @@ import pandas as pd
 from dualgeo_core.errors import InputError
 from dualgeo_core.evaluate import METRICS, errors_km
 from dualgeo_core.files import atomic_file, fingerprint, read_json, write_json
-from dualgeo_core.stage2 import Method, compared_methods, main_method, read_predictions
+from dualgeo_core.methods import Method, compared_methods, main_method
+from dualgeo_core.signatures import scores_signature
+from dualgeo_core.stage2 import read_predictions
 from dualgeo_core.workspace import Workspace
 
 CURVE_POINTS = 60
@@ -18,14 +20,14 @@ Scores = dict[str, dict[str, dict[str, Any]]]
 
 
 def read_scores(workspace: Workspace) -> Scores:
-    """Scores by benchmark and method, in the profile's order; raises InputError where a benchmark has none of these."""
+    """Scores by benchmark and method, in the profile's order; raises InputError where a benchmark has none now."""
     methods = [method.name for method in compared_methods(workspace.profile)]
     scores = {}
     for name in workspace.profile.photos.benchmarks:
-        found = read_json(workspace.scores(name))["scores"]
-        if missing := [method for method in methods if method not in found]:
-            raise InputError(f"{workspace.scores(name)} has no {missing[0]}: materialize predictions and scores again")
-        scores[name] = {method: found[method] for method in methods}
+        found = read_json(workspace.scores(name))
+        if found["fingerprint"] != scores_signature(workspace, name):
+            raise InputError(f"{workspace.scores(name)} is of earlier predictions: materialize scores again")
+        scores[name] = {method: found["scores"][method] for method in methods}
     return scores
 
 

@@ -6,10 +6,10 @@ A default is the paper's value (arXiv 2604.25533) unless its description says ot
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualgeo_core.errors import InputError
@@ -35,6 +35,24 @@ class PhotoSource(Section):
 class PhotoSettings(Section):
     gallery: PhotoSource = Field(description="Geotagged photos to search, and to train on.")
     benchmarks: dict[str, PhotoSource] = Field(description="Query photos with known places, by benchmark name.")
+
+    @model_validator(mode="after")
+    def _queries_are_not_the_gallery(self) -> Self:
+        for name, source in self.benchmarks.items():
+            if name == "gallery":
+                raise ValueError("a benchmark cannot be called gallery")
+            if source.photo_set != self.gallery.photo_set:
+                continue
+            parts = {source.part, self.gallery.part}
+            if parts != {"gallery", "queries"} or source.query_share != self.gallery.query_share:
+                raise ValueError(
+                    f"benchmark {name} shares photographers with the gallery: take part: queries of the same "
+                    "query_share, and part: gallery for the gallery"
+                )
+        return self
+
+
+class IngestSettings(Section):
     max_quarantine_share: Share = Field(0.05, description="Share of unusable photos past which a set is refused.")
 
 
@@ -138,7 +156,9 @@ class LmmSettings(Section):
     fallbacks: tuple[str, ...] = Field((), description="LiteLLM models to ask when the first keeps failing.")
     api_base: str | None = Field(None, description="Address of a local OpenAI-compatible server.")
     answers_file: str | None = Field(None, description="Replay answers from this CSV instead of asking.")
-    samples: Positive = Field(1, description="Answers asked per photo.")
+    samples: Positive = Field(
+        1, description="Answers asked per photo; more than 1 tell more only at a temperature > 0."
+    )
     temperature: float = Field(0.0, ge=0)
     max_tokens: Positive = 400
     image_size: int = Field(768, gt=0, le=768, description="Longest side in pixels of the photo that is sent.")
@@ -189,6 +209,15 @@ class Profile(Section):
     lmm: LmmSettings = LmmSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
+    @model_validator(mode="after")
+    def _what_answers_is_compared(self) -> Self:
+        if self.model.main not in self.model.variants:
+            raise ValueError(f"model.main is {self.model.main}, which is not among model.variants")
+        benchmark = self.evaluation.promotion_benchmark
+        if benchmark is not None and benchmark not in self.photos.benchmarks:
+            raise ValueError(f"evaluation.promotion_benchmark is {benchmark}, which is not among photos.benchmarks")
+        return self
+
 
 class Environment(BaseSettings):
     """What the environment may say: DUALGEO_PROFILE, DUALGEO_HOME, DUALGEO_MLFLOW_UI, MLFLOW_TRACKING_URI."""
@@ -227,7 +256,8 @@ def load_profile(path: Path) -> Profile:
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        named = ((".".join(map(str, fault["loc"])) or "profile", fault["msg"]) for fault in error.errors())
+        faults = "; ".join(f"{key}: {fault}" for key, fault in named)
         raise InputError(f"{path}: {faults}") from None
 
 

@@ -14,7 +14,6 @@ from pyarrow.dataset import dataset
 from dualgeo_core.files import read_fingerprint
 from dualgeo_core.frames import write_frame
 from dualgeo_core.loading import (
-    candidates_signature,
     choose_device,
     embeddings_signature,
     index_signature,
@@ -25,12 +24,14 @@ from dualgeo_core.loading import (
     require_same_views,
     views_of,
 )
+from dualgeo_core.methods import LEAKING
 from dualgeo_core.model.embed import embed
 from dualgeo_core.photos.synthetic_canvas import CLASSES
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.retrieval.embeddings import read_embeddings, stored_vectors, write_embeddings
 from dualgeo_core.retrieval.index import build_index
 from dualgeo_core.settings import Representation
+from dualgeo_core.signatures import candidates_signature
 from dualgeo_core.views.crop import square_crop_labels
 from dualgeo_core.views.features import build_features
 from dualgeo_core.views.label_maps import decode_png, mean_iou
@@ -39,7 +40,6 @@ from dualgeo_core.views.segmenter import fit_segmenter
 from dualgeo_core.workspace import GALLERY, Workspace
 
 Facts = dict[str, Any]
-LEAKING = " with leakage"
 MASKS_LOOKED_AT = 10_000
 
 

@@ -1,15 +1,17 @@
 """Stage 2, candidates to scores: one function per artifact, in the order in which they feed each other."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dualgeo_core.evaluate import evaluate
-from dualgeo_core.files import fingerprint, write_json
+from dualgeo_core.files import atomic_folder, fingerprint, require_fingerprint, write_fingerprint, write_json
 from dualgeo_core.frames import frame_signature, read_frame, write_frame
-from dualgeo_core.loading import candidates_signature, choose_device, open_model, open_retriever, views_of
+from dualgeo_core.loading import choose_device, open_model, open_retriever, views_of
+from dualgeo_core.methods import compared_methods, main_method
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.validation import split_by_photographer
 from dualgeo_core.progress import Progress, silent
@@ -18,39 +20,20 @@ from dualgeo_core.refine.density import PhotoDensity, density_of
 from dualgeo_core.refine.fit import FEWEST_QUERIES, fit_refiner
 from dualgeo_core.refine.lmm.ask import ANSWER_COLUMNS, ask_photos
 from dualgeo_core.refine.predict import predict, refiner_of
-from dualgeo_core.refine.refiner import load_refiner, save_refiner
+from dualgeo_core.refine.refiner import Refiner, load_refiner, save_refiner, shipped_refiner
 from dualgeo_core.refine.tables import read_answers
-from dualgeo_core.settings import Profile, RefineMethod
-from dualgeo_core.stage1 import LEAKING
-from dualgeo_core.workspace import GALLERY, Workspace
+from dualgeo_core.signatures import (
+    answers_signature,
+    candidates_signature,
+    clusters_signature,
+    predictions_signature,
+    refiner_signature,
+    scores_signature,
+)
+from dualgeo_core.views.store import Views
+from dualgeo_core.workspace import GALLERY, REFINER_FILE, Workspace
 
 Facts = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of the comparison: which candidates, refined how, with or without the LMM's answers."""
-
-    representation: str
-    refinement: RefineMethod
-    answers: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"{self.representation}, {self.refinement}{' and answers' if self.answers else ''}"
-
-
-def main_method(profile: Profile) -> Method:
-    """The method that answers."""
-    return Method(profile.model.main, profile.refinement.method, answers=profile.lmm.enabled)
-
-
-def compared_methods(profile: Profile) -> list[Method]:
-    """Every representation by its nearest neighbour, every refinement of the main one, and leakage beside it."""
-    main = profile.model.main
-    methods = [Method(representation, "rank1") for representation in profile.model.variants]
-    methods += [Method(main, "dbscan"), Method(main, "hdbscan"), Method(main, "posterior"), main_method(profile)]
-    return [*dict.fromkeys(methods), Method(f"{main}{LEAKING}", "posterior")]
 
 
 def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
@@ -61,26 +44,39 @@ def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
     """
     profile = workspace.profile
     gallery = views_of(workspace, GALLERY)
-    rows = split_by_photographer(gallery.frame, profile.training).queries
-    too_few = len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2
-    if profile.refinement.params_file is not None or too_few:
-        refiner, fitted_on = refiner_of(profile.refinement), profile.refinement.params_file or "the shipped fit"
+    if profile.refinement.params_file is not None:
+        refiner, fitted_on = refiner_of(profile.refinement), profile.refinement.params_file
     else:
-        model = open_model(workspace, profile.model.main)
-        device = choose_device(profile)
-        vectors = embed(model=model, views=gallery, variant=profile.model.main, rows=rows, device=device)
-        retriever = open_retriever(workspace, profile.model.main)
-        refiner = fit_refiner(
-            candidates=retriever.candidates(queries=gallery, vectors=vectors, rows=rows),
-            answers=None,
-            truth=gallery.frame.iloc[rows],
-            density=gallery_density(gallery.frame),
-            seed=profile.training.seed,
-            progress=progress,
-        )
-        fitted_on = f"{len(rows)} gallery photos by photographers held out of training"
-    save_refiner(workspace.refiner, refiner)
+        rows = split_by_photographer(gallery.frame, profile.training).queries
+        if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
+            refiner, fitted_on = shipped_refiner(), f"the shipped fit: only {len(rows)} gallery photos are held out"
+        else:
+            refiner = _fitted(workspace, gallery, rows, progress)
+            fitted_on = f"{len(rows)} gallery photos by photographers held out of training"
+    with atomic_folder(workspace.refiner) as folder:
+        save_refiner(folder / REFINER_FILE, refiner)
+        write_fingerprint(folder, refiner_signature(workspace), fitted_on=fitted_on)
     return {"fitted_on": fitted_on, "fingerprint": refiner.fingerprint}
+
+
+def _fitted(workspace: Workspace, gallery: Views, rows: NDArray[np.int64], progress: Progress) -> Refiner:
+    main = workspace.profile.model.main
+    model, device = open_model(workspace, main), choose_device(workspace.profile)
+    vectors = embed(model=model, views=gallery, variant=main, rows=rows, device=device)
+    return fit_refiner(
+        candidates=open_retriever(workspace, main).candidates(queries=gallery, vectors=vectors, rows=rows),
+        answers=None,
+        truth=gallery.frame.iloc[rows],
+        density=gallery_density(gallery.frame),
+        seed=workspace.profile.training.seed,
+        progress=progress,
+    )
+
+
+def open_refiner(workspace: Workspace) -> Refiner:
+    """The refiner that belongs to the present index; raises InputError where it was fitted on something else."""
+    require_fingerprint(workspace.refiner, expected=refiner_signature(workspace), made_by="refiner")
+    return load_refiner(workspace.refiner / REFINER_FILE)
 
 
 def gallery_density(gallery: pd.DataFrame) -> PhotoDensity:
@@ -93,17 +89,15 @@ def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = 
     settings = workspace.profile.lmm
     photos = workspace.photos(benchmark)
     ids = photos.frame["id"].tolist()
-    signed = candidates_signature(workspace, benchmark)
     counts: dict[str, float] = {}
     if settings.answers_file is not None:
         answers = read_answers(Path(settings.answers_file))
         answers = answers[answers["id"].isin(ids)]
     elif settings.model is not None:
-        candidates = read_frame(workspace.candidates(benchmark), signature=signed)
         answers, counts = ask_photos(
             ids=ids,
             image=photos.image,
-            candidates=candidates[candidates["representation"] == workspace.profile.model.main],
+            candidates=main_candidates(workspace, benchmark),
             settings=settings,
             cluster_radius_km=workspace.profile.refinement.cluster_radius_km,
             cache=workspace.settings.artifacts / "lmm_replies",
@@ -111,18 +105,16 @@ def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = 
         )
     else:
         answers = pd.DataFrame(columns=list(ANSWER_COLUMNS))
-    signature = fingerprint("answers", signed, settings.model_dump(mode="json"), answers.to_csv(index=False))
+    signature = answers_signature(workspace, benchmark)
     write_frame(workspace.lmm_answers(benchmark), answers, signature=signature)
-    return {"answers": len(answers), **counts, "fingerprint": signature}
+    return {"answers": len(answers), **counts, "fingerprint": fingerprint(signature, answers.to_csv(index=False))}
 
 
 def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
     """Per query the HDBSCAN clusters of its candidates: centre, radius, share of the similarity, place name."""
-    signed = candidates_signature(workspace, benchmark)
-    candidates = read_frame(workspace.candidates(benchmark), signature=signed)
-    of_interest = (candidates["kind"] == "similar") & (candidates["representation"] == workspace.profile.model.main)
+    candidates = main_candidates(workspace, benchmark)
     rows = []
-    for photo_id, found in candidates[of_interest].groupby("id", sort=False):
+    for photo_id, found in candidates[candidates["kind"] == "similar"].groupby("id", sort=False):
         arrays = (found[column].to_numpy() for column in ("latitude", "longitude", "similarity"))
         clusters = clusters_of(*arrays, radius_km=workspace.profile.refinement.cluster_radius_km)
         rows += [
@@ -141,7 +133,7 @@ def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
     frame = pd.DataFrame(
         rows, columns=["id", "cluster", "latitude", "longitude", "radius_km", "mass", "members", "place"]
     )
-    signature = fingerprint("clusters", signed, workspace.profile.refinement.cluster_radius_km)
+    signature = clusters_signature(workspace, benchmark)
     write_frame(workspace.clusters(benchmark), frame, signature=signature)
     return {"rows": len(frame), "queries_with_a_cluster": int(frame["id"].nunique()), "fingerprint": signature}
 
@@ -149,11 +141,10 @@ def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
 def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
     """Where each query was taken, by every method that is compared; column `method` names it."""
     profile = workspace.profile
-    signed = candidates_signature(workspace, benchmark)
-    candidates = read_frame(workspace.candidates(benchmark), signature=signed)
+    candidates = _candidates(workspace, benchmark)
     ids = workspace.photos(benchmark).frame["id"].tolist()
-    answers = read_frame(workspace.lmm_answers(benchmark))
-    refiner = load_refiner(workspace.refiner)
+    answers = read_frame(workspace.lmm_answers(benchmark), signature=answers_signature(workspace, benchmark))
+    refiner = open_refiner(workspace)
     density = gallery_density(workspace.photos(GALLERY).frame)
     parts = []
     for method in compared_methods(profile):
@@ -169,17 +160,16 @@ def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = 
         )
         parts.append(predictions.assign(method=method.name))
     frame = pd.concat(parts, ignore_index=True)
-    signature = fingerprint(
-        "predictions",
-        signed,
-        frame_signature(workspace.lmm_answers(benchmark)),
-        refiner.fingerprint,
-        profile.refinement.model_dump(),
-    )
+    signature = predictions_signature(workspace, benchmark)
     write_frame(workspace.predictions(benchmark), frame, signature=signature)
     main = frame[frame["method"] == main_method(profile).name]
     statuses = {f"status {status}": int(count) for status, count in main["status"].value_counts().items()}
-    return {"queries": len(ids), "methods": len(parts), **statuses, "fingerprint": signature}
+    return {
+        "queries": len(ids),
+        "methods": len(parts),
+        **statuses,
+        "fingerprint": fingerprint(signature, frame.to_csv()),
+    }
 
 
 def make_scores(workspace: Workspace, benchmark: str) -> Facts:
@@ -196,19 +186,29 @@ def make_scores(workspace: Workspace, benchmark: str) -> Facts:
         )
         for method, found in predictions.groupby("method", sort=False)
     }
-    signature = fingerprint(
-        "scores",
-        frame_signature(workspace.predictions(benchmark)),
-        workspace.photos(benchmark).fingerprint,
-        {"bootstrap_samples": settings.bootstrap_samples, "seed": settings.seed},
-    )
+    signature = scores_signature(workspace, benchmark)
     write_json(workspace.scores(benchmark), {"fingerprint": signature, "scores": scores})
-    return {"scores": scores, "fingerprint": signature}
+    return {"scores": scores, "fingerprint": fingerprint(signature, scores)}
 
 
 def read_predictions(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    """The predictions of every method on a benchmark."""
-    return read_frame(workspace.predictions(benchmark))
+    """The predictions of every method on a benchmark; raises InputError where something else made them."""
+    return read_frame(workspace.predictions(benchmark), signature=predictions_signature(workspace, benchmark))
+
+
+def read_clusters(workspace: Workspace, benchmark: str) -> pd.DataFrame:
+    """The clusters of each query's candidates; raises InputError where they were made from something else."""
+    return read_frame(workspace.clusters(benchmark), signature=clusters_signature(workspace, benchmark))
+
+
+def main_candidates(workspace: Workspace, benchmark: str) -> pd.DataFrame:
+    """The candidates that the answering method looks at."""
+    candidates = _candidates(workspace, benchmark)
+    return candidates[candidates["representation"] == workspace.profile.model.main]
+
+
+def _candidates(workspace: Workspace, benchmark: str) -> pd.DataFrame:
+    return read_frame(workspace.candidates(benchmark), signature=candidates_signature(workspace, benchmark))
 
 
 def write_main_predictions(workspace: Workspace, benchmark: str) -> Path:

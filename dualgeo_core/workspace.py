@@ -7,6 +7,7 @@ from dualgeo_core.photos.photo_set import Photos, open_photos
 from dualgeo_core.settings import PhotoSource, Profile, Settings
 
 GALLERY = "gallery"
+REFINER_FILE = "refiner.json"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Workspace:
 
     @property
     def refiner(self) -> Path:
-        return self.settings.artifacts / "refiner.json"
+        return self.settings.artifacts / "refiner"
 
     @property
     def report(self) -> Path:

@@ -57,14 +57,13 @@ def check_masks(masks: pd.DataFrame, classes: int, photos: int) -> Verdict:
     )
 
 
-def check_embeddings(embeddings: pd.DataFrame, photos: int) -> Verdict:
+def check_embeddings(embeddings: pd.DataFrame, photos: int, representations: int) -> Verdict:
     """Retrieval vectors: one per photo, of unit length, and not collapsed onto their mean.
 
     Columns of `embeddings`: representation, norm, cosine_to_mean.
     """
     import great_expectations.expectations as gxe
 
-    representations = embeddings["representation"].nunique()
     return _validate(
         embeddings,
         [

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,9 @@ def build_photo_set(name: str, *, home: Path, say: Callable[[str], None]) -> str
 
 def photo_set_hash(name: str, *, home: Path) -> str:
     """The DVC hash of `data/<name>`; raises InputError where DVC does not track it."""
-    for lock in (home / "dvc.lock", home / "data" / "dvc.lock"):
-        stage = _yaml(lock).get("stages", {}).get(name)
-        if stage:
-            return str(stage["outs"][0]["md5"])
+    stage = _yaml(home / "dvc.lock").get("stages", {}).get(name)
+    if stage:
+        return str(stage["outs"][0]["md5"])
     added = _yaml(home / "data" / f"{name}.dvc").get("outs")
     if added:
         return str(added[0]["md5"])
@@ -47,16 +47,14 @@ def photo_set_hash(name: str, *, home: Path) -> str:
 
 def recorded_version(name: str, *, home: Path) -> dict[str, Any]:
     """What decides whether `data/<name>` must be made: its hash, and how its stage or its record differs from it."""
-    address = _stage_of(name, home) or f"data/{name}.dvc"
-    status: dict[str, Any] = json.loads(_dvc("status", address, "--json", home=home, say=None))
-    return {"hash": photo_set_hash(name, home=home), "status": status}
+    stage = _stage_of(name, home)
+    status: dict[str, Any] = json.loads(_dvc("status", stage or f"data/{name}.dvc", "--json", home=home, say=None))
+    made = stage is None or name in _yaml(home / "dvc.lock").get("stages", {})
+    return {"hash": photo_set_hash(name, home=home) if made else None, "status": status}
 
 
 def _stage_of(name: str, home: Path) -> str | None:
-    for pipeline, address in (("dvc.yaml", name), ("data/dvc.yaml", f"data/dvc.yaml:{name}")):
-        if name in _yaml(home / pipeline).get("stages", {}):
-            return address
-    return None
+    return name if name in _yaml(home / "dvc.yaml").get("stages", {}) else None
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -67,21 +65,25 @@ def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None) -> str:
     """Runs dvc in `home`, telling its lines as they come; raises InputError with its last line where it fails."""
     # The stages call `dualgeo`, which lives beside this interpreter and need not be on the caller's PATH.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=home,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line.rstrip())
-        if say is not None and lines[-1]:
-            say(lines[-1])
-    if process.wait() != 0:
-        faults = [line for line in lines if line.startswith(("ERROR", "dualgeo:"))] or lines[-1:]
-        raise InputError(f"dvc {' '.join(arguments)} failed: {'; '.join(faults)}")
+    # What dvc warns of goes to stderr; where its output is read, the two must not mix.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as warnings:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=home,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if say is not None else warnings,
+            text=True,
+        )
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if say is not None and lines[-1]:
+                say(lines[-1])
+        if process.wait() != 0:
+            warnings.seek(0)
+            told = [*lines, *warnings.read().splitlines()]
+            faults = [line for line in told if line.startswith(("ERROR", "dualgeo:"))] or told[-1:]
+            raise InputError(f"dvc {' '.join(arguments)} failed: {'; '.join(faults)}")
     return "\n".join(lines)

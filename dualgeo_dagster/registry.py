@@ -2,6 +2,7 @@
 
 import getpass
 import json
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,7 +55,7 @@ class Registry:
                     **{f"predictions_{name}": str(path) for name, path in predictions.items()},
                 },
                 input_example=None,
-                pip_requirements=["dualgeo"],
+                pip_requirements=[],  # it runs where DualGeo is installed: serve it with --env-manager local
                 registered_model_name=MODEL,
             )
         version = str(logged.registered_model_version)
@@ -94,7 +95,7 @@ class Registry:
             version=version,
             replaced=self.version_of(CHAMPION),
             when=datetime.now(UTC).isoformat(timespec="seconds"),
-            by=getpass.getuser(),
+            by=_user(),
             reason=reason,
         )
         # The trail comes first: a process killed between the two leaves an entry that promotes nothing, never a
@@ -123,3 +124,10 @@ class Registry:
         """All versions, newest first."""
         found = self._client.search_model_versions(f"name = '{MODEL}'")
         return sorted((str(version.version) for version in found), key=int, reverse=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number and no name
+        return f"uid {os.getuid()}"

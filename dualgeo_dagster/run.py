@@ -64,7 +64,9 @@ def _tell(dagster_run_id: str) -> None:
         console.print(_table(benchmark, comparison_table({benchmark: by_method})))
     run_id = tracking.find_run(dagster_run_id)
     console.print(f"Dagster run  {dagster_run_id}\nMLflow run   {run_id}")
-    console.print("Both web pages: [bold]make ui[/bold]   One photo: [bold].venv/bin/dualgeo locate PHOTO[/bold]")
+    profile = workspace().profile.name
+    console.print(f"Both web pages: [bold]make ui PROFILE={profile}[/bold]", highlight=False)
+    console.print(f"One photo: [bold].venv/bin/dualgeo locate --profile {profile} PHOTO[/bold]", highlight=False)
 
 
 def _table(benchmark: str, frame: "pd.DataFrame") -> Table:

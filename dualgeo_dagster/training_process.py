@@ -27,7 +27,7 @@ def main() -> None:
     try:
         if PartialState().is_main_process:
             with open_dagster_pipes() as pipes:
-                _train_and_tell(workspace, pipes)
+                _tell_faults(workspace, pipes)
         else:
             for representation in trained_representations(workspace):
                 _train(workspace, representation, on_metrics=lambda step, metrics: None, say=lambda line: None)
@@ -66,6 +66,14 @@ def _train(
         on_metrics=on_metrics,
         progress=spoken(say),
     ).validation
+
+
+def _tell_faults(workspace: Workspace, pipes: PipesContext) -> None:
+    """A user's mistake reaches Dagster as a message, so that it can be told in one line there, too."""
+    try:
+        _train_and_tell(workspace, pipes)
+    except InputError as error:
+        pipes.report_custom_message({"fault": str(error)})
 
 
 def _train_and_tell(workspace: Workspace, pipes: PipesContext) -> None:

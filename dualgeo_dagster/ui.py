@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def main() -> None:
     commands = {"Dagster": _dagster(options.dagster_port)}
     addresses = {"Dagster": f"http://{HOST}:{options.dagster_port}"}
     if environment.mlflow_tracking_uri:
-        addresses["MLflow"] = environment.mlflow_tracking_uri
+        addresses["MLflow"] = without_password(environment.mlflow_tracking_uri)
     else:
         addresses["MLflow"] = f"http://{HOST}:{options.mlflow_port}"
         commands["MLflow"] = _mlflow(options.mlflow_port, home=environment.home)
@@ -44,6 +45,11 @@ def main() -> None:
         pass
     finally:
         _stop(servers)
+
+
+def without_password(uri: str) -> str:
+    """The address as it may be shown: user names and passwords are left out."""
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _dagster(port: int) -> list[str]:

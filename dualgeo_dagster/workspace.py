@@ -15,6 +15,7 @@ def workspace() -> Workspace:
 
 BENCHMARKS = dg.StaticPartitionsDefinition(list(workspace().profile.photos.benchmarks))
 ONE_RUN = dg.BackfillPolicy.single_run()
+ACCELERATOR = "accelerator"  # the pool of steps that would fight for one GPU
 ALL_BENCHMARKS = {
     "dagster/asset_partition_range_start": BENCHMARKS.get_first_partition_key() or "",
     "dagster/asset_partition_range_end": BENCHMARKS.get_last_partition_key() or "",

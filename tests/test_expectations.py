@@ -51,7 +51,8 @@ def test_masks(largest: list, distinct: list, count: int, passes: bool) -> None:
 )
 def test_embeddings(norm: list, cosine: list, passes: bool) -> None:
     frame = pd.DataFrame({"representation": "encoder", "norm": norm, "cosine_to_mean": cosine})
-    assert check_embeddings(frame, photos=2).passed == passes
+    assert check_embeddings(frame, photos=2, representations=1).passed == passes
+    assert not check_embeddings(frame, photos=2, representations=2).passed
 
 
 def predictions(**changes: list) -> pd.DataFrame:

@@ -33,6 +33,14 @@ def test_shipped_profiles_load(path: Path) -> None:
         ),
         ("photos: {gallery: {}, benchmarks: {}}", "photos.gallery.photo_set: Field required"),
         ("photos: [", "is not YAML"),
+        (
+            "photos: {gallery: {photo_set: a}, benchmarks: {b: {photo_set: a, part: queries}}}",
+            "benchmark b shares photographers with the gallery",
+        ),
+        (
+            "photos: {gallery: {photo_set: a}, benchmarks: {}}\nmodel: {variants: [encoder]}",
+            "model.main is cross_attention, which is not among model.variants",
+        ),
     ],
 )
 def test_faulty_profile_is_named_with_its_key(tmp_path: Path, text: str, fault: str) -> None:

@@ -5,14 +5,14 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dualgeo_core.settings import EarthSettings, PhotoSettings
+from dualgeo_core.settings import EarthSettings, IngestSettings
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the new photo set, e.g. data/my_photos.")]
 MaxQuarantineShare = Annotated[
     float, typer.Option(min=0, max=1, help="Share of unusable photos past which the set is refused.")
 ]
 EARTH = EarthSettings()
-DEFAULT_SHARE: float = PhotoSettings.model_fields["max_quarantine_share"].default
+DEFAULT_SHARE: float = IngestSettings().max_quarantine_share
 
 EarthPart = Literal["gallery", "same_weather", "other_weather", "night", "other_season", "mixed"]
 

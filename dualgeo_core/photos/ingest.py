@@ -117,7 +117,8 @@ def ingest_csv(
     def read(row: TableRow) -> IngestedPhoto:
         return read_listed_photo(files, row)
 
-    recipe = fingerprint("csv", file_digest(table), str(images.resolve()))
+    listed = sorted(path for path in images.rglob("*") if path.is_file()) if images.is_dir() else [images]
+    recipe = fingerprint("csv", file_digest(table), [(str(path), *_size_and_time(path)) for path in listed])
     with ThreadPoolExecutor() as pool:
         writer = PhotoWriter(out=out, recipe=recipe, entries=rows, read=read, pool=pool, progress=progress)
         return writer.write(max_quarantine_share=max_quarantine_share)

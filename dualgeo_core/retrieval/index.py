@@ -26,21 +26,34 @@ TRAINING_ROWS = 262_144
 def build_index(*, folder: Path, shards: Iterable[Vectors], specification: str, signature: str) -> int:
     """Writes the inner-product index of the FAISS factory string `specification`; returns how many rows it holds.
 
-    At most one shard is in memory beside the index; an index that learns its cells learns them on the first rows.
+    Beside the index there is one shard in memory, or as many as TRAINING_ROWS take where an index learns its cells.
     """
     index: Any = None
+    untrained: list[Vectors] = []
     for vectors in shards:
         if index is None:
             index = faiss.index_factory(vectors.shape[1], specification, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
-            index.train(vectors[:TRAINING_ROWS])
-        index.add(vectors)
+        if index.is_trained:
+            index.add(vectors)
+            continue
+        untrained.append(vectors)
+        if sum(map(len, untrained)) >= TRAINING_ROWS:
+            _train_and_add(index, untrained)
     if index is None:
         raise InputError(f"nothing to index in {folder}: the gallery has no photos")
+    if untrained:
+        _train_and_add(index, untrained)
     with atomic_folder(folder) as temporary:
         faiss.write_index(index, str(temporary / INDEX_FILE))
         write_fingerprint(temporary, signature, rows=index.ntotal, specification=specification)
     return int(index.ntotal)
+
+
+def _train_and_add(index: Any, untrained: list[Vectors]) -> None:
+    vectors = np.concatenate(untrained)
+    index.train(vectors[:TRAINING_ROWS])
+    index.add(vectors)
+    untrained.clear()
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,9 @@ def scores(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Material
 
 def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
     from dualgeo_core import plots
+    from dualgeo_core.methods import main_method
     from dualgeo_core.report import comparison_table, headline_metrics
-    from dualgeo_core.stage2 import main_method, make_scores, read_predictions
+    from dualgeo_core.stage2 import make_scores, read_predictions
 
     made = make_scores(workspace(), benchmark)
     main = main_method(workspace().profile).name
@@ -62,13 +63,11 @@ def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
 def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, Figure]":
     """The evidence of the surest, a middling and the least sure query, each on a map."""
     from dualgeo_core import plots
-    from dualgeo_core.frames import read_frame
+    from dualgeo_core.stage2 import main_candidates, read_clusters
 
-    candidates = read_frame(workspace().candidates(benchmark))
-    candidates = candidates[
-        (candidates["representation"] == workspace().profile.model.main) & (candidates["kind"] == "similar")
-    ]
-    clusters = read_frame(workspace().clusters(benchmark))
+    candidates = main_candidates(workspace(), benchmark)
+    candidates = candidates[candidates["kind"] == "similar"]
+    clusters = read_clusters(workspace(), benchmark)
     by_sureness = predictions.sort_values("confidence_25km", ascending=False)
     chosen = {"surest": 0, "middling": len(by_sureness) // 2, "least_sure": len(by_sureness) - 1}
     return {

@@ -50,14 +50,19 @@ def gallery_embeddings_check() -> dg.AssetCheckResult:
     from dualgeo_core.stage1 import embedding_summary
     from dualgeo_dagster.expectations import check_embeddings
 
-    summary = embedding_summary(workspace())
-    return _result({GALLERY: check_embeddings(summary, photos=len(workspace().photos(GALLERY)))})
+    verdict = check_embeddings(
+        embedding_summary(workspace()),
+        photos=len(workspace().photos(GALLERY)),
+        representations=len(workspace().profile.model.variants),
+    )
+    return _result({GALLERY: verdict})
 
 
 @dg.asset_check(asset=predictions, blocking=True, name="predictions_are_places_or_say_why_not")
 def predictions_check() -> dg.AssetCheckResult:
     """Every query has one prediction: a place on Earth with nested radii, or a status that says why there is none."""
-    from dualgeo_core.stage2 import main_method, read_predictions
+    from dualgeo_core.methods import main_method
+    from dualgeo_core.stage2 import read_predictions
     from dualgeo_dagster.expectations import check_predictions
 
     main = main_method(workspace().profile).name

@@ -5,10 +5,10 @@ import dagster as dg
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.retrieval import candidates, gallery_index
 from dualgeo_dagster.reporting import Facts, progress_log, result, results_by_benchmark
-from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 
 
-@dg.asset(group_name="refinement", kinds={"scipy"}, code_version="1", deps=[gallery_index])
+@dg.asset(group_name="refinement", kinds={"scipy"}, code_version="1", pool=ACCELERATOR, deps=[gallery_index])
 def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The posterior's few parameters and its calibrated radii, fitted on photographers held out of training."""
     from dualgeo_core.stage2 import make_refiner

@@ -7,13 +7,14 @@ from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.training import models
 from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gallery_features, gallery_masks
 from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
-from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 
 
 @dg.asset(
     group_name="retrieval",
     kinds={"torch", "safetensors"},
     code_version="1",
+    pool=ACCELERATOR,
     deps=[gallery_masks, gallery_features, models],
 )
 def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
@@ -54,6 +55,7 @@ def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     group_name="retrieval",
     kinds={"faiss", "parquet"},
     code_version="1",
+    pool=ACCELERATOR,
     deps=[gallery_index, benchmark_masks, benchmark_features],
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,

@@ -4,11 +4,12 @@ import sys
 
 import dagster as dg
 
+from dualgeo_core.errors import InputError
 from dualgeo_core.files import fingerprint
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.views import gallery_features, gallery_masks
 from dualgeo_dagster.reporting import result
-from dualgeo_dagster.workspace import workspace
+from dualgeo_dagster.workspace import ACCELERATOR, workspace
 
 
 @dg.asset(
@@ -16,7 +17,7 @@ from dualgeo_dagster.workspace import workspace
     kinds={"torch", "mlflow"},
     code_version="1",
     deps=[gallery_masks, gallery_features],
-    pool="accelerator",
+    pool=ACCELERATOR,
 )
 def models(
     context: dg.AssetExecutionContext, tracking: Tracking, training_process: dg.PipesSubprocessClient
@@ -27,7 +28,11 @@ def models(
         command=[*_launcher(workspace().profile.training.processes), "-m", "dualgeo_dagster.training_process"],
         extras={"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run_id},
     )
-    made = {message["representation"]: message for message in invocation.get_custom_messages()}
+    messages = invocation.get_custom_messages()
+    for message in messages:
+        if "fault" in message:
+            raise InputError(message["fault"])
+    made = {message["representation"]: message for message in messages}
     facts = {
         f"{name}: recall@1 of held-out photographers within {radius_km} km": made[name]["validation"][
             f"recall_{radius_km}km"

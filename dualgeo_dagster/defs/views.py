@@ -6,10 +6,10 @@ from dualgeo_core.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
-from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 
 
-@dg.asset(group_name="views", kinds={"transformers"}, code_version="1", deps=[gallery_photos])
+@dg.asset(group_name="views", kinds={"transformers"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])
 def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The model that labels pixels: a SegFormer checkpoint, or a codebook fitted on the gallery."""
     from dualgeo_core.stage1 import make_segmenter
@@ -17,7 +17,13 @@ def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mater
     return result(make_segmenter(workspace(), progress=progress_log(context)), tracking)
 
 
-@dg.asset(group_name="views", kinds={"transformers", "parquet"}, code_version="1", deps=[gallery_photos, segmenter])
+@dg.asset(
+    group_name="views",
+    kinds={"transformers", "parquet"},
+    code_version="1",
+    pool=ACCELERATOR,
+    deps=[gallery_photos, segmenter],
+)
 def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """A label map per gallery photo: one-channel PNG of class ids, in the photo's own crop."""
     from dualgeo_core.stage1 import make_masks
@@ -25,7 +31,7 @@ def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.M
     return result(make_masks(workspace(), GALLERY, progress=progress_log(context)), tracking)
 
 
-@dg.asset(group_name="views", kinds={"torch", "safetensors"}, code_version="1", deps=[gallery_photos])
+@dg.asset(group_name="views", kinds={"torch", "safetensors"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])
 def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The frozen encoder's pooled vector and patch tokens per gallery photo, in half precision."""
     from dualgeo_core.stage1 import make_features
@@ -37,6 +43,7 @@ def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> d
     group_name="views",
     kinds={"transformers", "parquet"},
     code_version="1",
+    pool=ACCELERATOR,
     deps=[benchmark_photos, segmenter],
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
@@ -53,6 +60,7 @@ def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg
     group_name="views",
     kinds={"torch", "safetensors"},
     code_version="1",
+    pool=ACCELERATOR,
     deps=[benchmark_photos],
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,

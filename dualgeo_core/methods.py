@@ -1,0 +1,33 @@
+"""The methods that one evaluation compares, and the one that answers."""
+
+from dataclasses import dataclass
+
+from dualgeo_core.settings import Profile, RefineMethod
+
+LEAKING = " with leakage"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the comparison: which candidates, refined how, with or without the LMM's answers."""
+
+    representation: str
+    refinement: RefineMethod
+    answers: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.representation}, {self.refinement}{' and answers' if self.answers else ''}"
+
+
+def main_method(profile: Profile) -> Method:
+    """The method that answers."""
+    return Method(profile.model.main, profile.refinement.method, answers=profile.lmm.enabled)
+
+
+def compared_methods(profile: Profile) -> list[Method]:
+    """Every representation by its nearest neighbour, every refinement of the main one, and leakage beside it."""
+    main = profile.model.main
+    methods = [Method(representation, "rank1") for representation in profile.model.variants]
+    methods += [Method(main, "dbscan"), Method(main, "hdbscan"), Method(main, "posterior"), main_method(profile)]
+    return [*dict.fromkeys(methods), Method(f"{main}{LEAKING}", "posterior")]
