@@ -11,7 +11,7 @@ CandidatesFile = Annotated[
     Path,
     typer.Argument(
         metavar="CANDIDATES.csv",
-        help="Retrieved photos: id, kind (similar|dissimilar), rank (1 is best), latitude, longitude[, similarity].",
+        help="Candidates: id, kind (similar|dissimilar), rank from 1, latitude, longitude[, similarity, gps_score].",
     ),
 ]
 AnswersFile = Annotated[

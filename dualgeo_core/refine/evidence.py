@@ -10,12 +10,9 @@ from numpy.typing import NDArray
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.refine.granularity import GRANULARITIES, granularity_of
-from dualgeo_core.refine.tables import ANSWERED
+from dualgeo_core.refine.tables import ANSWERED, SCORES
 
 Array = NDArray[np.float64]
-
-
-SCORES = ("similarity", "gps_score")
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from dualgeo_core.geo import unit_vectors
 from dualgeo_core.refine.density import WIDTHS_KM, PhotoDensity
-from dualgeo_core.refine.evidence import SCORES, Evidence
+from dualgeo_core.refine.evidence import Evidence
 from dualgeo_core.refine.granularity import GRANULARITIES
 from dualgeo_core.refine.kernels import SUPPORT_KM, distance_bins, look_up, support_tables
+from dualgeo_core.refine.tables import SCORES
 
 Features = NDArray[np.float32]
 RANK_DECAY = 0.3
@@ -32,7 +33,7 @@ ANSWER_FEATURES = ("one", *NAMED)
 class Pairs:
     """Candidates, then answers, as points: unit vectors (n, m, 3), which are known (n, m), distance bins (n, m, m)."""
 
-    vectors: NDArray[np.float32]
+    vectors: NDArray[np.float64]
     known: NDArray[np.bool_]
     bins: NDArray[np.int32]
 
@@ -42,8 +43,8 @@ def pairs_of(evidence: Evidence) -> Pairs:
     latitude = np.concatenate([evidence.latitude, evidence.answer_latitude], axis=1)
     longitude = np.concatenate([evidence.longitude, evidence.answer_longitude], axis=1)
     known = np.isfinite(latitude)
-    vectors = unit_vectors(np.where(known, latitude, 0), np.where(known, longitude, 0)).astype(np.float32)
-    return Pairs(vectors=vectors, known=known, bins=distance_bins(vectors[:, :, None], vectors[:, None]))
+    vectors = unit_vectors(np.where(known, latitude, 0), np.where(known, longitude, 0))
+    return Pairs(vectors=vectors, known=known, bins=distance_bins(vectors, vectors))
 
 
 def candidate_features(

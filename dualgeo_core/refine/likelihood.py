@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 from dualgeo_core.geo import EARTH_RADIUS_KM, HALF_CIRCUMFERENCE_KM, haversine_km
 from dualgeo_core.refine.calibration import Calibration
 from dualgeo_core.refine.density import PhotoDensity
-from dualgeo_core.refine.evidence import SCORES, Evidence
+from dualgeo_core.refine.evidence import Evidence
 from dualgeo_core.refine.features import answer_features, candidate_features, pairs_of, score_gap
 from dualgeo_core.refine.kernels import SCALES_KM, log_density
 from dualgeo_core.refine.refiner import Head
+from dualgeo_core.refine.tables import SCORES
 
 Array = NDArray[np.float64]
 # Ridge on what all scales share, and on what each scale adds; chosen by cross-validation by photographer.

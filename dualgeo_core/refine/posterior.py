@@ -28,7 +28,7 @@ from dualgeo_core.refine.kernels import (
 from dualgeo_core.refine.refiner import Head, Refiner
 
 Array = NDArray[np.float64]
-CHUNK = 128  # its tables fit the cache of a core
+CHUNK = 256  # its tables fit the cache of a core
 _OWN_WEIGHT = 3.0  # of the position and of each candidate by it, against one photo of the prior
 _AREA = (1 - np.cos(np.array(RADII_KM) / EARTH_RADIUS_KM)) / 2
 
@@ -74,9 +74,8 @@ def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[Ar
     position = _position(evidence, best)
     if head.snaps:
         position = _snapped(position, pairs, best=best, density=density)
-    bins = distance_bins(
-        (position / np.linalg.norm(position, axis=1, keepdims=True)).astype(np.float32)[:, None], pairs.vectors
-    )
+    direction = position / np.linalg.norm(position, axis=1, keepdims=True)
+    bins = distance_bins(direction[:, None], pairs.vectors)[:, 0]
     within = look_up(within_table(RADII_KM), bins).reshape(n, m * len(SCALES_KM), -1)
     mass = np.matmul(weights.reshape(n, 1, -1), within)[:, 0].astype(np.float64) + background[:, None] * _AREA
     latitude, longitude = coordinates(position)
@@ -88,14 +87,14 @@ def component_weights(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The mixture: weights (n, points, scales) of the kernels, and of the whole Earth (n,); together 1 per query."""
     weights = np.empty((*pairs.known.shape, len(SCALES_KM)), dtype=np.float32)
-    k = evidence.latitude.shape[1]
+    n, k = evidence.latitude.shape
     answered = len(head.answer) > 0
     features = candidate_features(evidence, pairs, density=density, answered=answered, score_scales=head.score_scales)
-    weights[:, :k] = features @ head.candidate
+    weights[:, :k] = (features.reshape(-1, features.shape[2]) @ head.candidate).reshape(n, k, -1)
     weights[:, k:] = answer_features(evidence) @ head.answer if answered else -np.inf
     samples = np.maximum(pairs.known[:, k:].sum(axis=1), 1).astype(np.float32)
     weights[:, k:] -= np.log(samples)[:, None, None]  # several samples share the weight of one answer
-    weights[~pairs.known] = -np.inf
+    np.copyto(weights, -np.inf, where=~pairs.known[..., None])
     peak = np.maximum(weights.max(axis=(1, 2)), head.background)
     np.exp(weights - peak[:, None, None], out=weights)
     background = np.exp(head.background - peak)

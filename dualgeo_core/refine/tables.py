@@ -12,6 +12,7 @@ import pandas as pd
 from dualgeo_core.errors import InputError
 
 ANSWERED = "answered"
+SCORES = ("similarity", "gps_score")  # of the retriever, and of a GPS encoder that looked at photo and place
 PREDICTION_COLUMNS = (
     "id",
     "latitude",
@@ -26,9 +27,9 @@ PREDICTION_COLUMNS = (
 
 
 def read_candidates(path: Path) -> pd.DataFrame:
-    """Retrieved gallery photos: id, kind (similar|dissimilar), rank (1 is best), latitude, longitude[, similarity].
+    """Retrieved gallery photos: id, kind (similar|dissimilar), rank (1 is best), latitude, longitude[, SCORES].
 
-    Ranks are unique per id and kind; positions are on Earth; similarities, where there are any, are finite.
+    Ranks are unique per id and kind; positions are on Earth; scores, where there are any, are finite.
     """
     frame = _read(path, required=("id", "kind", "rank", "latitude", "longitude"))
     _require(path, frame, "kind", frame["kind"].isin(["similar", "dissimilar"]), "is neither similar nor dissimilar")
@@ -38,8 +39,9 @@ def read_candidates(path: Path) -> pd.DataFrame:
     _check_positions(path, frame, needed=np.ones(len(frame), bool))
     twice = frame.duplicated(["id", "kind", "rank"])
     _require(path, frame, "rank", ~twice, "stands twice for this id and kind")
-    if "similarity" in frame:
-        frame["similarity"] = _numbers(path, frame, "similarity")
+    for column in SCORES:
+        if column in frame:
+            frame[column] = _numbers(path, frame, column)
     return frame
 
 
