@@ -11,7 +11,10 @@ class TrainingInterruptedError(RuntimeError):
 
 
 class Interruption:
-    """While entered in the main thread, notes SIGTERM and SIGINT in `requested` instead of dying of them."""
+    """While entered in the main thread, notes SIGTERM or SIGINT in `requested` instead of dying of it.
+
+    The second signal has its usual effect: whoever insists need not wait for the step to end.
+    """
 
     def __init__(self) -> None:
         self.requested = False
@@ -24,8 +27,12 @@ class Interruption:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
