@@ -90,7 +90,7 @@ def component_weights(
     n, k = evidence.latitude.shape
     answered = len(head.answer) > 0
     features = candidate_features(evidence, pairs, density=density, answered=answered, score_scales=head.score_scales)
-    weights[:, :k] = (features.reshape(-1, features.shape[2]) @ head.candidate).reshape(n, k, -1)
+    weights[:, :k] = (features.reshape(n * k, features.shape[2]) @ head.candidate).reshape(n, k, len(SCALES_KM))
     weights[:, k:] = answer_features(evidence) @ head.answer if answered else -np.inf
     samples = np.maximum(pairs.known[:, k:].sum(axis=1), 1).astype(np.float32)
     weights[:, k:] -= np.log(samples)[:, None, None]  # several samples share the weight of one answer
