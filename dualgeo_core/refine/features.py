@@ -35,7 +35,7 @@ class Pairs:
 
     vectors: NDArray[np.float64]
     known: NDArray[np.bool_]
-    bins: NDArray[np.int32]
+    bins: NDArray[np.intp]
 
 
 def pairs_of(evidence: Evidence) -> Pairs:
@@ -86,7 +86,7 @@ def answer_features(evidence: Evidence) -> Features:
     return np.concatenate([np.ones((*named.shape[:2], 1)), named], axis=2).astype(np.float32)
 
 
-def _gathered(bins: NDArray[np.int32], weight: NDArray[Any]) -> Features:
+def _gathered(bins: NDArray[np.intp], weight: NDArray[Any]) -> Features:
     """Sum over the last axis of exp(-d/s) by `weight` (n, j): (n, i, supports)."""
     column = weight.astype(np.float32)[..., None]
     sums = np.empty((*bins.shape[:2], len(SUPPORT_KM)), dtype=np.float32)

@@ -23,7 +23,7 @@ _FIRST = int(np.asarray(_SMALLEST).view(np.int32)) >> _SHIFT
 BINS = (int(np.float32(4.0).view(np.int32)) >> _SHIFT) - _FIRST + 1
 
 
-def distance_bins(a_xyz: Array, b_xyz: Array) -> NDArray[np.int32]:
+def distance_bins(a_xyz: Array, b_xyz: Array) -> NDArray[np.intp]:
     """Bins of the distances between unit vectors in double precision: (..., i, 3) and (..., j, 3) give (..., i, j).
 
     The product is exact to a decimetre in doubles; in single precision it would lose anything under 2 km.
@@ -34,7 +34,7 @@ def distance_bins(a_xyz: Array, b_xyz: Array) -> NDArray[np.int32]:
     bins = np.maximum(squared, _SMALLEST, dtype=np.float32).view(np.int32)
     bins >>= _SHIFT
     bins -= _FIRST
-    return np.minimum(bins, BINS - 1, out=bins)
+    return np.minimum(bins, BINS - 1, out=bins).astype(np.intp)  # as tables are indexed: converted once
 
 
 @cache
@@ -52,7 +52,7 @@ def log_density(distance_km: Array, scale_km: Array) -> Array:
     return -distance_km / scale_km - np.log(mass)
 
 
-def look_up(table: NDArray[np.float32], bins: NDArray[np.int32]) -> NDArray[np.float32]:
+def look_up(table: NDArray[np.float32], bins: NDArray[np.intp]) -> NDArray[np.float32]:
     """`table[bins]`, several times faster: bins are in range, and saying so spares the copy that a check takes."""
     return np.take(table, bins, axis=0, mode="clip")
 

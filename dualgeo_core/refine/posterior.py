@@ -28,7 +28,7 @@ from dualgeo_core.refine.kernels import (
 from dualgeo_core.refine.refiner import Head, Refiner
 
 Array = NDArray[np.float64]
-CHUNK = 256  # its tables fit the cache of a core
+CHUNK = 512  # many enough that calls cost little, few enough to stay in the cache
 _OWN_WEIGHT = 3.0  # of the position and of each candidate by it, against one photo of the prior
 _AREA = (1 - np.cos(np.array(RADII_KM) / EARTH_RADIUS_KM)) / 2
 
