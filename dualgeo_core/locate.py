@@ -18,6 +18,7 @@ from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.refine.predict import predict
 from dualgeo_core.refine.refiner import load_refiner
 from dualgeo_core.retrieval.candidates import candidate_rows
+from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.stage2 import gallery_density
 from dualgeo_core.views.crop import resize_labels
@@ -83,11 +84,15 @@ class Locator:
     def locate(self, names: Sequence[str], images: Sequence[Image.Image]) -> list[Answer]:
         """An answer per upright RGB image; `names` say in the answers which photo is which."""
         ids = [str(number) for number in range(len(names))]
-        vectors = embed(
-            model=self._model, views=self._views(ids, images), variant=self._representation, device=self._device
-        )
+        queries = self._views(ids, images)
+        vectors = embed(model=self._model, views=queries, variant=self._representation, device=self._device)
         count = min(self._profile.retrieval.candidates, len(self._gallery))
-        candidates = candidate_rows("similar", self._index.search(vectors, count), np.array(ids), self._gallery)
+        candidates = with_gps_scores(
+            candidate_rows("similar", self._index.search(vectors, count), np.array(ids), self._gallery),
+            model=self._model,
+            queries=queries,
+            device=self._device,
+        )
         predictions = predict(
             candidates=candidates,
             answers=None,

@@ -29,6 +29,7 @@ from dualgeo_core.model.embed import embed
 from dualgeo_core.photos.synthetic_canvas import CLASSES
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.retrieval.embeddings import read_embeddings, stored_vectors, write_embeddings
+from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import build_index
 from dualgeo_core.settings import Representation
 from dualgeo_core.signatures import candidates_signature
@@ -140,16 +141,18 @@ def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
     parts = []
     for representation in workspace.profile.model.variants:
         retriever = open_retriever(workspace, representation)
-        model = open_model(workspace, representation)
-        vectors = embed(model=model, views=queries, variant=representation, device=choose_device(workspace.profile))
-        parts.append(retriever.candidates(queries=queries, vectors=vectors).assign(representation=representation))
+        model, device = open_model(workspace, representation), choose_device(workspace.profile)
+        vectors = embed(model=model, views=queries, variant=representation, device=device)
+        found: dict[str, pd.DataFrame] = {representation: retriever.candidates(queries=queries, vectors=vectors)}
         if representation == workspace.profile.model.main:
-            leaking = retriever.unfiltered_candidates(queries=queries, vectors=vectors)
-            parts.append(leaking.assign(representation=f"{representation}{LEAKING}"))
-    found = pd.concat(parts, ignore_index=True)
+            found[f"{representation}{LEAKING}"] = retriever.unfiltered_candidates(queries=queries, vectors=vectors)
+        for name, candidates in found.items():
+            scored = with_gps_scores(candidates, model=model, queries=queries, device=device)
+            parts.append(scored.assign(representation=name))
+    found_all = pd.concat(parts, ignore_index=True)
     signature = candidates_signature(workspace, benchmark)
-    write_frame(workspace.candidates(benchmark), found, signature=signature)
-    return {"queries": len(queries.frame), "rows": len(found), "fingerprint": signature}
+    write_frame(workspace.candidates(benchmark), found_all, signature=signature)
+    return {"queries": len(queries.frame), "rows": len(found_all), "fingerprint": signature}
 
 
 def mask_summary(workspace: Workspace, photos_name: str) -> pd.DataFrame:

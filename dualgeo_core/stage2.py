@@ -22,6 +22,7 @@ from dualgeo_core.refine.lmm.ask import ANSWER_COLUMNS, ask_photos
 from dualgeo_core.refine.predict import predict, refiner_of
 from dualgeo_core.refine.refiner import Refiner, load_refiner, save_refiner, shipped_refiner
 from dualgeo_core.refine.tables import read_answers
+from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.signatures import (
     answers_signature,
     candidates_signature,
@@ -63,8 +64,9 @@ def _fitted(workspace: Workspace, gallery: Views, rows: NDArray[np.int64], progr
     main = workspace.profile.model.main
     model, device = open_model(workspace, main), choose_device(workspace.profile)
     vectors = embed(model=model, views=gallery, variant=main, rows=rows, device=device)
+    candidates = open_retriever(workspace, main).candidates(queries=gallery, vectors=vectors, rows=rows)
     return fit_refiner(
-        candidates=open_retriever(workspace, main).candidates(queries=gallery, vectors=vectors, rows=rows),
+        candidates=with_gps_scores(candidates, model=model, queries=gallery, rows=rows, device=device),
         answers=None,
         truth=gallery.frame.iloc[rows],
         density=gallery_density(gallery.frame),

@@ -8,10 +8,13 @@ import pytest
 from made_views import make_views
 
 from dualgeo_core.errors import InputError
+from dualgeo_core.model.embed import embed_for_places, gps_scores
+from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.embeddings import read_embeddings, write_embeddings
+from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, build_index
-from dualgeo_core.settings import RetrievalSettings
+from dualgeo_core.settings import ModelSettings, RetrievalSettings
 
 
 def unit(random: np.random.Generator, count: int, width: int = 16) -> np.ndarray:
@@ -130,3 +133,30 @@ def test_a_photo_near_to_everything_is_marked_down(tmp_path: Path, specification
     crowding = np.sort(cosine, axis=1)[:, -10:].mean(axis=1)
     expected = (2 * asked @ vectors.T - crowding).argmax(axis=1)
     assert (corrected["gallery_row"].to_numpy() == expected).mean() > (0.85 if specification == "HNSW16" else 0.97)
+
+
+def test_gps_scores_are_of_the_right_photo_and_place() -> None:
+    queries = make_views(places=3, photos_per_place=4)
+    settings = ModelSettings(width=16, heads=2, label_grid=16, gps_hidden=16)
+    architecture = Architecture.of(
+        settings=settings,
+        variant="cross_attention",
+        encoder_width=queries.width,
+        image_tokens=queries.tokens_per_photo,
+        classes=queries.classes,
+    )
+    model = new_model(architecture=architecture, gps_weights="random", seed=0).eval()
+    rows = np.array([7, 2])
+    candidates = pd.DataFrame(
+        {
+            "id": queries.frame["id"].iloc[[2, 7, 2]].to_numpy(),
+            "latitude": [10.0, -20.0, 48.0],
+            "longitude": [5.0, 100.0, 2.0],
+        }
+    )
+    found = with_gps_scores(candidates, model=model, queries=queries, rows=rows)["gps_score"].to_numpy()
+    for row, photo, latitude, longitude in zip(range(3), (2, 7, 2), (10, -20, 48), (5, 100, 2), strict=True):
+        alone = embed_for_places(model=model, views=queries, rows=np.array([photo]))
+        expected = gps_scores(model, alone, np.array([latitude]), np.array([longitude]))[0, 0]
+        assert found[row] == pytest.approx(expected, abs=1e-4)
+    assert "gps_score" not in with_gps_scores(candidates, model=None, queries=queries, rows=rows)
