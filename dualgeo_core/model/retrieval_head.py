@@ -78,11 +78,10 @@ def _principal_axes(vectors_nd: Tensor, whitening: float) -> tuple[Tensor, Tenso
 
 
 def weight_grid(present: tuple[bool, bool, bool], steps: int = 4) -> NDArray[np.float32]:
-    """All weights of the views that are present, in steps of 1/steps that sum to one; the most even ones first."""
+    """All weights of the views that are present, in steps of 1/steps that sum to one."""
     shares = [
         share
         for share in product(range(steps + 1), repeat=len(present))
         if sum(share) == steps and all(there or not part for part, there in zip(share, present, strict=True))
     ]
-    even_first = sorted(shares, key=lambda share: sum(part**2 for part in share))
-    return np.array(even_first, dtype=np.float32) / np.float32(steps)
+    return np.array(shares, dtype=np.float32) / np.float32(steps)
