@@ -136,6 +136,19 @@ def test_stopped_and_resumed_gives_the_same_weights(tmp_path: Path, stop_after: 
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
 
 
+def test_a_stop_after_the_last_step_is_not_forgotten(tmp_path: Path) -> None:
+    """The model is whole by then, but whatever the caller would do next is not to be begun."""
+
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        if step == last:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    last = _train(tmp_path / "first").step
+    with pytest.raises(TrainingInterruptedError, match="finished, then stopped"):
+        _train(tmp_path / "model", on_metrics=stop)
+    assert _same(_weights(tmp_path / "first"), _weights(tmp_path / "model"))
+
+
 def _train_and_die(folder: Path) -> None:
     def die(step: int, metrics: dict[str, float]) -> None:
         if step == 9:

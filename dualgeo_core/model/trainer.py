@@ -8,7 +8,7 @@ import torch
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.files import fingerprint, read_fingerprint, read_json
-from dualgeo_core.model.interruption import Interruption
+from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
 from dualgeo_core.model.training_run import RESULT, OnMetrics, TrainingRun
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import Profile, Representation
@@ -61,6 +61,8 @@ def train(
                 run = TrainingRun(views, augmented, profile, variant, folder, recipe, interruption)
                 run.train(on_metrics, progress)
                 run.finish(signature)
+            if interruption.requested:
+                raise TrainingInterruptedError(f"training {variant} was finished, then stopped as asked")
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
