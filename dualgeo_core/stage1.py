@@ -143,16 +143,18 @@ def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
         retriever = open_retriever(workspace, representation)
         model, device = open_model(workspace, representation), choose_device(workspace.profile)
         vectors = embed(model=model, views=queries, variant=representation, device=device)
-        found: dict[str, pd.DataFrame] = {representation: retriever.candidates(queries=queries, vectors=vectors)}
-        if representation == workspace.profile.model.main:
-            found[f"{representation}{LEAKING}"] = retriever.unfiltered_candidates(queries=queries, vectors=vectors)
-        for name, candidates in found.items():
+        found = retriever.candidates(queries=queries, vectors=vectors)
+        if representation != workspace.profile.model.main:
+            parts.append(found.assign(representation=representation))
+            continue
+        leaking = retriever.unfiltered_candidates(queries=queries, vectors=vectors)
+        for name, candidates in ((representation, found), (f"{representation}{LEAKING}", leaking)):
             scored = with_gps_scores(candidates, model=model, queries=queries, device=device)
             parts.append(scored.assign(representation=name))
-    found_all = pd.concat(parts, ignore_index=True)
+    candidates_of_all = pd.concat(parts, ignore_index=True)
     signature = candidates_signature(workspace, benchmark)
-    write_frame(workspace.candidates(benchmark), found_all, signature=signature)
-    return {"queries": len(queries.frame), "rows": len(found_all), "fingerprint": signature}
+    write_frame(workspace.candidates(benchmark), candidates_of_all, signature=signature)
+    return {"queries": len(queries.frame), "rows": len(candidates_of_all), "fingerprint": signature}
 
 
 def mask_summary(workspace: Workspace, photos_name: str) -> pd.DataFrame:

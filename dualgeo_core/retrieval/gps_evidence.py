@@ -9,7 +9,7 @@ from dualgeo_core.model.embed import embed_for_places, gps_scores
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.views.store import Views
 
-ROWS_AT_ONCE = 65_536
+QUERIES_AT_ONCE = 256
 
 
 def with_gps_scores(
@@ -29,9 +29,12 @@ def with_gps_scores(
     rows = np.arange(len(queries.frame)) if rows is None else rows
     embeddings_nd = embed_for_places(model=model, views=queries, rows=rows, device=device)
     query = pd.Series(np.arange(len(rows)), index=queries.frame["id"].iloc[rows])[candidates["id"]].to_numpy()
-    latitude, longitude = candidates["latitude"].to_numpy()[:, None], candidates["longitude"].to_numpy()[:, None]
-    scores = [
-        gps_scores(model, embeddings_nd[query[part]], latitude[part], longitude[part])[:, 0]
-        for part in (slice(start, start + ROWS_AT_ONCE) for start in range(0, len(candidates), ROWS_AT_ONCE))
-    ]
-    return candidates.assign(gps_score=np.concatenate(scores).astype(np.float64) if scores else [])
+    places = candidates[["latitude", "longitude"]].to_numpy(np.float64)
+    scores = np.empty(len(candidates))
+    for start in range(0, len(rows), QUERIES_AT_ONCE):
+        asked = np.flatnonzero((query >= start) & (query < start + QUERIES_AT_ONCE))
+        # Candidates share places, and encoding a place is what costs.
+        unique, place = np.unique(places[asked], axis=0, return_inverse=True)
+        scores_qp = gps_scores(model, embeddings_nd[start : start + QUERIES_AT_ONCE], unique[:, 0], unique[:, 1])
+        scores[asked] = scores_qp[query[asked] - start, place.reshape(-1)]
+    return candidates.assign(gps_score=scores)
