@@ -97,8 +97,8 @@ TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
 class Ablation:
     """The rows of one profile: views in, distances of each query to its nearest neighbour out."""
 
-    def __init__(self, workspace: Workspace, folder: Path, seeds: int) -> None:
-        self.workspace, self.folder, self.seeds = workspace, folder, seeds
+    def __init__(self, workspace: Workspace, folder: Path, seeds: int, tracking_uri: str) -> None:
+        self.workspace, self.folder, self.seeds, self.tracking_uri = workspace, folder, seeds, tracking_uri
         names = [GALLERY, *workspace.profile.photos.benchmarks]
         for name in names:
             stage1.make_features(workspace, name, progress=say)
@@ -171,8 +171,7 @@ class Ablation:
     def _track(self, row: Row, seed: int, profile: Profile, found: pd.DataFrame) -> None:
         import mlflow
 
-        store = local_store(self.workspace.settings.home)
-        mlflow.set_tracking_uri(store.tracking_uri)
+        mlflow.set_tracking_uri(self.tracking_uri)
         mlflow.set_experiment("ablation")
         with mlflow.start_run(run_name=f"{profile.name}: {row.name}, seed {seed}"):
             mlflow.log_params({"row": row.name, "variant": row.variant, "profile": profile.name})
@@ -258,13 +257,14 @@ def main() -> None:
     arguments = parser.parse_args()
     keep_libraries_quiet()
     settings = load_settings(arguments.profile)
+    tracking_uri = local_store(settings.home).tracking_uri
     folder = settings.home / "artifacts" / "ablation"
     if arguments.profile == "demo":
         settings = settings.model_copy(update={"home": folder / "earth"})
         ingest_earth(settings)
     workspace = Workspace(settings)
     stage1.make_segmenter(workspace, progress=say)
-    ablation = Ablation(workspace, folder / arguments.profile, arguments.seeds)
+    ablation = Ablation(workspace, folder / arguments.profile, arguments.seeds, tracking_uri)
     for title, (base, rows) in list(TABLES.items())[: arguments.tables]:
         print(ablation.table(title, base, rows), flush=True)
 
