@@ -61,9 +61,14 @@ def _told(answer: "Answer") -> str:
         lines.append("  radius: not calibrated")
     else:
         lines.append(
-            f"  half the time within {answer.radius_50_km:.3g} km, 9 times in 10 within {answer.radius_90_km:.3g} km"
+            f"  half the time within {_km(answer.radius_50_km)} km, 9 times in 10 within {_km(answer.radius_90_km)} km"
         )
     for candidate in answer.candidates[:SHOWN_CANDIDATES]:
         place = f"{candidate.latitude:.4f}, {candidate.longitude:.4f}"
         lines.append(f"  like gallery photo {candidate.gallery_id} ({place}; similarity {candidate.similarity:.3f})")
     return "\n".join(lines)
+
+
+def _km(distance_km: float | None) -> str:
+    assert distance_km is not None, "a posterior has both radii or neither"
+    return f"{distance_km:,.0f}" if distance_km >= 10 else f"{distance_km:.2g}"
