@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import torch
 from pyarrow.dataset import dataset
 
 from dualgeo_core.files import read_fingerprint
@@ -17,6 +18,7 @@ from dualgeo_core.loading import (
     choose_device,
     embeddings_signature,
     index_signature,
+    open_augmentation,
     open_encoder,
     open_model,
     open_retriever,
@@ -26,6 +28,7 @@ from dualgeo_core.loading import (
 )
 from dualgeo_core.methods import LEAKING
 from dualgeo_core.model.embed import embed
+from dualgeo_core.model.trainer import OnMetrics, TrainingResult, train
 from dualgeo_core.photos.synthetic_canvas import CLASSES
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.retrieval.embeddings import read_embeddings, stored_vectors, write_embeddings
@@ -88,6 +91,23 @@ def make_features(workspace: Workspace, photos_name: str, progress: Progress = s
     photos = workspace.photos(photos_name)
     build_features(photos=photos, folder=folder, encoder=encoder, settings=workspace.profile.encoder, progress=progress)
     return {"photos": len(photos), "width": encoder.width, "fingerprint": read_fingerprint(folder)}
+
+
+def make_model(
+    workspace: Workspace, representation: Representation, on_metrics: OnMetrics, progress: Progress = silent
+) -> TrainingResult:
+    """The trained model of one representation; on several processes each of them calls this."""
+    profile = workspace.profile
+    torch.set_num_threads(profile.threads)
+    return train(
+        views=views_of(workspace, GALLERY),
+        profile=profile,
+        variant=representation,
+        folder=workspace.model(representation),
+        augmented=open_augmentation(workspace),
+        on_metrics=on_metrics,
+        progress=progress,
+    )
 
 
 def make_embeddings(workspace: Workspace, representation: Representation, progress: Progress = silent) -> Facts:

@@ -10,12 +10,17 @@ from dualgeo_core.errors import InputError
 
 def user_error(event: dg.DagsterEvent) -> str | None:
     """The line of the InputError that made a step fail; None where something else did."""
-    error = event.step_failure_data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
+    error = _innermost(event)
     if error is None or error.cls_name != InputError.__name__:
         return None
     return error.message.strip().removeprefix(f"{InputError.__module__}.{InputError.__name__}: ")
+
+
+def _innermost(event: dg.DagsterEvent) -> Any:
+    error = event.step_failure_data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error
 
 
 class _Brief(logging.Formatter):
@@ -28,6 +33,9 @@ class _Brief(logging.Formatter):
             return f"{clock}  {step}: {meta.get('orig_message', record.getMessage())}"
         if event.event_type_value == "STEP_SUCCESS":
             return f"{clock}  {step} ✓ {event.event_specific_data.duration_ms / 1000:.1f} s"
+        innermost = _innermost(event)
+        if innermost is not None and innermost.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            return f"{clock}  {step} stopped: run it again and it goes on from its last checkpoint"
         error = user_error(event)
         return f"{clock}  {step} failed: {error or super().format(record)}"
 

@@ -5,22 +5,20 @@
 
 import sys
 import time
-from collections.abc import Callable
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.settings import Representation, keep_libraries_quiet, load_settings
-from dualgeo_core.workspace import GALLERY, Workspace
-
-STOPPED = 143  # as a process that SIGTERM ended: 128 + 15
+from dualgeo_core.workspace import Workspace
 
 
 def main() -> None:
     """Trains on every process that accelerate launched; the first one tells Dagster and MLflow how it goes."""
     from accelerate import PartialState
 
-    from dualgeo_core.model.interruption import TrainingInterruptedError
+    from dualgeo_core.model.interruption import STOPPED, TrainingInterruptedError
+    from dualgeo_core.stage1 import make_model
 
     keep_libraries_quiet()
     workspace = Workspace(load_settings())
@@ -30,7 +28,7 @@ def main() -> None:
                 _tell_faults(workspace, pipes)
         else:
             for representation in trained_representations(workspace):
-                _train(workspace, representation, on_metrics=lambda step, metrics: None, say=lambda line: None)
+                make_model(workspace, representation, on_metrics=lambda step, metrics: None)
     except InputError as error:
         print(f"dualgeo: {error}", file=sys.stderr)
         sys.exit(2)
@@ -42,30 +40,6 @@ def main() -> None:
 def trained_representations(workspace: Workspace) -> list[Representation]:
     """The representations of the profile that need training."""
     return [name for name in workspace.profile.model.variants if name != "encoder"]
-
-
-def _train(
-    workspace: Workspace,
-    representation: Representation,
-    on_metrics: Callable[[int, dict[str, float]], None],
-    say: Callable[[str], None],
-) -> dict[str, float]:
-    import torch
-
-    from dualgeo_core.loading import open_augmentation, views_of
-    from dualgeo_core.model.trainer import train
-    from dualgeo_core.progress import spoken
-
-    torch.set_num_threads(workspace.profile.threads)
-    return train(
-        views=views_of(workspace, GALLERY),
-        profile=workspace.profile,
-        variant=representation,
-        folder=workspace.model(representation),
-        augmented=open_augmentation(workspace),
-        on_metrics=on_metrics,
-        progress=spoken(say),
-    ).validation
 
 
 def _tell_faults(workspace: Workspace, pipes: PipesContext) -> None:
@@ -81,6 +55,8 @@ def _train_and_tell(workspace: Workspace, pipes: PipesContext) -> None:
     from mlflow.entities import Metric
 
     from dualgeo_core.model.fusion import model_fingerprint
+    from dualgeo_core.progress import spoken
+    from dualgeo_core.stage1 import make_model
 
     client = MlflowClient(tracking_uri=pipes.get_extra("tracking_uri"))
     run_id = pipes.get_extra("mlflow_run_id")
@@ -91,11 +67,11 @@ def _train_and_tell(workspace: Workspace, pipes: PipesContext) -> None:
             named = [Metric(f"training/{representation}/{key}", value, now, step) for key, value in metrics.items()]
             client.log_batch(run_id, metrics=named)
 
-        validation = _train(workspace, representation, on_metrics=log, say=pipes.log.info)
+        trained = make_model(workspace, representation, on_metrics=log, progress=spoken(pipes.log.info))
         pipes.report_custom_message(
             {
                 "representation": representation,
-                "validation": validation,
+                "validation": trained.validation,
                 "fingerprint": model_fingerprint(workspace.model(representation)),
             }
         )

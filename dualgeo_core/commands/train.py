@@ -7,8 +7,6 @@ import typer
 
 from dualgeo_core.settings import Representation
 
-STOPPED = 143  # as a process that SIGTERM ended: 128 + 15
-
 
 def train(
     representation: Annotated[
@@ -26,19 +24,16 @@ def train(
 
         torchrun --nproc-per-node 8 -m dualgeo_core.cli train cross_attention --profile paper
     """
-    import torch
     from accelerate import PartialState
 
-    from dualgeo_core.loading import open_augmentation, views_of
-    from dualgeo_core.model.interruption import TrainingInterruptedError
-    from dualgeo_core.model.trainer import train as train_model
+    from dualgeo_core.model.interruption import STOPPED, TrainingInterruptedError
     from dualgeo_core.progress import spoken
     from dualgeo_core.settings import load_settings
-    from dualgeo_core.workspace import GALLERY, Workspace
+    from dualgeo_core.stage1 import make_model
+    from dualgeo_core.workspace import Workspace
 
     workspace = Workspace(load_settings(profile))
     variant = representation or workspace.profile.model.main
-    torch.set_num_threads(workspace.profile.threads)
 
     def report(step: int, metrics: dict[str, float]) -> None:
         if as_json:
@@ -50,15 +45,8 @@ def train(
             )
 
     try:
-        result = train_model(
-            views=views_of(workspace, GALLERY),
-            profile=workspace.profile,
-            variant=variant,
-            folder=workspace.model(variant),
-            augmented=open_augmentation(workspace),
-            on_metrics=report,
-            progress=spoken(lambda line: typer.echo(line, err=True)),
-        )
+        progress = spoken(lambda line: typer.echo(line, err=True))
+        result = make_model(workspace, variant, on_metrics=report, progress=progress)
     except TrainingInterruptedError as stopped:
         typer.echo(str(stopped), err=True)
         raise typer.Exit(STOPPED) from None

@@ -5,6 +5,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+STOPPED = 143  # the exit code of a process that SIGTERM ended: 128 + 15
+
 
 class TrainingInterruptedError(RuntimeError):
     """Training was asked to stop, and left a checkpoint to go on from."""

@@ -29,6 +29,9 @@ class TrainingResult:
     retrieval_weights: dict[str, float]
 
 
+RECIPE = 1  # raised whenever the same settings come to train another model
+
+
 def train(
     *,
     views: Views,
@@ -49,6 +52,7 @@ def train(
     if profile.training.recompute and augmented is None:
         raise InputError("training.recompute is set, but only cached features were given; set it to false")
     recipe = {
+        "code": RECIPE,
         "variant": variant,
         "views": views.fingerprint,
         "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
