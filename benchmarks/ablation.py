@@ -232,7 +232,9 @@ def interval(values_sq: NDArray[Any], authors: NDArray[np.integer[Any]]) -> tupl
 def with_differences(profile: Profile, row: Row, seed: int) -> Profile:
     """The profile with a row's settings and a seed."""
     model = ModelSettings(**{**profile.model.model_dump(), **row.model})
-    training = TrainingSettings(**{**profile.training.model_dump(), **row.training, "seed": seed})
+    training = TrainingSettings(
+        **{**profile.training.model_dump(), **row.training, "seed": seed, "validation_seed": seed}
+    )
     return profile.model_copy(update={"model": model, "training": training})
 
 

@@ -127,6 +127,7 @@ class TrainingSettings(Section):
     validation_share: Share = Field(
         0.1, description="Share of gallery photographers held out to choose the checkpoint."
     )
+    validation_seed: int = Field(0, description="Chooses these photographers; the refiner is fitted on the same.")
     patience: Positive = Field(3, description="Epochs without better validation retrieval before training stops.")
     precision: Literal["no", "fp16", "bf16"] = "no"
     processes: Positive = Field(1, description="Processes that Dagster's training step launches, e.g. one per GPU.")
@@ -134,7 +135,7 @@ class TrainingSettings(Section):
         False, description="Encode augmented photos anew in every step instead of reading cached features; slow."
     )
     checkpoint_minutes: float = Field(10.0, gt=0, description="Longest time of work a kill may cost.")
-    seed: int = 0
+    seed: int = Field(0, ge=0, description="Of first weights, order of photos and dropout.")
 
 
 class RetrievalSettings(Section):
@@ -193,10 +194,21 @@ class EvaluationSettings(Section):
     promotion_metric: Literal["acc_1km", "acc_25km", "acc_200km", "acc_750km", "acc_2500km"] = "acc_25km"
 
 
+class AutomationSettings(Section):
+    """What Dagster's daemon does by itself; either can also be switched in the UI, whose last word counts."""
+
+    rebuild: bool = Field(False, description="Rebuild what depends on a photo set whose DVC version changed.")
+    weekly_retraining: bool = Field(False, description="Train from new weights on every tick of `retraining_cron`.")
+    retraining_cron: str = Field("0 3 * * 1", description="When to retrain, as a cron expression (UTC).")
+
+
 class Profile(Section):
     """Everything one profile settles, each section with the paper's defaults."""
 
     name: str
+    owners: tuple[str, ...] = Field(
+        ("team:dualgeo",), description="Who answers for the assets, as Dagster shows it: e-mail addresses or team:NAME."
+    )
     device: str | None = Field(None, description="torch device; None takes the GPU where there is one.")
     threads: Positive = Field(2, description="CPU threads for torch.")
     photos: PhotoSettings
@@ -208,6 +220,7 @@ class Profile(Section):
     refinement: RefinementSettings = RefinementSettings()
     lmm: LmmSettings = LmmSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    automation: AutomationSettings = AutomationSettings()
 
     @model_validator(mode="after")
     def _what_answers_is_compared(self) -> Self:
@@ -244,6 +257,15 @@ class Settings(BaseModel):
     def artifacts(self) -> Path:
         return self.home / "artifacts" / self.profile.name
 
+    def with_training(self, overrides: dict[str, Any]) -> "Settings":
+        """The same but for these training settings; raises InputError naming each that is not one or out of range."""
+        training = {**self.profile.training.model_dump(), **overrides}
+        try:
+            profile = self.profile.model_copy(update={"training": TrainingSettings(**training)})
+        except ValidationError as error:
+            raise InputError(f"training settings of this run: {_faults(error)}") from None
+        return Settings(profile=profile, home=self.home)
+
 
 def load_profile(path: Path) -> Profile:
     """The profile of a YAML file; raises InputError naming the file and every key at fault."""
@@ -256,9 +278,12 @@ def load_profile(path: Path) -> Profile:
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        named = ((".".join(map(str, fault["loc"])) or "profile", fault["msg"]) for fault in error.errors())
-        faults = "; ".join(f"{key}: {fault}" for key, fault in named)
-        raise InputError(f"{path}: {faults}") from None
+        raise InputError(f"{path}: {_faults(error)}") from None
+
+
+def _faults(error: ValidationError) -> str:
+    named = ((".".join(map(str, fault["loc"])) or "profile", fault["msg"]) for fault in error.errors())
+    return "; ".join(f"{key}: {fault}" for key, fault in named)
 
 
 def load_settings(profile: str | None = None, home: Path | None = None) -> Settings:

@@ -30,7 +30,7 @@ def clusters_signature(workspace: Workspace, benchmark: str) -> str:
 def refiner_signature(workspace: Workspace) -> str:
     """Of the refiner: the main index, how it is searched, which photographers were held out, or the file it is from."""
     profile = workspace.profile
-    split = {"share": profile.training.validation_share, "seed": profile.training.seed}
+    split = {"share": profile.training.validation_share, "seed": profile.training.validation_seed}
     given = _digest(profile.refinement.params_file)
     index = _index(workspace, profile.model.main)
     return fingerprint("refiner", index, profile.retrieval.model_dump(mode="json"), split, given)

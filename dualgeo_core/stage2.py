@@ -70,7 +70,7 @@ def _fitted(workspace: Workspace, gallery: Views, rows: NDArray[np.int64], progr
         answers=None,
         truth=gallery.frame.iloc[rows],
         density=gallery_density(gallery.frame),
-        seed=workspace.profile.training.seed,
+        seed=workspace.profile.training.validation_seed,
         progress=progress,
     )
 

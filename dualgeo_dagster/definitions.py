@@ -38,7 +38,11 @@ def _tracking() -> Tracking:
 tracking = _tracking()
 defs = dg.Definitions(
     assets=[
-        asset.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=automation.REBUILD))
+        asset.map_asset_specs(
+            lambda spec: spec.replace_attributes(
+                automation_condition=automation.REBUILD, owners=workspace().profile.owners
+            )
+        )
         if isinstance(asset, dg.AssetsDefinition)
         else asset
         for asset in dg.load_assets_from_modules(
@@ -48,6 +52,7 @@ defs = dg.Definitions(
     asset_checks=dg.load_asset_checks_from_modules([checks]),
     jobs=[automation.everything],
     schedules=[automation.weekly_retraining],
+    sensors=[automation.rebuild_what_changed],
     resources={"tracking": tracking, "training_process": dg.PipesSubprocessClient()},
     # One process holds the libraries once; training has its own process, and steps mostly wait for the same cores.
     executor=dg.in_process_executor,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,12 +14,15 @@ import yaml
 
 from dualgeo_core.errors import InputError
 
+# DVC tells a remote that cannot be reached from a mistake only in words.
+OUTSIDE = re.compile(r"connect|timed? ?out|temporar|unreachable|name resolution", re.IGNORECASE)
+
 
 def build_photo_set(name: str, *, home: Path, say: Callable[[str], None]) -> str:
     """Brings `data/<name>` up to date and returns its DVC hash.
 
     A stage is reproduced (pulled where a remote has its result); a set added with `dvc add` is pulled where absent.
-    Raises InputError where DVC knows no such set or cannot make it.
+    Raises InputError where DVC knows no such set or cannot make it, ConnectionError where its remote does not answer.
     """
     stage = _stage_of(name, home)
     if stage is not None:
@@ -85,5 +89,6 @@ def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None) -> str:
             warnings.seek(0)
             told = [*lines, *warnings.read().splitlines()]
             faults = [line for line in told if line.startswith(("ERROR", "dualgeo:"))] or told[-1:]
-            raise InputError(f"dvc {' '.join(arguments)} failed: {'; '.join(faults)}")
+            fault = f"dvc {' '.join(arguments)} failed: {'; '.join(faults)}"
+            raise ConnectionError(fault) if OUTSIDE.search(fault) else InputError(fault)
     return "\n".join(lines)

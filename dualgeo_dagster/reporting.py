@@ -3,12 +3,14 @@
 import base64
 import io
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from dualgeo_core.files import fingerprint
 from dualgeo_core.progress import Progress, spoken
+from dualgeo_dagster.columns import ROW_COUNT, table_facts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,14 +24,18 @@ Facts = Mapping[str, Any]
 def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult:
     """The result of an unpartitioned asset: its fingerprint is its data version, all facts are its metadata."""
     return dg.MaterializeResult(
-        metadata={**facts, **tracking.links}, data_version=dg.DataVersion(str(facts["fingerprint"]))
+        metadata={**_rows(facts), **facts, **tracking.links(tracking.run)},
+        data_version=dg.DataVersion(str(facts["fingerprint"])),
     )
 
 
 def results_by_benchmark(
-    context: dg.AssetExecutionContext, tracking: "Tracking", make: Callable[[str], Facts]
+    context: dg.AssetExecutionContext,
+    tracking: "Tracking",
+    make: Callable[[str], Facts],
+    table: Callable[[str], Path] | None = None,
 ) -> dg.MaterializeResult:
-    """Makes each benchmark of the run; metadata is each partition's own.
+    """Makes each benchmark of the run; metadata is each partition's own, with the rows and columns of its `table`.
 
     A run over several partitions has one data version for all of them, so the version covers every benchmark: those
     of this run and what the others were last. It is the same whether benchmarks are made together or one by one.
@@ -39,8 +45,15 @@ def results_by_benchmark(
     for benchmark in context.partition_keys:
         facts = make(benchmark)
         versions[benchmark] = str(facts["fingerprint"])
-        context.add_asset_metadata({**facts, **tracking.links}, partition_key=benchmark)
+        rows = table_facts(table(benchmark)) if table else _rows(facts)
+        links = tracking.links(tracking.benchmark_run(benchmark))
+        context.add_asset_metadata({**facts, **rows, **links}, partition_key=benchmark)
     return dg.MaterializeResult(data_version=dg.DataVersion(fingerprint(versions)))
+
+
+def _rows(facts: Facts) -> Facts:
+    """Photos counted by the core, as what Dagster shows as the asset's rows."""
+    return {ROW_COUNT: facts["photos"]} if "photos" in facts else {}
 
 
 def progress_log(context: dg.AssetExecutionContext) -> Progress:

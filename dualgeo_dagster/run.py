@@ -38,8 +38,7 @@ def main() -> None:
 
 def _run() -> int:
     from dualgeo_dagster.definitions import defs
-    from dualgeo_dagster.defs.automation import JOB
-    from dualgeo_dagster.workspace import ALL_BENCHMARKS
+    from dualgeo_dagster.workspace import ALL_BENCHMARKS, JOB
 
     with dg.DagsterInstance.get() as instance:
         result = defs.resolve_job_def(JOB).execute_in_process(

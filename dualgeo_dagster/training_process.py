@@ -1,16 +1,18 @@
-"""`python -m dualgeo_dagster.training_process`: trains all representations, telling Dagster (Pipes) and MLflow.
+"""`python -m dualgeo_dagster.training_process '{"seed": 3}'`: trains all representations, with these changed settings.
 
-`accelerate launch -m` runs it on several processes.
+It tells Dagster (Pipes) and MLflow how it goes; `accelerate launch -m` runs it on several processes.
 """
 
+import json
 import sys
-import time
 
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.settings import Representation, keep_libraries_quiet, load_settings
 from dualgeo_core.workspace import Workspace
+from dualgeo_dagster.retries import comes_from_outside
+from dualgeo_dagster.tracked_run import TrackedRun
 
 
 def main() -> None:
@@ -21,8 +23,8 @@ def main() -> None:
     from dualgeo_core.stage1 import make_model
 
     keep_libraries_quiet()
-    workspace = Workspace(load_settings())
     try:
+        workspace = Workspace(load_settings().with_training(json.loads(sys.argv[1])))
         if PartialState().is_main_process:
             with open_dagster_pipes() as pipes:
                 _tell_faults(workspace, pipes)
@@ -43,29 +45,29 @@ def trained_representations(workspace: Workspace) -> list[Representation]:
 
 
 def _tell_faults(workspace: Workspace, pipes: PipesContext) -> None:
-    """A user's mistake reaches Dagster as a message, so that it can be told in one line there, too."""
+    """What must be mended or may pass reaches Dagster as a message, to be told in one line or tried again there."""
     try:
         _train_and_tell(workspace, pipes)
     except InputError as error:
         pipes.report_custom_message({"fault": str(error)})
+    except Exception as error:
+        if not comes_from_outside(error):
+            raise
+        pipes.report_custom_message({"unreachable": str(error)})
 
 
 def _train_and_tell(workspace: Workspace, pipes: PipesContext) -> None:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
 
     from dualgeo_core.model.fusion import model_fingerprint
     from dualgeo_core.progress import spoken
     from dualgeo_core.stage1 import make_model
 
-    client = MlflowClient(tracking_uri=pipes.get_extra("tracking_uri"))
-    run_id = pipes.get_extra("mlflow_run_id")
+    run = TrackedRun(MlflowClient(tracking_uri=pipes.get_extra("tracking_uri")), pipes.get_extra("mlflow_run_id"))
     for representation in trained_representations(workspace):
 
         def log(step: int, metrics: dict[str, float], representation: str = representation) -> None:
-            now = int(time.time() * 1000)
-            named = [Metric(f"training/{representation}/{key}", value, now, step) for key, value in metrics.items()]
-            client.log_batch(run_id, metrics=named)
+            run.log_metrics({f"training/{representation}/{key}": value for key, value in metrics.items()}, step=step)
 
         trained = make_model(workspace, representation, on_metrics=log, progress=spoken(pipes.log.info))
         pipes.report_custom_message(

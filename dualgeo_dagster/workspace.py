@@ -14,6 +14,7 @@ def workspace() -> Workspace:
 
 
 BENCHMARKS = dg.StaticPartitionsDefinition(list(workspace().profile.photos.benchmarks))
+JOB = "everything"
 ONE_RUN = dg.BackfillPolicy.single_run()
 ACCELERATOR = "accelerator"  # the pool of steps that would fight for one GPU
 ALL_BENCHMARKS = {

@@ -1,6 +1,7 @@
 """What would be rebuilt by itself: what depends on changed data, in order, and nothing where data stayed the same."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -76,8 +77,21 @@ def test_new_queries_rebuild_their_own_branch_alone(deployment: Deployment) -> N
 
 
 def test_nothing_runs_before_it_is_switched_on() -> None:
+    assert defs.resolve_schedule_def("weekly_retraining").default_status == dg.DefaultScheduleStatus.STOPPED
+    assert defs.resolve_sensor_def("rebuild_what_changed").default_status == dg.DefaultSensorStatus.STOPPED
+
+
+def test_every_week_trains_another_model_and_a_tick_tried_again_the_same() -> None:
+    first, again, later = (requested_at(day) for day in (23, 23, 30))
+    assert first.run_config == again.run_config
+    assert first.run_config["ops"]["models"]["config"]["seed"] != later.run_config["ops"]["models"]["config"]["seed"]
+    assert first.tags["dagster/asset_partition_range_end"] == BENCHMARKS[-1], "all benchmarks in one run"
+    job = defs.resolve_job_def("everything")
+    assert dg.validate_run_config(job, first.run_config), "the launchpad takes it"
+
+
+def requested_at(day: int) -> dg.RunRequest:
     schedule = defs.resolve_schedule_def("weekly_retraining")
-    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     with dg.DagsterInstance.ephemeral() as instance:
-        request = schedule.evaluate_tick(dg.build_schedule_context(instance)).run_requests[0]
-    assert request.tags["dagster/asset_partition_range_end"] == BENCHMARKS[-1], "all benchmarks in one run"
+        when = datetime(2026, 11, day, 3, tzinfo=UTC)
+        return schedule.evaluate_tick(dg.build_schedule_context(instance, when)).run_requests[0]

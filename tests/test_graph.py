@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pandas as pd
@@ -22,9 +23,17 @@ def instance(graph_home: Home) -> dg.DagsterInstance:
 def mlflow_run(graph_home: Home, instance: dg.DagsterInstance):
     client = MlflowClient(f"sqlite:///{graph_home.path}/.mlflow/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("dualgeo").experiment_id])
-    assert len(runs) == 1, "one MLflow run per Dagster run"
-    assert runs[0].data.tags["dagster.run_id"] == instance.get_runs()[0].run_id
-    return client, runs[0]
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1, "one MLflow run per Dagster run"
+    assert parents[0].data.tags["dagster.run_id"] == instance.get_runs()[0].run_id
+    return client, parents[0]
+
+
+@pytest.fixture(scope="module")
+def benchmark_runs(mlflow_run):
+    client, parent = mlflow_run
+    wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    return {run.data.tags["benchmark"]: run for run in client.search_runs([parent.info.experiment_id], wanted)}
 
 
 def test_everything_is_materialized_by_one_run(instance: dg.DagsterInstance) -> None:
@@ -67,12 +76,47 @@ def test_mlflow_run_holds_settings_curve_scores_and_data(graph_home: Home, mlflo
     inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
     assert inputs.keys() == {"gallery", *BENCHMARKS}
     assert run.data.tags["dvc.gallery"] == inputs["gallery"]
-    artifacts = {
-        file.path
-        for folder in ("plots/by_day", "predictions")
-        for file in client.list_artifacts(run.info.run_id, folder)
-    }
-    assert {"plots/by_day/error_cdf.png", "plots/by_day/error_map.png", "predictions/by_day.json"} <= artifacts
+    assert run.info.run_name.startswith("tiny, whole graph, ")
+    assert {"report.html", "scores.json"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def test_each_benchmark_is_a_child_run_with_the_same_metrics(mlflow_run, benchmark_runs) -> None:
+    client, parent = mlflow_run
+    assert benchmark_runs.keys() == BENCHMARKS
+    day, night = (benchmark_runs[name] for name in sorted(BENCHMARKS))
+    assert day.info.status == night.info.status == "FINISHED"
+    assert day.data.metrics.keys() == night.data.metrics.keys(), "compared at once"
+    assert day.data.metrics["acc_25km"] == parent.data.metrics["by_day/acc_25km"]
+    assert day.data.params == parent.data.params
+    assert [given.dataset.name for given in day.inputs.dataset_inputs] == ["by_day"]
+    files = {file.path for folder in ("", "plots") for file in client.list_artifacts(day.info.run_id, folder)}
+    assert {"plots/error_cdf.png", "plots/error_map.png", "predictions.json"} <= files
+
+
+def test_report_page_shows_every_benchmark_in_one_file(mlflow_run) -> None:
+    client, run = mlflow_run
+    page = Path(client.download_artifacts(run.info.run_id, "report.html")).read_text()
+    assert all(f"<h2>{benchmark}</h2>" in page for benchmark in BENCHMARKS)
+    assert page.count("data:image/png;base64,") == 3 * len(BENCHMARKS)
+    assert "src='http" not in page
+
+
+def test_dagster_run_is_found_by_profile_data_and_commit(instance: dg.DagsterInstance) -> None:
+    tags = instance.get_runs(dg.RunsFilter(tags={"dualgeo/profile": "tiny"}))[0].tags
+    event = instance.get_latest_materialization_event(dg.AssetKey("gallery_photos"))
+    assert tags["dualgeo/data.gallery"] == event.asset_materialization.tags["dagster/data_version"]
+    assert "dualgeo/commit" in tags
+
+
+def test_tables_say_their_rows_and_columns(graph_home: Home, instance: dg.DagsterInstance) -> None:
+    event = instance.get_latest_materialization_event(dg.AssetKey("predictions"))
+    metadata = event.asset_materialization.metadata
+    columns = {column.name: column.description for column in metadata["dagster/column_schema"].value.columns}
+    assert columns["latitude"] == "degrees north, WGS84"
+    assert None not in columns.values(), "every column is explained"
+    benchmark = event.asset_materialization.partition
+    frame = pd.read_parquet(graph_home.path / "artifacts" / "tiny" / "benchmarks" / benchmark / "predictions.parquet")
+    assert metadata["dagster/row_count"].value == len(frame)
 
 
 def test_assets_link_their_mlflow_run(instance: dg.DagsterInstance, mlflow_run) -> None:

@@ -102,3 +102,11 @@ def test_folder_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
     require_fingerprint(tmp_path, "abc", made_by="x")
     with pytest.raises(InputError, match="was made by abc, but def is asked for: materialize x again"):
         require_fingerprint(tmp_path, "def", made_by="x")
+
+
+def test_training_settings_of_one_run_are_checked_like_the_profile() -> None:
+    settings = load_settings("demo", home=ROOT)
+    assert settings.with_training({"seed": 3}).profile.training.seed == 3
+    assert settings.with_training({}) == settings
+    with pytest.raises(InputError, match=r"training settings of this run: epochs: .*greater than 0; speed: "):
+        settings.with_training({"epochs": 0, "speed": 2})

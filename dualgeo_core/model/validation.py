@@ -38,9 +38,9 @@ def split_by_photographer(frame: pd.DataFrame, settings: TrainingSettings) -> Sp
         raise InputError(
             f"holding out {settings.validation_share:g} of the gallery's {frame['author'].nunique()} photographers "
             f"leaves {len(training)} photos to train on and {len(queries)} to validate with: "
-            "change training.validation_share or training.seed, or ingest photos of more photographers"
+            "change training.validation_share or training.validation_seed, or ingest photos of more photographers"
         )
-    random = np.random.default_rng(settings.seed)
+    random = np.random.default_rng(settings.validation_seed)
     return Split(
         training=training,
         queries=np.sort(random.permutation(queries)[:QUERIES]),
@@ -52,7 +52,7 @@ def _held_out(author: str | None, settings: TrainingSettings) -> bool:
     """Salted, so that it does not repeat the hash that split queries from gallery."""
     if not isinstance(author, str):
         return False
-    digest = hashlib.sha256(f"validation {settings.seed} {author}".encode()).digest()
+    digest = hashlib.sha256(f"validation {settings.validation_seed} {author}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < settings.validation_share * 2**64
 
 

@@ -5,9 +5,7 @@ import dagster as dg
 from dualgeo_core.files import fingerprint
 from dualgeo_core.workspace import GALLERY
 from dualgeo_dagster.photo_versions import recorded_version
-from dualgeo_dagster.workspace import ALL_BENCHMARKS, BENCHMARKS, workspace
-
-JOB = "everything"
+from dualgeo_dagster.workspace import ALL_BENCHMARKS, BENCHMARKS, JOB, workspace
 
 # A dependency counts as changed by its data version, so that what was made again to the same result asks for nothing.
 REBUILD = (
@@ -44,7 +42,27 @@ everything = dg.define_asset_job(
 )
 
 
-@dg.schedule(job=everything, cron_schedule="0 3 * * 1")
-def weekly_retraining() -> dg.RunRequest:
-    """Every Monday at 3: everything is made again, and the new model challenges the champion."""
-    return dg.RunRequest(tags=ALL_BENCHMARKS)
+@dg.schedule(
+    job=everything,
+    cron_schedule=workspace().profile.automation.retraining_cron,
+    default_status=dg.DefaultScheduleStatus.RUNNING
+    if workspace().profile.automation.weekly_retraining
+    else dg.DefaultScheduleStatus.STOPPED,
+)
+def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    """Everything is made again, with a model trained from new weights, and that model challenges the champion.
+
+    The date is the seed: a tick that is tried again goes on with the same model.
+    """
+    seed = int(context.scheduled_execution_time.strftime("%Y%m%d"))
+    return dg.RunRequest(tags=ALL_BENCHMARKS, run_config={"ops": {"models": {"config": {"seed": seed}}}})
+
+
+rebuild_what_changed = dg.AutomationConditionSensorDefinition(
+    "rebuild_what_changed",
+    target=dg.AssetSelection.all(include_sources=True),
+    default_status=dg.DefaultSensorStatus.RUNNING
+    if workspace().profile.automation.rebuild
+    else dg.DefaultSensorStatus.STOPPED,
+    description="Looks at DVC's record of every photo set, and makes anew what depends on one that changed.",
+)

@@ -7,6 +7,7 @@ import dagster as dg
 from dualgeo_dagster.defs.refinement import predictions
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.reporting import markdown_table, picture, result, results_by_benchmark
+from dualgeo_dagster.retries import retried
 from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
+@retried
 def scores(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Accuracy (%) at 1, 25, 200, 750 and 2500 km, median error (km) and coverage (%), with 95 % intervals."""
     return results_by_benchmark(context, tracking, lambda benchmark: _score(benchmark, tracking))
@@ -36,21 +38,23 @@ def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
     made = make_scores(workspace(), benchmark)
     main = main_method(workspace().profile).name
     headline = headline_metrics(made["scores"][main])
-    tracking.log_metrics({f"{benchmark}/{name}": value for name, value in headline.items()})
+    run = tracking.benchmark_run(benchmark)
+    run.log_metrics(headline)
+    tracking.run.log_metrics({f"{benchmark}/{name}": value for name, value in headline.items()})
     for method, score in made["scores"].items():
         slug = method.replace(", ", ".").replace(" ", "_")
-        tracking.log_metrics({f"{benchmark}.{slug}/{key}": value for key, value in headline_metrics(score).items()})
+        run.log_metrics({f"{slug}/{key}": value for key, value in headline_metrics(score).items()})
     found, truth = read_predictions(workspace(), benchmark), workspace().photos(benchmark).frame
-    tracking.log_frame(found[found["method"] == main], f"predictions/{benchmark}.json")
+    run.log_table(found[found["method"] == main], "predictions.json")
     by_method = {str(name): rows.drop(columns="method") for name, rows in found.groupby("method", sort=False)}
     errors = plots.error_cdf(by_method, truth)
     world = plots.error_map(by_method[main], truth)
     surest_first = plots.coverage_curve(by_method[main], truth)
-    tracking.log_figure(errors, f"plots/{benchmark}/error_cdf.png")
-    tracking.log_figure(world, f"plots/{benchmark}/error_map.png")
-    tracking.log_figure(surest_first, f"plots/{benchmark}/coverage_curve.png")
+    run.log_figure(errors, "plots/error_cdf.png")
+    run.log_figure(world, "plots/error_map.png")
+    run.log_figure(surest_first, "plots/coverage_curve.png")
     for name, figure in _single_queries(benchmark, by_method[main]).items():
-        tracking.log_figure(figure, f"plots/{benchmark}/queries/{name}.png")
+        run.log_figure(figure, f"plots/queries/{name}.png")
     return {
         "fingerprint": made["fingerprint"],
         **headline,
@@ -81,13 +85,16 @@ def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, F
 
 
 @dg.asset(group_name="benchmarks", kinds={"dvc", "mlflow"}, code_version="1", deps=[scores])
+@retried
 def report(tracking: Tracking) -> dg.MaterializeResult:
     """All benchmarks and methods side by side, also as the metrics and plots that DVC compares between commits."""
     from dualgeo_core.report import comparison_table, read_scores, write_report
+    from dualgeo_core.report_page import report_page
 
     facts = write_report(workspace())
     table = comparison_table(read_scores(workspace()))
-    tracking.log_frame(table, "scores.json")
+    tracking.run.log_table(table, "scores.json")
+    tracking.run.log_page(report_page(workspace()), "report.html")
     for file in sorted(workspace().report.iterdir()):
-        tracking.log_file(file, "report")
+        tracking.run.log_file(file, "report")
     return result({**facts, "comparison": markdown_table(table)}, tracking)

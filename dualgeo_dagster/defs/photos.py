@@ -3,17 +3,21 @@
 import dagster as dg
 
 from dualgeo_core.workspace import GALLERY
+from dualgeo_dagster.columns import COLUMN_SCHEMA, ROW_COUNT, column_schema
 from dualgeo_dagster.defs.automation import benchmark_files, gallery_files
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.photo_versions import build_photo_set
 from dualgeo_dagster.reporting import Facts, result, results_by_benchmark
+from dualgeo_dagster.retries import retried
+from dualgeo_dagster.tracked_run import TrackedRun
 from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
 
 
 @dg.asset(group_name="photos", kinds={"dvc", "parquet"}, code_version="1", deps=[gallery_files])
+@retried
 def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Geotagged photos to search and to train on."""
-    return result(_photo_set(context, tracking, GALLERY, role="training"), tracking)
+    return result(_photo_set(context, tracking, GALLERY, role="training", runs=[tracking.run]), tracking)
 
 
 @dg.asset(
@@ -24,22 +28,31 @@ def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
+@retried
 def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Query photos with known places, by other photographers than the gallery's."""
-    return results_by_benchmark(
-        context, tracking, lambda benchmark: _photo_set(context, tracking, benchmark, role="evaluation")
-    )
+
+    def make(benchmark: str) -> Facts:
+        runs = [tracking.run, tracking.benchmark_run(benchmark)]
+        return _photo_set(context, tracking, benchmark, role="evaluation", runs=runs)
+
+    return results_by_benchmark(context, tracking, make)
 
 
-def _photo_set(context: dg.AssetExecutionContext, tracking: Tracking, photos_name: str, role: str) -> Facts:
+def _photo_set(
+    context: dg.AssetExecutionContext, tracking: Tracking, photos_name: str, role: str, runs: list[TrackedRun]
+) -> Facts:
     name = workspace().source(photos_name).photo_set
     dvc_hash = build_photo_set(name, home=workspace().settings.home, say=context.log.info)
     photos = workspace().photos(photos_name)
-    tracking.log_photo_set(name, folder=photos.folder, dvc_hash=dvc_hash, context=role)
+    for run in runs:
+        run.log_photo_set(name, folder=photos.folder, dvc_hash=dvc_hash, context=role)
+    tracking.tag_dagster_run({f"data.{name}": dvc_hash})
     frame = photos.frame
     return {
         "fingerprint": dvc_hash,
-        "dagster/row_count": len(frame),
+        ROW_COUNT: len(frame),
+        COLUMN_SCHEMA: column_schema(min(photos.folder.glob("*.parquet"))),
         "photographers": int(frame["author"].nunique()),
         "quarantined": photos.quarantined,
         "folder": dg.MetadataValue.path(photos.folder),

@@ -6,11 +6,14 @@ from dualgeo_core.files import fingerprint
 from dualgeo_dagster.defs.benchmarks import report
 from dualgeo_dagster.defs.refinement import locator
 from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_dagster.defs.training import FRESH
 from dualgeo_dagster.reporting import result
+from dualgeo_dagster.retries import retried
 from dualgeo_dagster.workspace import workspace
 
 
 @dg.asset(group_name="promotion", kinds={"mlflow"}, code_version="1", deps=[locator, report])
+@retried
 def challenger(tracking: Tracking) -> dg.MaterializeResult:
     """A new version of the registered model: all it takes to locate photos, and what it predicted on the benchmarks."""
     from dualgeo_core.files import read_json
@@ -20,7 +23,7 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
 
     packed = read_json(workspace().locator / MANIFEST)["fingerprint"]
     version = Registry(tracking.tracking_uri).register(
-        run_id=tracking.run_id,
+        run_id=tracking.run.id,
         locator=workspace().locator,
         predictions={name: write_main_predictions(workspace(), name) for name in workspace().profile.photos.benchmarks},
         tags={"locator": packed, "profile": workspace().profile.name},
@@ -33,6 +36,7 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
     kinds={"mlflow"},
     code_version="1",
     deps=[challenger],
+    freshness_policy=FRESH,
     check_specs=[
         dg.AssetCheckSpec(
             "challenger_is_not_worse",
@@ -41,6 +45,7 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
         )
     ],
 )
+@retried
 def champion(tracking: Tracking) -> dg.MaterializeResult:
     """The version that serves; the challenger takes its place unless a paired test shows it worse."""
     from dualgeo_dagster.promotion import decide

@@ -5,10 +5,12 @@ import dagster as dg
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.retrieval import candidates, gallery_index
 from dualgeo_dagster.reporting import Facts, progress_log, result, results_by_benchmark
+from dualgeo_dagster.retries import retried
 from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 
 
 @dg.asset(group_name="refinement", kinds={"scipy"}, code_version="1", pool=ACCELERATOR, deps=[gallery_index])
+@retried
 def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The posterior's few parameters and its calibrated radii, fitted on photographers held out of training."""
     from dualgeo_core.stage2 import make_refiner
@@ -17,6 +19,7 @@ def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materia
 
 
 @dg.asset(group_name="refinement", kinds={"torch", "faiss"}, code_version="1", deps=[gallery_index, refiner])
+@retried
 def locator(tracking: Tracking) -> dg.MaterializeResult:
     """All it takes to locate photos, in one folder: what `dualgeo locate` uses."""
     from dualgeo_core.locator_folder import pack_locator
@@ -32,11 +35,14 @@ def locator(tracking: Tracking) -> dg.MaterializeResult:
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
+@retried
 def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """HDBSCAN clusters of each query's candidates on the sphere, with radius, mass and place name."""
     from dualgeo_core.stage2 import make_clusters
 
-    return results_by_benchmark(context, tracking, lambda benchmark: make_clusters(workspace(), benchmark))
+    return results_by_benchmark(
+        context, tracking, lambda name: make_clusters(workspace(), name), table=workspace().clusters
+    )
 
 
 @dg.asset(
@@ -47,6 +53,7 @@ def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
+@retried
 def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """What a large multimodal model answers when shown photo and clusters; no rows while the profile names no model."""
     from dualgeo_core.stage2 import make_lmm_answers
@@ -54,10 +61,12 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
     def make(benchmark: str) -> Facts:
         facts = make_lmm_answers(workspace(), benchmark, progress=progress_log(context))
         counts = {key: value for key, value in facts.items() if isinstance(value, int | float)}
-        tracking.log_metrics({f"{benchmark}/lmm_{key.replace(' ', '_')}": value for key, value in counts.items()})
+        tracking.benchmark_run(benchmark).log_metrics(
+            {f"lmm_{key.replace(' ', '_')}": value for key, value in counts.items()}
+        )
         return facts
 
-    return results_by_benchmark(context, tracking, make)
+    return results_by_benchmark(context, tracking, make, table=workspace().lmm_answers)
 
 
 @dg.asset(
@@ -68,9 +77,15 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
+@retried
 def predictions(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Where each query was taken, by every method that is compared, with calibrated radii or a status."""
     from dualgeo_core.stage2 import make_predictions
 
     progress = progress_log(context)
-    return results_by_benchmark(context, tracking, lambda name: make_predictions(workspace(), name, progress=progress))
+    return results_by_benchmark(
+        context,
+        tracking,
+        lambda name: make_predictions(workspace(), name, progress=progress),
+        table=workspace().predictions,
+    )

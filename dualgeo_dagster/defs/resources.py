@@ -1,23 +1,20 @@
-"""MLflow as a Dagster resource: one MLflow run per Dagster run, found by its tag or begun."""
+"""MLflow as a Dagster resource: one MLflow run per Dagster run, with a child per benchmark, found by tags or begun."""
 
-import json
 import logging
-import subprocess
 from collections.abc import Mapping
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import PrivateAttr
 
+from dualgeo_dagster.provenance import commit, run_name, training_changes
+from dualgeo_dagster.tracked_run import TrackedRun
+
 if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
-RUN_TAG = "dagster.run_id"
 EXPERIMENT = "dualgeo"
+DAGSTER_RUN, PARENT, BENCHMARK = "dagster.run_id", "mlflow.parentRunId", "benchmark"
 
 
 class Tracking(dg.ConfigurableResource):
@@ -29,22 +26,26 @@ class Tracking(dg.ConfigurableResource):
     home: str
     profile: str
     parameters: dict[str, str]
-    _dagster_run_id: str = PrivateAttr()
+    _dagster_run: dg.DagsterRun = PrivateAttr()
+    _instance: dg.DagsterInstance = PrivateAttr()
     _client: Any = PrivateAttr(None)
-    _run_id: str | None = PrivateAttr(None)
+    _run: TrackedRun | None = PrivateAttr(None)
+    _children: dict[str, TrackedRun] = PrivateAttr(default_factory=dict)
     _monitor: Any = PrivateAttr(None)
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         assert context.dagster_run is not None
-        self._dagster_run_id = context.dagster_run.run_id
+        assert context.instance is not None
+        self._dagster_run, self._instance = context.dagster_run, context.instance
+        self.tag_dagster_run({"profile": self.profile, "commit": commit(self.home)})
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
-        if self._run_id is None:
+        if self._run is None:
             return
         self._monitor.finish()
-        assert context.instance is not None
-        failures = context.instance.all_logs(self._dagster_run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-        self._client.set_terminated(self._run_id, status="FAILED" if failures else "FINISHED")
+        failures = self._instance.all_logs(self._dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        for run in (*self._children.values(), self._run):
+            self.client.set_terminated(run.id, status="FAILED" if failures else "FINISHED")
 
     @property
     def client(self) -> "MlflowClient":
@@ -55,71 +56,70 @@ class Tracking(dg.ConfigurableResource):
         return self._client
 
     @property
-    def run_id(self) -> str:
+    def run(self) -> TrackedRun:
         """The MLflow run of this Dagster run."""
-        if self._run_id is None:
-            self._run_id = self._find_or_begin()
-            self._monitor = self._watch_system(self._run_id)
-        return self._run_id
+        if self._run is None:
+            found = self.find_run(self._dagster_run.run_id)
+            self._run = TrackedRun(self.client, found) if found else self._begin()
+            self._monitor = self._watch_system(self._run.id)
+        return self._run
 
-    @property
-    def links(self) -> dict[str, dg.MetadataValue[Any]]:
+    def benchmark_run(self, benchmark: str) -> TrackedRun:
+        """The child run of one benchmark; its metrics have the same names whichever benchmark it is."""
+        if benchmark not in self._children:
+            found = self._search({PARENT: self.run.id, BENCHMARK: benchmark})
+            self._children[benchmark] = TrackedRun(self.client, found[0]) if found else self._begin_child(benchmark)
+        return self._children[benchmark]
+
+    def links(self, run: TrackedRun) -> dict[str, dg.MetadataValue[Any]]:
         """Metadata that leads from an asset to its MLflow run."""
-        experiment_id = self.client.get_run(self.run_id).info.experiment_id
-        url = f"{self.ui}/#/experiments/{experiment_id}/runs/{self.run_id}"
-        return {"mlflow_run": dg.MetadataValue.url(url), "mlflow_run_id": dg.MetadataValue.text(self.run_id)}
+        url = f"{self.ui}/#/experiments/{self._experiment_id()}/runs/{run.id}"
+        return {"mlflow_run": dg.MetadataValue.url(url), "mlflow_run_id": dg.MetadataValue.text(run.id)}
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        from mlflow.entities import Metric
-
-        now = int(datetime.now().timestamp() * 1000)
-        self.client.log_batch(self.run_id, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
-
-    def log_figure(self, figure: "Figure", path: str) -> None:
-        self.client.log_figure(self.run_id, figure, path)
-
-    def log_frame(self, frame: "pd.DataFrame", path: str) -> None:
-        self.client.log_table(self.run_id, data=frame, artifact_file=path)
-
-    def log_file(self, path: Path, folder: str) -> None:
-        self.client.log_artifact(self.run_id, str(path), artifact_path=folder)
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        self.client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
-
-    def log_photo_set(self, name: str, *, folder: Path, dvc_hash: str, context: str) -> None:
-        """Records a photo set as the run's data set input, with its DVC hash as digest and as tag."""
-        from mlflow.data.dataset_source_registry import get_dataset_source_from_json
-        from mlflow.data.meta_dataset import MetaDataset
-        from mlflow.entities import DatasetInput, InputTag
-
-        dataset = MetaDataset(  # type: ignore[abstract]
-            source=get_dataset_source_from_json(json.dumps({"uri": str(folder)}), source_type="local"),
-            name=name,
-            digest=dvc_hash[:36],
-        )
-        tag = InputTag(key="mlflow.data.context", value=context)
-        self.client.log_inputs(self.run_id, [DatasetInput(dataset=dataset._to_mlflow_entity(), tags=[tag])])
-        self.log_tags({f"dvc.{name}": dvc_hash})
+    def tag_dagster_run(self, tags: Mapping[str, str]) -> None:
+        """Tags of the Dagster run, by which its UI filters runs."""
+        self._instance.add_run_tags(self._dagster_run.run_id, {f"dualgeo/{key}": tags[key] for key in tags})
 
     def find_run(self, dagster_run_id: str) -> str | None:
         """The MLflow run of a Dagster run, where there is one."""
-        filter_string = f"tags.`{RUN_TAG}` = '{dagster_run_id}'"
-        found = self.client.search_runs([self._experiment_id()], filter_string=filter_string)
-        return str(found[0].info.run_id) if found else None
+        found = self._search({DAGSTER_RUN: dagster_run_id})
+        return found[0] if found else None
 
-    def _find_or_begin(self) -> str:
-        found = self.find_run(self._dagster_run_id)
-        if found is not None:
-            return found
-        experiment_id = self._experiment_id()
-        started = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
-        tags = {RUN_TAG: self._dagster_run_id, "profile": self.profile, "git.commit": _commit(self.home)}
-        run = self.client.create_run(experiment_id, tags=tags, run_name=f"{self.profile} {started}")
-        self._log_parameters(str(run.info.run_id))
-        return str(run.info.run_id)
+    def _search(self, tags: Mapping[str, str]) -> list[str]:
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        return [str(run.info.run_id) for run in self.client.search_runs([self._experiment_id()], wanted)]
+
+    def _begin(self) -> TrackedRun:
+        self._end_killed_runs()
+        tags = {DAGSTER_RUN: self._dagster_run.run_id, "profile": self.profile, "git.commit": commit(self.home)}
+        name = run_name(self.profile, self._dagster_run)
+        run = TrackedRun(
+            self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
+        )
+        run.log_parameters(self._run_parameters)
+        return run
+
+    def _begin_child(self, benchmark: str) -> TrackedRun:
+        tags = {PARENT: self.run.id, BENCHMARK: benchmark, "profile": self.profile}
+        name = f"{self.profile}, {benchmark}"
+        run = TrackedRun(
+            self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
+        )
+        run.log_parameters(self._run_parameters)
+        return run
+
+    @property
+    def _run_parameters(self) -> dict[str, str]:
+        return {**self.parameters, **training_changes(self._dagster_run)}
+
+    def _end_killed_runs(self) -> None:
+        """A Dagster run that was killed could not end its MLflow runs: they would look as if they went on for ever."""
+        for run in self.client.search_runs([self._experiment_id()], "attributes.status = 'RUNNING'"):
+            parent = run.data.tags.get(PARENT)
+            tags = self.client.get_run(parent).data.tags if parent else run.data.tags
+            dagster_run = self._instance.get_run_by_id(tags.get(DAGSTER_RUN, ""))
+            if dagster_run is not None and dagster_run.is_finished:
+                self.client.set_terminated(run.info.run_id, status="KILLED")
 
     def _experiment_id(self) -> str:
         experiment = self.client.get_experiment_by_name(EXPERIMENT)
@@ -130,14 +130,6 @@ class Tracking(dg.ConfigurableResource):
             artifact_location=self.artifact_location,
             tags={"mlflow.experimentKind": "custom_model_development"},  # the UI then opens on runs, not on traces
         )
-
-    def _log_parameters(self, run_id: str) -> None:
-        from mlflow.entities import Param
-        from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH
-
-        params = [Param(key, value[:MAX_PARAM_VAL_LENGTH]) for key, value in self.parameters.items()]
-        for start in range(0, len(params), MAX_PARAMS_TAGS_PER_BATCH):
-            self.client.log_batch(run_id, params=params[start : start + MAX_PARAMS_TAGS_PER_BATCH])
 
     def _watch_system(self, run_id: str) -> Any:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
@@ -157,11 +149,3 @@ def flat_parameters(section: Mapping[str, Any], prefix: str = "") -> dict[str, s
         else:
             flat[f"{prefix}{key}"] = str(value)
     return flat
-
-
-def _commit(home: str) -> str:
-    """The commit that is checked out, with `+changes` where files differ from it; `none` outside a repository."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes"], cwd=home, capture_output=True, text=True
-    )
-    return described.stdout.strip() or "none"

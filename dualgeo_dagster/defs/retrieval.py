@@ -7,6 +7,7 @@ from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.training import models
 from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gallery_features, gallery_masks
 from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
+from dualgeo_dagster.retries import retried
 from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 
 
@@ -17,6 +18,7 @@ from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspac
     pool=ACCELERATOR,
     deps=[gallery_masks, gallery_features, models],
 )
+@retried
 def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The gallery's retrieval vectors, in every representation that is compared."""
     from dualgeo_core.stage1 import make_embeddings
@@ -36,6 +38,7 @@ def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) ->
 
 
 @dg.asset(group_name="retrieval", kinds={"faiss"}, code_version="1", deps=[gallery_embeddings])
+@retried
 def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     """A FAISS index per representation, refused by whoever finds it made from something else."""
     from dualgeo_core.stage1 import make_index
@@ -60,8 +63,11 @@ def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
+@retried
 def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The gallery photos most and least similar to each query; its own photographer and near-duplicates left out."""
     from dualgeo_core.stage1 import make_candidates
 
-    return results_by_benchmark(context, tracking, lambda benchmark: make_candidates(workspace(), benchmark))
+    return results_by_benchmark(
+        context, tracking, lambda name: make_candidates(workspace(), name), table=workspace().candidates
+    )

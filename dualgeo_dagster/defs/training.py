@@ -1,15 +1,32 @@
 """Training as an external process, so that the same command runs on a cluster; its curve streams into MLflow."""
 
+import json
 import sys
+from datetime import timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.files import fingerprint
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.views import gallery_features, gallery_masks
 from dualgeo_dagster.reporting import result
+from dualgeo_dagster.retries import retried
 from dualgeo_dagster.workspace import ACCELERATOR, workspace
+
+# A missed weekly retraining shows after a day, and counts as a failure after the second.
+FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
+
+
+class TrainingChanges(dg.Config):
+    """What this run trains differently. Left empty it is as the profile says, and a finished model is not repeated."""
+
+    seed: int | None = Field(
+        None, description="Of first weights and order of photos. A new one trains a new model of the same settings."
+    )
+    epochs: int | None = Field(None, description="How often every photo is seen at most, 1 or more.")
+    learning_rate: float | None = Field(None, description="AdamW's highest step size, e.g. 3e-5 (CLIP) or 1e-3 (demo).")
 
 
 @dg.asset(
@@ -18,20 +35,29 @@ from dualgeo_dagster.workspace import ACCELERATOR, workspace
     code_version="1",
     deps=[gallery_masks, gallery_features],
     pool=ACCELERATOR,
+    freshness_policy=FRESH,
 )
+@retried
 def models(
-    context: dg.AssetExecutionContext, tracking: Tracking, training_process: dg.PipesSubprocessClient
+    context: dg.AssetExecutionContext,
+    config: TrainingChanges,
+    tracking: Tracking,
+    training_process: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult:
     """The trained representations, each the best of its epochs by the retrieval of held-out photographers."""
+    changes = {key: value for key, value in config.model_dump().items() if value is not None}
+    training = workspace().settings.with_training(changes).profile.training
     invocation = training_process.run(
         context=context,
-        command=[*_launcher(workspace().profile.training.processes), "-m", "dualgeo_dagster.training_process"],
-        extras={"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run_id},
+        command=[*_launcher(training.processes), "-m", "dualgeo_dagster.training_process", json.dumps(changes)],
+        extras={"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run.id},
     )
     messages = invocation.get_custom_messages()
     for message in messages:
         if "fault" in message:
             raise InputError(message["fault"])
+        if "unreachable" in message:
+            raise ConnectionError(message["unreachable"])
     made = {message["representation"]: message for message in messages}
     facts = {
         f"{name}: recall@1 of held-out photographers within {radius_km} km": made[name]["validation"][
@@ -42,6 +68,7 @@ def models(
     }
     facts["fingerprint"] = fingerprint({name: message["fingerprint"] for name, message in made.items()})
     facts["folder"] = dg.MetadataValue.path(workspace().settings.artifacts / "models")
+    facts |= {"seed": training.seed, "epochs at most": training.epochs, "learning rate": training.learning_rate}
     return result(facts, tracking)
 
 

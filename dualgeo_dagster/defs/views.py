@@ -6,10 +6,12 @@ from dualgeo_core.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
+from dualgeo_dagster.retries import retried
 from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 
 
 @dg.asset(group_name="views", kinds={"transformers"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])
+@retried
 def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The model that labels pixels: a SegFormer checkpoint, or a codebook fitted on the gallery."""
     from dualgeo_core.stage1 import make_segmenter
@@ -24,6 +26,7 @@ def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mater
     pool=ACCELERATOR,
     deps=[gallery_photos, segmenter],
 )
+@retried
 def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """A label map per gallery photo: one-channel PNG of class ids, in the photo's own crop."""
     from dualgeo_core.stage1 import make_masks
@@ -32,6 +35,7 @@ def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.M
 
 
 @dg.asset(group_name="views", kinds={"torch", "safetensors"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])
+@retried
 def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The frozen encoder's pooled vector and patch tokens per gallery photo, in half precision."""
     from dualgeo_core.stage1 import make_features
@@ -48,6 +52,7 @@ def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> d
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
+@retried
 def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """A label map per query photo."""
     from dualgeo_core.stage1 import make_masks
@@ -65,6 +70,7 @@ def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
 )
+@retried
 def benchmark_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The frozen encoder's pooled vector and patch tokens per query photo."""
     from dualgeo_core.stage1 import make_features

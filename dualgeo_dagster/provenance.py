@@ -1,0 +1,41 @@
+"""What a run is called and which code made it, in words a person understands."""
+
+import subprocess
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+
+from dualgeo_dagster.workspace import JOB
+
+SCHEDULE, BY_ITSELF = "dagster/schedule_name", "dagster/from_automation_condition"
+
+
+def run_name(profile: str, run: dg.DagsterRun) -> str:
+    """`demo, weekly retraining, 2026-11-23 03:00:07`: the profile, what is made, when it began (local time)."""
+    return f"{profile}, {_what(run)}, {datetime.now():%Y-%m-%d %H:%M:%S}"
+
+
+def _what(run: dg.DagsterRun) -> str:
+    if SCHEDULE in run.tags:
+        return run.tags[SCHEDULE].replace("_", " ")
+    if run.job_name == JOB:
+        return "whole graph"
+    names = sorted(key.to_user_string() for key in run.asset_selection or ())
+    told = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+    return f"{told}, by itself" if BY_ITSELF in run.tags else told
+
+
+def training_changes(run: dg.DagsterRun) -> dict[str, str]:
+    """The profile's training settings that this run was launched with others for, as MLflow parameters."""
+    ops: dict[str, Any] = run.run_config.get("ops", {})  # type: ignore[assignment]
+    asked = ops.get("models", {}).get("config", {})
+    return {f"training.{key}": str(value) for key, value in asked.items() if value is not None}
+
+
+def commit(home: str) -> str:
+    """The commit that is checked out, with `+changes` where files differ from it; `none` outside a repository."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes"], cwd=home, capture_output=True, text=True
+    )
+    return described.stdout.strip() or "none"

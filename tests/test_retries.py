@@ -1,0 +1,50 @@
+"""What is tried again and what is not: connections are, mistakes are told at once."""
+
+import dagster as dg
+import pytest
+
+from dualgeo_core.errors import InputError
+from dualgeo_dagster import retries
+
+
+def run_with(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -> tuple[bool, int]:
+    """Whether an asset that first fails with these was made in the end, and how often it was tried."""
+    monkeypatch.setattr(retries, "FIRST_WAIT_S", 0)
+    left, tries = list(failures), []
+
+    @dg.asset
+    @retries.retried
+    def fragile(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        tries.append(context.run_id)
+        if left:
+            raise left.pop(0)
+        return dg.MaterializeResult()
+
+    result = dg.materialize([fragile], raise_on_error=False)
+    return result.success, len(tries)
+
+
+def unreachable_server() -> Exception:
+    """What the client of a real MLflow server raises when there is none."""
+    from mlflow import MlflowClient, MlflowException
+
+    try:
+        MlflowClient("http://127.0.0.1:9").get_experiment_by_name("dualgeo")
+    except MlflowException as error:
+        return error
+    raise AssertionError("something answers on the discard port")
+
+
+def test_a_connection_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert run_with([ConnectionResetError(), unreachable_server()], monkeypatch) == (True, 3)
+
+
+def test_a_connection_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Exception] = [TimeoutError()] * 20
+    assert run_with(failures, monkeypatch) == (False, 1 + retries.RETRIES)
+
+
+@pytest.mark.parametrize("failure", [InputError("mend it"), KeyError("ours")])
+def test_what_must_be_mended_is_told_at_once(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_with([failure], monkeypatch) == (False, 1)
