@@ -1,5 +1,6 @@
 """The stages of dvc.yaml in a fresh repository: made without any file of a user's, pushed, lost, and pulled back."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,7 +17,8 @@ SMALL = {"seed": 5, "countries": 2, "cities": 1, "cells": 1, "image-size": 32}
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A clone of what DVC reads, with a tiny Earth."""
-    for name in ("dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/plots/error_cdf.json", "data/.gitignore"):
+    profiles = [f"profiles/{path.name}" for path in (ROOT / "profiles").glob("*.yaml")]
+    for name in (*profiles, "dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/plots/error_cdf.json", "data/.gitignore"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -64,3 +66,24 @@ def test_figures_of_the_last_evaluation_are_shown(repository: Path) -> None:
     plot = dvc(repository, "plots", "show", "--show-vega", "reports/demo/error_cdf.csv")
     assert '"method": "posterior"' in plot
     assert "symlog" in plot
+
+
+def test_two_commits_tell_what_changed_and_what_it_did(repository: Path) -> None:
+    report, profile = repository / "reports" / "demo", repository / "profiles" / "demo.yaml"
+    report.mkdir(parents=True)
+    for epochs, accuracy in ((10, 41.5), (20, 44.0)):
+        settings = yaml.safe_load(profile.read_text())
+        settings["training"]["epochs"] = epochs
+        profile.write_text(yaml.safe_dump(settings))
+        (report / "metrics.json").write_text(json.dumps({"night": {"acc_25km": accuracy}}))
+        (report / "error_cdf.csv").write_text(f"error_km,share,benchmark\n25,{accuracy / 100},night\n")
+        subprocess.run(["git", "add", "."], cwd=repository, check=True)
+        author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+        subprocess.run(["git", *author, "commit", "-qm", f"{epochs} epochs"], cwd=repository, check=True)
+    parameters = json.loads(dvc(repository, "params", "diff", "--json", "HEAD~1", "HEAD"))
+    assert parameters["profiles/demo.yaml"]["training.epochs"]["diff"] == 10
+    metrics = json.loads(dvc(repository, "metrics", "diff", "--json", "HEAD~1", "HEAD"))
+    assert metrics["reports/demo/metrics.json"]["night.acc_25km"]["diff"] == 2.5
+    page = Path(dvc(repository, "plots", "diff", "HEAD~1", "HEAD").strip().removeprefix("file://")).read_text()
+    assert '"share": "0.415"' in page
+    assert '"share": "0.44"' in page
