@@ -25,7 +25,7 @@ def error_cdf(predictions: Mapping[str, pd.DataFrame], truth: pd.DataFrame) -> F
     for threshold in THRESHOLDS_KM:
         axes.axvline(threshold, color="0.85", linewidth=0.8, zorder=0)
     axes.set(xscale="log", xlim=(SHORTEST_KM, LONGEST_KM), ylim=(0, 100), xlabel="error (km)", ylabel="queries (%)")
-    axes.legend(fontsize=8, loc="upper left")
+    axes.legend(fontsize=8, loc="lower right")
     return figure
 
 

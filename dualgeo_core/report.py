@@ -16,6 +16,14 @@ from dualgeo_core.workspace import Workspace
 CURVE_POINTS = 60
 HEADLINES = (*METRICS, "median_km", "coverage_50", "coverage_90", "median_radius_90_km")
 
+HEADERS = {
+    **{name: name.removeprefix("acc_").replace("km", " km") for name in METRICS},
+    "acc_25km_low": "25 km, low",
+    "acc_25km_high": "25 km, high",
+    "median_km": "median km",
+    "coverage_90": "90 % radius holds",
+    "n": "photos",
+}
 Scores = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -75,6 +83,11 @@ def _error_curves(workspace: Workspace, main: Method) -> pd.DataFrame:
         share = (errors[:, None] <= distances_km).mean(axis=0)
         parts.append(pd.DataFrame({"error_km": distances_km.round(3), "share": share.round(4), "benchmark": benchmark}))
     return pd.concat(parts, ignore_index=True)
+
+
+def for_people(table: pd.DataFrame) -> pd.DataFrame:
+    """A comparison table under headers that need no explanation; accuracies and coverage are in %."""
+    return table.rename(columns=HEADERS)
 
 
 def _write_csv(workspace: Workspace, name: str, frame: pd.DataFrame) -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dualgeo_core import plots
 from dualgeo_core.methods import main_method
-from dualgeo_core.report import comparison_table, read_scores
+from dualgeo_core.report import comparison_table, for_people, read_scores
 from dualgeo_core.stage2 import read_predictions
 from dualgeo_core.workspace import Workspace
 
@@ -20,13 +20,6 @@ td, th { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd
 td:first-child, th:first-child { text-align: left }
 figure { margin: 1rem 0 } img { max-width: 100% } figcaption { color: #666 }
 """
-HEADERS = {
-    **{f"acc_{km}km": f"{km} km" for km in (1, 25, 200, 750, 2500)},
-    "acc_25km_low": "25 km, low",
-    "acc_25km_high": "25 km, high",
-    "median_km": "median km",
-    "coverage_90": "90 % radius holds",
-}
 
 
 def report_page(workspace: Workspace) -> str:
@@ -51,7 +44,7 @@ def report_page(workspace: Workspace) -> str:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return frame.rename(columns=HEADERS).to_html(index=False, border=0, float_format="{:.1f}".format)
+    return for_people(frame).to_html(index=False, border=0, float_format="{:.1f}".format, na_rep="")
 
 
 def _figure(figure: Figure, caption: str) -> str:

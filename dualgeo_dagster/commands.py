@@ -37,8 +37,7 @@ def rollback(reason: Annotated[str, typer.Option(help="Why; it is kept in the tr
 def _registry():  # type: ignore[no-untyped-def]
     from dualgeo_core.settings import Environment, keep_libraries_quiet
     from dualgeo_dagster.registry import Registry
-    from dualgeo_dagster.tracking_store import local_store
+    from dualgeo_dagster.tracking_store import tracking_store
 
     keep_libraries_quiet()
-    environment = Environment()
-    return Registry(environment.mlflow_tracking_uri or local_store(environment.home).tracking_uri)
+    return Registry(tracking_store(Environment().home).tracking_uri)

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from dualgeo_core.settings import Environment, keep_libraries_quiet
+from dualgeo_core.settings import keep_libraries_quiet
 from dualgeo_dagster.console import console
 from dualgeo_dagster.defs import (
     automation,
@@ -15,27 +15,11 @@ from dualgeo_dagster.defs import (
     training,
     views,
 )
-from dualgeo_dagster.defs.resources import Tracking, flat_parameters
-from dualgeo_dagster.tracking_store import local_store
+from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.workspace import workspace
 
 keep_libraries_quiet()
 
-
-def _tracking() -> Tracking:
-    environment, settings = Environment(), workspace().settings
-    store = local_store(settings.home)
-    return Tracking(
-        tracking_uri=environment.mlflow_tracking_uri or store.tracking_uri,
-        artifact_location=None if environment.mlflow_tracking_uri else store.artifact_location,
-        ui=environment.mlflow_ui,
-        home=str(settings.home),
-        profile=settings.profile.name,
-        parameters=flat_parameters(settings.profile.model_dump(mode="json")),
-    )
-
-
-tracking = _tracking()
 defs = dg.Definitions(
     assets=[
         asset.map_asset_specs(
@@ -53,7 +37,7 @@ defs = dg.Definitions(
     jobs=[automation.everything],
     schedules=[automation.weekly_retraining],
     sensors=[automation.rebuild_what_changed],
-    resources={"tracking": tracking, "training_process": dg.PipesSubprocessClient()},
+    resources={"tracking": Tracking(), "training_process": dg.PipesSubprocessClient()},
     # One process holds the libraries once; training has its own process, and steps mostly wait for the same cores.
     executor=dg.in_process_executor,
     loggers={"console": console},

@@ -41,7 +41,7 @@ def decide(registry: Registry, workspace: Workspace) -> Decision:
         return Decision(False, champion, {**facts, "decision": f"blocked: {error}"})
     truth = workspace.photos(benchmark).frame
     truth = truth[truth["id"].isin(new["id"]) & truth["id"].isin(old["id"])]
-    facts |= {"benchmark": benchmark, "metric": settings.promotion_metric, "photos": len(truth)}
+    facts |= {"benchmark": benchmark, "metric": settings.promotion_metric, "photos in common": len(truth)}
     if truth.empty:
         return Decision(False, champion, {**facts, "decision": "blocked: no photo in common to compare on"})
     found = paired_difference(

@@ -2,6 +2,7 @@
 
 import subprocess
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -27,13 +28,13 @@ def _what(run: dg.DagsterRun) -> str:
 
 
 def training_changes(run: dg.DagsterRun) -> dict[str, str]:
-    """The profile's training settings that this run was launched with others for, as MLflow parameters."""
+    """The training settings that this run was launched with, as MLflow parameters."""
     ops: dict[str, Any] = run.run_config.get("ops", {})  # type: ignore[assignment]
     asked = ops.get("models", {}).get("config", {})
-    return {f"training.{key}": str(value) for key, value in asked.items() if value is not None}
+    return {f"training.{key}": str(value) for key, value in asked.items()}
 
 
-def commit(home: str) -> str:
+def commit(home: Path) -> str:
     """The commit that is checked out, with `+changes` where files differ from it; `none` outside a repository."""
     described = subprocess.run(
         ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes"], cwd=home, capture_output=True, text=True

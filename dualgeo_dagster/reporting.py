@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,8 +53,8 @@ def results_by_benchmark(
 
 
 def _rows(facts: Facts) -> Facts:
-    """Photos counted by the core, as what Dagster shows as the asset's rows."""
-    return {ROW_COUNT: facts["photos"]} if "photos" in facts else {}
+    """What the core counted, as what Dagster shows as the asset's rows."""
+    return {ROW_COUNT: facts["rows"]} if "rows" in facts else {}
 
 
 def progress_log(context: dg.AssetExecutionContext) -> Progress:
@@ -77,7 +78,9 @@ def markdown_table(frame: "pd.DataFrame") -> dg.MetadataValue[Any]:
 
 
 def _cell(value: Any) -> str:
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.1f}"
+    return str(value)
 
 
 def _last_fingerprint(context: dg.AssetExecutionContext, benchmark: str) -> str | None:

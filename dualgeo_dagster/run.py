@@ -55,13 +55,13 @@ def _run() -> int:
 
 def _tell(dagster_run_id: str) -> None:
     from dualgeo_core.report import comparison_table, read_scores
-    from dualgeo_dagster.definitions import tracking
+    from dualgeo_dagster.defs.resources import Tracking
     from dualgeo_dagster.workspace import workspace
 
     console = Console(width=120 if not sys.stdout.isatty() else None)
     for benchmark, by_method in read_scores(workspace()).items():
         console.print(_table(benchmark, comparison_table({benchmark: by_method})))
-    run_id = tracking.find_run(dagster_run_id)
+    run_id = Tracking().find_run(dagster_run_id)
     console.print(f"Dagster run  {dagster_run_id}\nMLflow run   {run_id}")
     profile = workspace().profile.name
     console.print(f"Both web pages: [bold]make ui PROFILE={profile}[/bold]", highlight=False)

@@ -3,11 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualgeo_core.settings import Environment
+
 
 @dataclass(frozen=True)
 class Store:
     tracking_uri: str
-    artifact_location: str
+    artifact_location: str | None  # None leaves it to the server
+
+
+def tracking_store(home: Path) -> Store:
+    """The store in use."""
+    server = Environment().mlflow_tracking_uri
+    return Store(tracking_uri=server, artifact_location=None) if server else local_store(home)
 
 
 def local_store(home: Path) -> Store:

@@ -60,7 +60,7 @@ def _mlflow(port: int, home: Path) -> list[str]:
     store = local_store(home)
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", store.tracking_uri, "--default-artifact-root", store.artifact_location),
+        *("--backend-store-uri", store.tracking_uri, "--default-artifact-root", str(store.artifact_location)),
     ]
 
 

@@ -90,6 +90,14 @@ def test_every_week_trains_another_model_and_a_tick_tried_again_the_same() -> No
     assert dg.validate_run_config(job, first.run_config), "the launchpad takes it"
 
 
+def test_launchpad_begins_with_the_profile_and_asks_for_nothing_else() -> None:
+    filled = dg.validate_run_config(defs.resolve_job_def("everything"), {})
+    profile = workspace().profile.training
+    given = filled["ops"]["models"]["config"]
+    assert given == {name: getattr(profile, name) for name in ("seed", "epochs", "batch_size", "learning_rate")}
+    assert not any(resource.get("config") for resource in filled["resources"].values())
+
+
 def requested_at(day: int) -> dg.RunRequest:
     schedule = defs.resolve_schedule_def("weekly_retraining")
     with dg.DagsterInstance.ephemeral() as instance:

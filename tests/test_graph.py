@@ -102,10 +102,10 @@ def test_report_page_shows_every_benchmark_in_one_file(mlflow_run) -> None:
 
 
 def test_dagster_run_is_found_by_profile_data_and_commit(instance: dg.DagsterInstance) -> None:
-    tags = instance.get_runs(dg.RunsFilter(tags={"dualgeo/profile": "tiny"}))[0].tags
+    tags = instance.get_runs(dg.RunsFilter(tags={"profile": "tiny"}))[0].tags
     event = instance.get_latest_materialization_event(dg.AssetKey("gallery_photos"))
-    assert tags["dualgeo/data.gallery"] == event.asset_materialization.tags["dagster/data_version"]
-    assert "dualgeo/commit" in tags
+    assert event.asset_materialization.tags["dagster/data_version"].startswith(tags["data.gallery"])
+    assert "commit" in tags
 
 
 def test_tables_say_their_rows_and_columns(graph_home: Home, instance: dg.DagsterInstance) -> None:

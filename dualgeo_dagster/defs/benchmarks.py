@@ -32,7 +32,7 @@ def scores(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Material
 def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
     from dualgeo_core import plots
     from dualgeo_core.methods import main_method
-    from dualgeo_core.report import comparison_table, headline_metrics
+    from dualgeo_core.report import comparison_table, for_people, headline_metrics
     from dualgeo_core.stage2 import make_scores, read_predictions
 
     made = make_scores(workspace(), benchmark)
@@ -58,7 +58,9 @@ def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
     return {
         "fingerprint": made["fingerprint"],
         **headline,
-        "comparison": markdown_table(comparison_table({benchmark: made["scores"]}).drop(columns="benchmark")),
+        "comparison": markdown_table(
+            for_people(comparison_table({benchmark: made["scores"]}).drop(columns="benchmark"))
+        ),
         "error_cdf": picture(errors, f"share of {benchmark} within each distance"),
         "error_map": picture(world, f"errors of {benchmark} on the map"),
     }
@@ -88,7 +90,7 @@ def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, F
 @retried
 def report(tracking: Tracking) -> dg.MaterializeResult:
     """All benchmarks and methods side by side, also as the metrics and plots that DVC compares between commits."""
-    from dualgeo_core.report import comparison_table, read_scores, write_report
+    from dualgeo_core.report import comparison_table, for_people, read_scores, write_report
     from dualgeo_core.report_page import report_page
 
     facts = write_report(workspace())
@@ -97,4 +99,4 @@ def report(tracking: Tracking) -> dg.MaterializeResult:
     tracking.run.log_page(report_page(workspace()), "report.html")
     for file in sorted(workspace().report.iterdir()):
         tracking.run.log_file(file, "report")
-    return result({**facts, "comparison": markdown_table(table)}, tracking)
+    return result({**facts, "comparison": markdown_table(for_people(table))}, tracking)

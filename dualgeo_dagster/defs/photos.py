@@ -47,7 +47,7 @@ def _photo_set(
     photos = workspace().photos(photos_name)
     for run in runs:
         run.log_photo_set(name, folder=photos.folder, dvc_hash=dvc_hash, context=role)
-    tracking.tag_dagster_run({f"data.{name}": dvc_hash})
+    tracking.tag_dagster_run({f"data.{name}": dvc_hash[:12]})
     frame = photos.frame
     return {
         "fingerprint": dvc_hash,

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import PrivateAttr
 
+from dualgeo_core.settings import Environment, Profile
 from dualgeo_dagster.provenance import commit, run_name, training_changes
 from dualgeo_dagster.tracked_run import TrackedRun
+from dualgeo_dagster.tracking_store import tracking_store
+from dualgeo_dagster.workspace import workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,14 +21,11 @@ DAGSTER_RUN, PARENT, BENCHMARK = "dagster.run_id", "mlflow.parentRunId", "benchm
 
 
 class Tracking(dg.ConfigurableResource):
-    """The MLflow run that belongs to the Dagster run in progress; it begins with the first thing logged."""
+    """The MLflow run that belongs to the Dagster run in progress; it begins with the first thing logged.
 
-    tracking_uri: str
-    artifact_location: str | None
-    ui: str
-    home: str
-    profile: str
-    parameters: dict[str, str]
+    It has no fields of its own: the launchpad would ask for each of them.
+    """
+
     _dagster_run: dg.DagsterRun = PrivateAttr()
     _instance: dg.DagsterInstance = PrivateAttr()
     _client: Any = PrivateAttr(None)
@@ -37,7 +37,7 @@ class Tracking(dg.ConfigurableResource):
         assert context.dagster_run is not None
         assert context.instance is not None
         self._dagster_run, self._instance = context.dagster_run, context.instance
-        self.tag_dagster_run({"profile": self.profile, "commit": commit(self.home)})
+        self.tag_dagster_run({"profile": _profile().name, "commit": commit(workspace().settings.home)})
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
         if self._run is None:
@@ -46,6 +46,10 @@ class Tracking(dg.ConfigurableResource):
         failures = self._instance.all_logs(self._dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
         for run in (*self._children.values(), self._run):
             self.client.set_terminated(run.id, status="FAILED" if failures else "FINISHED")
+
+    @property
+    def tracking_uri(self) -> str:
+        return tracking_store(workspace().settings.home).tracking_uri
 
     @property
     def client(self) -> "MlflowClient":
@@ -73,12 +77,12 @@ class Tracking(dg.ConfigurableResource):
 
     def links(self, run: TrackedRun) -> dict[str, dg.MetadataValue[Any]]:
         """Metadata that leads from an asset to its MLflow run."""
-        url = f"{self.ui}/#/experiments/{self._experiment_id()}/runs/{run.id}"
+        url = f"{Environment().mlflow_ui}/#/experiments/{self._experiment_id()}/runs/{run.id}"
         return {"mlflow_run": dg.MetadataValue.url(url), "mlflow_run_id": dg.MetadataValue.text(run.id)}
 
     def tag_dagster_run(self, tags: Mapping[str, str]) -> None:
         """Tags of the Dagster run, by which its UI filters runs."""
-        self._instance.add_run_tags(self._dagster_run.run_id, {f"dualgeo/{key}": tags[key] for key in tags})
+        self._instance.add_run_tags(self._dagster_run.run_id, dict(tags))
 
     def find_run(self, dagster_run_id: str) -> str | None:
         """The MLflow run of a Dagster run, where there is one."""
@@ -91,8 +95,9 @@ class Tracking(dg.ConfigurableResource):
 
     def _begin(self) -> TrackedRun:
         self._end_killed_runs()
-        tags = {DAGSTER_RUN: self._dagster_run.run_id, "profile": self.profile, "git.commit": commit(self.home)}
-        name = run_name(self.profile, self._dagster_run)
+        tags = {DAGSTER_RUN: self._dagster_run.run_id, "profile": _profile().name}
+        tags["git.commit"] = commit(workspace().settings.home)
+        name = run_name(_profile().name, self._dagster_run)
         run = TrackedRun(
             self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
         )
@@ -100,8 +105,8 @@ class Tracking(dg.ConfigurableResource):
         return run
 
     def _begin_child(self, benchmark: str) -> TrackedRun:
-        tags = {PARENT: self.run.id, BENCHMARK: benchmark, "profile": self.profile}
-        name = f"{self.profile}, {benchmark}"
+        tags = {PARENT: self.run.id, BENCHMARK: benchmark, "profile": _profile().name}
+        name = f"{_profile().name}, {benchmark}"
         run = TrackedRun(
             self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
         )
@@ -110,7 +115,7 @@ class Tracking(dg.ConfigurableResource):
 
     @property
     def _run_parameters(self) -> dict[str, str]:
-        return {**self.parameters, **training_changes(self._dagster_run)}
+        return {**flat_parameters(_profile().model_dump(mode="json")), **training_changes(self._dagster_run)}
 
     def _end_killed_runs(self) -> None:
         """A Dagster run that was killed could not end its MLflow runs: they would look as if they went on for ever."""
@@ -127,7 +132,7 @@ class Tracking(dg.ConfigurableResource):
             return str(experiment.experiment_id)
         return self.client.create_experiment(
             EXPERIMENT,
-            artifact_location=self.artifact_location,
+            artifact_location=tracking_store(workspace().settings.home).artifact_location,
             tags={"mlflow.experimentKind": "custom_model_development"},  # the UI then opens on runs, not on traces
         )
 
@@ -138,6 +143,10 @@ class Tracking(dg.ConfigurableResource):
         monitor = SystemMetricsMonitor(run_id, tracking_uri=self.tracking_uri, resume_logging=True)
         monitor.start()
         return monitor
+
+
+def _profile() -> Profile:
+    return workspace().profile
 
 
 def flat_parameters(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

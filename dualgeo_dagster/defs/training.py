@@ -17,16 +17,20 @@ from dualgeo_dagster.workspace import ACCELERATOR, workspace
 
 # A missed weekly retraining shows after a day, and counts as a failure after the second.
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
+PROFILE = workspace().profile.training
 
 
 class TrainingChanges(dg.Config):
-    """What this run trains differently. Left empty it is as the profile says, and a finished model is not repeated."""
+    """How this run trains; the profile's settings until changed. A finished model of the same ones is not repeated."""
 
-    seed: int | None = Field(
-        None, description="Of first weights and order of photos. A new one trains a new model of the same settings."
+    seed: int = Field(
+        PROFILE.seed, description="Of first weights and order of photos: another one trains another model."
     )
-    epochs: int | None = Field(None, description="How often every photo is seen at most, 1 or more.")
-    learning_rate: float | None = Field(None, description="AdamW's highest step size, e.g. 3e-5 (CLIP) or 1e-3 (demo).")
+    epochs: int = Field(PROFILE.epochs, description="How often every photo is seen at most, 1 or more.")
+    batch_size: int = Field(
+        PROFILE.batch_size, description="Photos per step, over all processes; less needs less memory."
+    )
+    learning_rate: float = Field(PROFILE.learning_rate, description="AdamW's highest step size.")
 
 
 @dg.asset(
@@ -45,7 +49,7 @@ def models(
     training_process: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult:
     """The trained representations, each the best of its epochs by the retrieval of held-out photographers."""
-    changes = {key: value for key, value in config.model_dump().items() if value is not None}
+    changes = config.model_dump()
     training = workspace().settings.with_training(changes).profile.training
     invocation = training_process.run(
         context=context,
