@@ -1,12 +1,14 @@
 """The gallery as searchable vectors, and what each query finds in it."""
 
+from collections.abc import Collection
+
 import dagster as dg
 
 from dualgeo_core.files import fingerprint
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.training import models
 from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gallery_features, gallery_masks
-from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
+from dualgeo_dagster.reporting import Facts, progress_log, result, results_by_benchmark
 from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 
 
@@ -27,7 +29,7 @@ def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) ->
     }
     return result(
         {
-            "dagster/row_count": sum(facts["rows"] for facts in made.values()),
+            **_totals(made.values()),
             "representations": list(made),
             "fingerprint": fingerprint({name: facts["fingerprint"] for name, facts in made.items()}),
         },
@@ -43,7 +45,7 @@ def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     made = {name: make_index(workspace(), name) for name in workspace().profile.model.variants}
     return result(
         {
-            "dagster/row_count": sum(facts["rows"] for facts in made.values()),
+            **_totals(made.values()),
             "specification": workspace().profile.retrieval.index,
             "fingerprint": fingerprint({name: facts["fingerprint"] for name, facts in made.items()}),
         },
@@ -65,3 +67,9 @@ def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mate
     from dualgeo_core.stage1 import make_candidates
 
     return results_by_benchmark(context, tracking, lambda benchmark: make_candidates(workspace(), benchmark))
+
+
+def _totals(made: Collection[Facts]) -> Facts:
+    """Rows over all representations, and how many of them are new."""
+    counts = {"rows": "dagster/row_count", "computed": "computed", "taken_over": "taken_over"}
+    return {told: sum(facts[name] for facts in made) for name, told in counts.items()}
