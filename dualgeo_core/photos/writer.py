@@ -162,7 +162,7 @@ class PhotoWriter(Generic[Entry]):
         """Writes the quarantine and, where enough is usable, the manifest; beside them lie old and new shards."""
         folder = self.partial / "set"
         shards = {note["file"]: note["digest"] for note in notes if note["photos"]}
-        earlier, new = self._faults(notes, taken_in=ids_of(folder, shards))
+        earlier, new = self._faults(notes, taken_in=ids_of(folder, shards) if self.existing.quarantine else set())
         if self.existing.ids and not shards and not new:
             return self.existing.manifest
         quarantine = earlier + new

@@ -28,41 +28,45 @@ def build_index(
 ) -> dict[str, int]:
     """Makes `folder` the inner-product index of `shards` by the FAISS factory string `specification`.
 
-    Where it holds one of the first of these shards, the others are added to it; else it is built anew, as is an index
-    that learns from vectors once the gallery is over twice as large as when it learned. Returns the rows added now
-    (`computed`) and those found there (`taken_over`). Beside the index there is one shard in memory, or as many as
+    An index there that was made of the first of these shards gains the others; else, and where it learns from vectors
+    and the gallery is over twice as large as when it learned, it is built anew. Returns how many rows were added now
+    (`computed`) and how many were there (`taken_over`). Beside the index there is one shard in memory, or as many as
     TRAINING_ROWS take while an index learns.
     """
     if not shards:
         raise InputError(f"nothing to index in {folder}: the gallery has no photos")
-    signatures = [shard.signature for shard in shards]
-    made = _made_of_the_first(folder, signatures, specification)
-    if made and made["learned_from"] and sum(map(len, shards)) > 2 * made["learned_from"]:
-        made = None
+    made = _made_of_the_first(shards, folder, specification)
     if made:
-        index, learned_from = faiss.read_index(str(folder / INDEX_FILE)), made["learned_from"]
-        taken_over = index.ntotal
-        _add(index, shards[len(made["shards"]) :])
+        index = faiss.read_index(str(folder / INDEX_FILE))
     else:
-        width = shards[0].vectors().shape[1]
-        index, taken_over = faiss.index_factory(width, specification, faiss.METRIC_INNER_PRODUCT), 0
-        learns = not index.is_trained
-        _add(index, shards)
-        learned_from = index.ntotal if learns else None
+        made = {"shards": [], "learned_from": None}
+        index = faiss.index_factory(shards[0].vectors().shape[1], specification, faiss.METRIC_INNER_PRODUCT)
+    taken_over, learns = index.ntotal, not index.is_trained
+    _add(index, shards[len(made["shards"]) :])
     with atomic_folder(folder) as temporary:
         faiss.write_index(index, str(temporary / INDEX_FILE))
-        facts = {"rows": index.ntotal, "specification": specification, "learned_from": learned_from}
-        write_fingerprint(temporary, signature, shards=signatures, **facts)
+        write_fingerprint(
+            temporary,
+            signature,
+            rows=index.ntotal,
+            specification=specification,
+            shards=[shard.signature for shard in shards],
+            learned_from=index.ntotal if learns else made["learned_from"],
+        )
     return {"computed": index.ntotal - taken_over, "taken_over": taken_over}
 
 
-def _made_of_the_first(folder: Path, signatures: list[str], specification: str) -> dict[str, Any] | None:
-    """The facts of the index in `folder`, where it is of this specification and of the first of these shards."""
+def _made_of_the_first(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
+    """The facts of the index in `folder` where the others of `shards` can be added to it."""
     path = folder / FINGERPRINT_FILE
     made: dict[str, Any] = read_json(path) if path.is_file() else {}
     indexed = made.get("shards")
-    fits = indexed and made["specification"] == specification and signatures[: len(indexed)] == indexed
-    return made if fits else None
+    if not indexed or made["specification"] != specification:
+        return None
+    if [shard.signature for shard in shards[: len(indexed)]] != indexed:
+        return None
+    outgrown = made["learned_from"] is not None and sum(map(len, shards)) > 2 * made["learned_from"]
+    return None if outgrown else made
 
 
 def _add(index: Any, shards: Sequence[EmbeddingShard]) -> None:
