@@ -33,6 +33,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.model.gps_encoder import GpsEncoder, equal_earth, unit_vectors
 from dualgeo_core.model.losses import AlignmentLoss
+from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.settings import ModelSettings, TrainingSettings
 from dualgeo_core.views.store import ViewBatch, Views
 
@@ -195,7 +196,7 @@ def _stored_views(folder: Path) -> Views:
         width=ENCODER_WIDTH,
         tokens_per_photo=TOKENS,
         shards=(shard,),
-        first_rows=np.array([0]),
+        shard_keys=(ShardKey(name="made", fingerprint="made", rows=range(STORED)),),
     )
 
 

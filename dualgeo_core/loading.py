@@ -10,6 +10,7 @@ from dualgeo_core.model.fusion import DualViewModel, model_fingerprint
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import Profile, Representation
+from dualgeo_core.shards import folder_signature
 from dualgeo_core.views.encoder import Encoder, load_encoder
 from dualgeo_core.views.segmenter import Segmenter, load_segmenter
 from dualgeo_core.views.store import Views, load_views
@@ -92,10 +93,15 @@ def require_same_views(gallery: Views, queries: Views) -> None:
             )
 
 
+def embeddings_recipe(workspace: Workspace, representation: Representation) -> str:
+    """What makes embeddings of views: the representation, and its model as it is now."""
+    trained = None if representation == "encoder" else model_fingerprint(workspace.model(representation))
+    return fingerprint("embeddings", representation, trained)
+
+
 def embeddings_signature(workspace: Workspace, representation: Representation, views: Views) -> str:
     """What embeddings of these views, made now, would be signed with."""
-    trained = None if representation == "encoder" else model_fingerprint(workspace.model(representation))
-    return fingerprint("embeddings", representation, trained, views.fingerprint)
+    return folder_signature(embeddings_recipe(workspace, representation), views)
 
 
 def index_signature(workspace: Workspace, embeddings: str) -> str:

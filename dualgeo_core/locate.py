@@ -15,6 +15,7 @@ from dualgeo_core.loading import choose_device
 from dualgeo_core.locator_folder import read_locator_folder
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.fusion import DualViewModel
+from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.refine.predict import predict
 from dualgeo_core.refine.refiner import load_refiner
 from dualgeo_core.retrieval.candidates import candidate_rows
@@ -130,7 +131,7 @@ class Locator:
             width=self._encoder.width,
             tokens_per_photo=self._profile.encoder.token_grid**2,
             shards=(batch,),
-            first_rows=np.array([0]),
+            shard_keys=(ShardKey(name="asked", fingerprint="asked", rows=range(len(ids))),),
         )
 
     def _answer(self, name: str, prediction: "pd.Series[Any]", candidates: pd.DataFrame) -> Answer:

@@ -1,9 +1,8 @@
-"""What is computed once per photo: one file per photo shard, resumable, signed by the recipe that made it."""
+"""What is computed once per photo: one file per shard, resumable, taken over as long as what it was made from stays."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.files import (
@@ -13,50 +12,67 @@ from dualgeo_core.files import (
     read_fingerprint,
     read_json,
     replace_folder,
+    take_over,
     write_fingerprint,
-    write_json,
 )
-from dualgeo_core.photos.photo_set import Photos, PhotoShard
+from dualgeo_core.photos.photo_set import Photos, ShardKey
 from dualgeo_core.progress import Progress, silent
 
 Advance = Callable[[int], None]
+
+
+class Sharded(Protocol):
+    """What files are computed from, shard by shard: photos, or their views."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def shard_keys(self) -> tuple[ShardKey, ...]: ...
+
+
+def folder_signature(recipe: str, source: Sharded) -> str:
+    """What a folder that `recipe` makes of `source` is signed with."""
+    return fingerprint(recipe, source.fingerprint)
 
 
 def build_shards(
     *,
     folder: Path,
     recipe: str,
-    photos: Photos,
+    source: Sharded,
     suffix: str,
-    write: Callable[[PhotoShard, Path, Advance], None],
+    write: Callable[[ShardKey, Path, Advance], None],
     facts: dict[str, Any],
     progress: Progress = silent,
-) -> None:
-    """Fills `folder` with `write(shard, path, advance)` for every shard of `photos`, signed with recipe and photos.
+) -> dict[str, int]:
+    """Fills `folder` with `write(key, path, advance)` for every shard of `source`, signed with recipe and source.
 
-    A finished folder is left as it is and a killed build goes on where it stopped; a folder or a partial build of
-    another recipe or of other photos is replaced, never mixed in. `facts` are recorded beside the fingerprint;
-    `write` calls `advance(photos of this shard done so far)` as it goes.
+    A shard that `folder` or a killed build already holds, of the same recipe and photos, is taken over; so a grown
+    source costs its new shards, and a finished folder nothing. `facts` are recorded beside the fingerprint; `write`
+    calls `advance(photos of this shard done so far)` as it goes. Returns how many photos were `computed` now and how
+    many `taken_over`.
     """
-    recipe = fingerprint(recipe, photos.fingerprint)
-    if read_fingerprint(folder) == recipe:
-        return
+    keys = [key for key in source.shard_keys if key.rows]
+    total = sum(len(key.rows) for key in keys)
+    signature = folder_signature(recipe, source)
+    if read_fingerprint(folder) == signature:
+        return {"computed": 0, "taken_over": total}
     partial = folder.with_name(f"{folder.name}.partial")
-    if partial.exists() and not _made_by(partial, recipe):
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True, exist_ok=True)
-    write_json(partial / "recipe.json", recipe)
-    done = 0
-    for shard in photos.shards():
-        target = partial / f"{shard.name}.{suffix}"
-        if shard.ids and not target.exists():
+    signatures = {key.name: fingerprint(recipe, key.fingerprint) for key in keys}
+    _clear(partial, wanted=signatures)
+    write_fingerprint(partial, signature, count=total, shards=signatures, **facts)
+    _link_finished(folder, partial, wanted=signatures)
+    computed, what = 0, folder.parent.name
+    for key in keys:
+        target = partial / f"{key.name}.{suffix}"
+        if not target.exists():
             with atomic_file(target) as temporary:
-                write(shard, temporary, _advance(progress, folder.parent.name, done, len(photos)))
-        done += len(shard.ids)
-        progress(folder.parent.name, done, len(photos))
-    (partial / "recipe.json").unlink()
-    write_fingerprint(partial, recipe, photos=photos.fingerprint, count=len(photos), **facts)
+                write(key, temporary, _advance(progress, what, key.rows.start, total))
+            computed += len(key.rows)
+        progress(what, key.rows.stop, total)
     replace_folder(partial, folder)
+    return {"computed": computed, "taken_over": total - computed}
 
 
 def require_shards(folder: Path, *, photos: Photos, made_by: str) -> dict[str, Any]:
@@ -71,10 +87,29 @@ def require_shards(folder: Path, *, photos: Photos, made_by: str) -> dict[str, A
     return signed
 
 
+def shard_signatures(folder: Path) -> dict[str, str]:
+    """What each file of a finished or half-made folder was, or is to be, made from, by the file's stem."""
+    path = folder / FINGERPRINT_FILE
+    return dict(read_json(path).get("shards", {})) if path.is_file() else {}
+
+
+def _clear(partial: Path, wanted: dict[str, str]) -> None:
+    """Removes what a killed build left of other shards than are wanted now, and its unfinished files."""
+    kept = {name for name, _ in shard_signatures(partial).items() & wanted.items()}
+    for file in partial.rglob("*"):
+        # The signatures go last, when they are replaced: without them no file here would be known any more.
+        if file.is_file() and file.stem not in kept and file.name != FINGERPRINT_FILE:
+            file.unlink()
+
+
+def _link_finished(folder: Path, partial: Path, wanted: dict[str, str]) -> None:
+    """Takes over all that `folder` holds of each shard that is still wanted, what others keep beside it included."""
+    kept = {name for name, _ in shard_signatures(folder).items() & wanted.items()}
+    for file in folder.rglob("*"):
+        target = partial / file.relative_to(folder)
+        if file.stem in kept and not target.exists():
+            take_over(file, target)
+
+
 def _advance(progress: Progress, what: str, done_before: int, total: int) -> Advance:
     return lambda done: progress(what, done_before + done, total)
-
-
-def _made_by(partial: Path, recipe: str) -> bool:
-    path = partial / "recipe.json"
-    return path.is_file() and read_json(path) == recipe

@@ -1,7 +1,8 @@
 """Stage 1, photos to candidates: one function per artifact, in the order in which they feed each other.
 
 Each reads what is before it in the workspace with fingerprints checked, writes its own artifact, and returns facts
-worth telling: counts, shares, rates, and `fingerprint`, which is the artifact's version.
+worth telling: counts, shares, rates, how many photos were `computed` in this call and how many `taken_over` from an
+earlier one, and `fingerprint`, which is the artifact's version.
 """
 
 from typing import Any
@@ -16,6 +17,7 @@ from dualgeo_core.files import read_fingerprint
 from dualgeo_core.frames import write_frame
 from dualgeo_core.loading import (
     choose_device,
+    embeddings_recipe,
     embeddings_signature,
     index_signature,
     open_augmentation,
@@ -31,7 +33,7 @@ from dualgeo_core.model.embed import embed
 from dualgeo_core.model.trainer import OnMetrics, TrainingResult, train
 from dualgeo_core.photos.synthetic_canvas import CLASSES
 from dualgeo_core.progress import Progress, silent
-from dualgeo_core.retrieval.embeddings import read_embeddings, stored_vectors, write_embeddings
+from dualgeo_core.retrieval.embeddings import build_embeddings, read_embeddings, stored_vectors
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import build_index
 from dualgeo_core.settings import Representation
@@ -66,10 +68,15 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
     segmenter = open_segmenter(workspace)
     folder = workspace.masks(photos_name)
     photos = workspace.photos(photos_name)
-    build_masks(
+    made = build_masks(
         photos=photos, folder=folder, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
     )
-    facts: Facts = {"photos": len(photos), "classes": segmenter.classes, "fingerprint": read_fingerprint(folder)}
+    facts: Facts = {
+        "rows": len(photos),
+        **made,
+        "classes": segmenter.classes,
+        "fingerprint": read_fingerprint(folder),
+    }
     if photos.knows("label_map") and getattr(segmenter, "class_names", None) == CLASSES:
         facts["mean_iou"] = round(_masks_mean_iou(workspace, photos_name, classes=segmenter.classes), 4)
     return facts
@@ -89,8 +96,10 @@ def make_features(workspace: Workspace, photos_name: str, progress: Progress = s
     encoder = open_encoder(workspace)
     folder = workspace.features(photos_name)
     photos = workspace.photos(photos_name)
-    build_features(photos=photos, folder=folder, encoder=encoder, settings=workspace.profile.encoder, progress=progress)
-    return {"photos": len(photos), "width": encoder.width, "fingerprint": read_fingerprint(folder)}
+    made = build_features(
+        photos=photos, folder=folder, encoder=encoder, settings=workspace.profile.encoder, progress=progress
+    )
+    return {"rows": len(photos), **made, "width": encoder.width, "fingerprint": read_fingerprint(folder)}
 
 
 def make_model(
@@ -115,17 +124,16 @@ def make_embeddings(workspace: Workspace, representation: Representation, progre
     views = views_of(workspace, GALLERY)
     model = open_model(workspace, representation)
     folder = workspace.embeddings(representation)
-    signature = embeddings_signature(workspace, representation, views)
-    write_embeddings(
+    made = build_embeddings(
+        views=views,
         folder=folder,
-        count=len(views.frame),
+        recipe=embeddings_recipe(workspace, representation),
         embed=lambda rows: embed(
             model=model, views=views, variant=representation, rows=rows, device=choose_device(workspace.profile)
         ),
-        signature=signature,
         progress=progress,
     )
-    return {"rows": len(views.frame), "fingerprint": signature}
+    return {"rows": len(views.frame), **made, "fingerprint": read_fingerprint(folder)}
 
 
 def embedding_summary(workspace: Workspace) -> pd.DataFrame:
@@ -145,13 +153,18 @@ def make_index(workspace: Workspace, representation: Representation) -> Facts:
     views = views_of(workspace, GALLERY)
     embeddings = embeddings_signature(workspace, representation, views)
     signature = index_signature(workspace, embeddings)
-    rows = build_index(
+    made = build_index(
         folder=workspace.index(representation),
         shards=read_embeddings(workspace.embeddings(representation), signature=embeddings),
         specification=workspace.profile.retrieval.index,
         signature=signature,
     )
-    return {"rows": rows, "specification": workspace.profile.retrieval.index, "fingerprint": signature}
+    return {
+        "rows": len(views.frame),
+        **made,
+        "specification": workspace.profile.retrieval.index,
+        "fingerprint": signature,
+    }
 
 
 def make_candidates(workspace: Workspace, benchmark: str) -> Facts:

@@ -25,7 +25,7 @@ Facts = Mapping[str, Any]
 def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult:
     """The result of an unpartitioned asset: its fingerprint is its data version, all facts are its metadata."""
     return dg.MaterializeResult(
-        metadata={**_rows(facts), **facts, **tracking.links(tracking.run)},
+        metadata={**_metadata(facts), **tracking.links(tracking.run)},
         data_version=dg.DataVersion(str(facts["fingerprint"])),
     )
 
@@ -46,15 +46,15 @@ def results_by_benchmark(
     for benchmark in context.partition_keys:
         facts = make(benchmark)
         versions[benchmark] = str(facts["fingerprint"])
-        rows = table_facts(table(benchmark)) if table else _rows(facts)
+        rows = table_facts(table(benchmark)) if table else {}
         links = tracking.links(tracking.benchmark_run(benchmark))
-        context.add_asset_metadata({**facts, **rows, **links}, partition_key=benchmark)
+        context.add_asset_metadata({**_metadata(facts), **rows, **links}, partition_key=benchmark)
     return dg.MaterializeResult(data_version=dg.DataVersion(fingerprint(versions)))
 
 
-def _rows(facts: Facts) -> Facts:
-    """What the core counted, as what Dagster shows as the asset's rows."""
-    return {ROW_COUNT: facts["rows"]} if "rows" in facts else {}
+def _metadata(facts: Facts) -> Facts:
+    """The core's facts under Dagster's names."""
+    return {ROW_COUNT if name == "rows" else name: fact for name, fact in facts.items()}
 
 
 def progress_log(context: dg.AssetExecutionContext) -> Progress:

@@ -3,12 +3,14 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from typer.testing import CliRunner
 
 from dualgeo_core.cli import app, main
 from dualgeo_core.errors import InputError
+from dualgeo_core.files import file_digest
+from dualgeo_core.photos.existing import open_existing
 from dualgeo_core.photos.ingest import ingest_csv, ingest_folder
 from dualgeo_core.photos.photo_set import open_photos
 from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
@@ -313,6 +317,149 @@ def test_after_a_kill_a_rerun_gives_the_bytes_of_an_undisturbed_run(
     ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
     assert contents(tmp_path / "set") == contents(tmp_path / "undisturbed")
     assert len(json.loads((tmp_path / "set" / "set.json").read_text())["shards"]) > 4
+
+
+# --- adding to a set ---
+
+
+def test_adding_a_folder_keeps_the_old_shards_and_takes_in_the_new_photos(tmp_path: Path) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "set"
+    raw.mkdir()
+    for name in ("b.jpg", "d.jpg"):
+        (raw / name).write_bytes(placed(1, 2))
+    (raw / "mended_later.jpg").write_bytes(encoded(picture()))
+    (raw / "never.jpg").write_text("hello")
+    ingest_folder(folder=raw, out=out, max_quarantine_share=0.5)
+    shard = out / "photos-00000.parquet"
+    shard.chmod(0o444)  # as DVC leaves a set that shares its files with the cache
+    before, inode = shard.read_bytes(), shard.stat().st_ino
+    (raw / "a.jpg").write_bytes(placed(3, 4))
+    (raw / "d.jpg").write_bytes(placed(50, 60))  # its id is there already
+    (raw / "mended_later.jpg").write_bytes(placed(5, 6))
+    (raw / "placeless.jpg").write_bytes(encoded(picture()))
+
+    made = ingest_folder(folder=raw, out=out, max_quarantine_share=0.5, add=True)
+
+    assert (made["added"], made["already_there"]) == (2, 2)
+    assert (shard.read_bytes(), shard.stat().st_ino) == (before, inode)
+    assert photos_of(out)["latitude"].round().to_dict() == {"b.jpg": 1, "d.jpg": 1, "a.jpg": 3, "mended_later.jpg": 5}
+    assert {name: told.partition(" (")[0] for name, told in quarantine_of(out).items()} == {
+        "never.jpg": "undecodable",
+        "placeless.jpg": "no coordinates",
+    }
+    manifest = json.loads((out / "set.json").read_text())
+    assert manifest["shards"] == {path.name: file_digest(path) for path in sorted(out.glob("*.parquet"))}
+    assert (manifest["photos"], manifest["quarantined"]) == (4, 2)
+    assert manifest["quarantine_reasons"] == {"no coordinates": 1, "undecodable": 1}
+    assert not (tmp_path / "set.partial").exists()
+
+
+def test_adding_a_table_names_new_lines_and_takes_known_ids_as_they_are(tmp_path: Path, images: Path) -> None:
+    out = tmp_path / "set"
+    first = write_table(tmp_path / "first.csv", [("0", 4, 5, "x"), ("1", 0, 0, "")])
+    more = write_table(
+        tmp_path / "more.csv",
+        [("0", 80, 80, "z"), ("0", 80, 80, "z"), ("2", 6, 7, "y"), ("", 1, 1, ""), ("1", 0, 0, "")],
+    )
+    ingest_csv(table=first, images=images, out=out, max_quarantine_share=0.5)
+    made = ingest_csv(table=more, images=images, out=out, max_quarantine_share=0.5, add=True)
+    assert (made["added"], made["already_there"]) == (1, 1)
+    assert photos_of(out)["latitude"].to_dict() == {"0": 4, "2": 6}
+    lines = (out / "quarantine.csv").read_text().splitlines()
+    assert lines == ["id,reason", '1,"coordinates 0,0"', "line 5,no id"]
+
+
+def test_adding_nothing_leaves_the_set_as_it_is_and_says_so(tmp_path: Path, images: Path) -> None:
+    out = tmp_path / "set"
+    table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "x"), ("1", 0, 0, "")])
+    ingest_csv(table=table, images=images, out=out, max_quarantine_share=0.5)
+    before, inode = contents(out), out.stat().st_ino
+    result = CliRunner().invoke(app, ["ingest", "csv", str(table), str(images), "--out", str(out), "--add"])
+    assert result.output.splitlines()[-1] == f"{out}: no new photo, 1 were already there; the set is as it was"
+    unusable = write_table(tmp_path / "unusable.csv", [("8", 4, 5, "x")])
+    with pytest.raises(InputError, match=r"no usable photo for .*1 missing file"):
+        ingest_csv(table=unusable, images=images, out=out, max_quarantine_share=1, add=True)
+    half = write_table(tmp_path / "half.csv", [("8", 4, 5, "x"), ("3", 4, 5, "x")])
+    with pytest.raises(InputError, match="2 of 4 photos"):
+        ingest_csv(table=half, images=images, out=out, max_quarantine_share=0.4, add=True)
+    assert (contents(out), out.stat().st_ino) == (before, inode)
+
+
+def test_adding_says_in_one_line_where_there_is_no_set(tmp_path: Path, images: Path) -> None:
+    table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "x")])
+    with pytest.raises(InputError, match=r"no photo set .* to add to; make it first, without --add"):
+        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0, add=True)
+    assert not (tmp_path / "set.partial").exists()
+
+
+def add_numbers(out: Path, read: Callable[[int], IngestedPhoto] = listed_photo) -> dict[str, Any]:
+    existing = open_existing(out)
+    with ThreadPoolExecutor(2) as pool:
+        writer = PhotoWriter(
+            out=out,
+            existing=existing,
+            recipe="more",
+            entries=[number for number in range(100, 140) if str(number) not in existing.ids],
+            read=read,
+            pool=pool,
+            shard_photos=16,
+        )
+        return writer.write(max_quarantine_share=0.5)
+
+
+def test_wherever_adding_is_cut_short_the_set_is_old_or_new_and_a_rerun_completes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dies before each renaming in turn: nothing becomes visible but by one."""
+    write_numbers(tmp_path / "old", listed_photo)
+    shutil.copytree(tmp_path / "old", tmp_path / "new")
+    add_numbers(tmp_path / "new")
+    old, new = contents(tmp_path / "old"), contents(tmp_path / "new")
+    assert old.keys() < new.keys()
+    rename, renamings = Path.replace, iter([True])
+
+    def deadly(path: Path, target: Path) -> Path:
+        if not next(renamings, False):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "replace", deadly)
+    for survived in count():
+        out = tmp_path / f"set-{survived}"
+        shutil.copytree(tmp_path / "old", out)
+        renamings = iter([True] * survived)
+        try:
+            add_numbers(out)
+        except KeyboardInterrupt:
+            swapping = out.with_name(f".{out.name}.{os.getpid()}.old")
+            assert contents(out if out.exists() else swapping) in (old, new)
+        else:
+            break
+        renamings = repeat(True)
+        add_numbers(out)
+        assert contents(out) == new
+        assert not out.with_name(f"{out.name}.partial").exists()
+    assert survived > 10
+
+
+def test_adding_goes_on_from_its_finished_shards(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def failing(number: int) -> IngestedPhoto:
+        if number == 120:
+            raise OSError("the disk went away")
+        return listed_photo(number)
+
+    def counting(number: int) -> IngestedPhoto:
+        seen.append(number)
+        return listed_photo(number)
+
+    write_numbers(tmp_path / "set", listed_photo)
+    with pytest.raises(OSError, match="went away"):
+        add_numbers(tmp_path / "set", failing)
+    add_numbers(tmp_path / "set", counting)
+    assert min(seen) == 116
+    assert list(photos_of(tmp_path / "set").index) == [str(number) for number in range(140) if number != 7]
 
 
 def test_the_command_line_ingests_and_tells_what_it_kept_out(tmp_path: Path, images: Path) -> None:

@@ -1,5 +1,7 @@
 """Retrieval: the index against a naive search, leakage kept out, and what something else made refused."""
 
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,13 @@ from made_views import make_views
 from dualgeo_core.errors import InputError
 from dualgeo_core.model.embed import embed_for_places, gps_scores
 from dualgeo_core.model.fusion import Architecture, new_model
+from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.retrieval.candidates import Retriever
-from dualgeo_core.retrieval.embeddings import read_embeddings, write_embeddings
+from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors, build_embeddings, read_embeddings
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, build_index
 from dualgeo_core.settings import ModelSettings, RetrievalSettings
+from dualgeo_core.shards import folder_signature
 
 
 def unit(random: np.random.Generator, count: int, width: int = 16) -> np.ndarray:
@@ -27,9 +31,50 @@ def vectors() -> np.ndarray:
     return unit(np.random.default_rng(0), 200)
 
 
+@dataclass(frozen=True)
+class Gallery:
+    """Views of `rows` photos in two shards, as far as embeddings look at them."""
+
+    rows: int
+    fingerprint: str = "views"
+
+    @property
+    def shard_keys(self) -> tuple[ShardKey, ...]:
+        return ShardKey("a", "first", range(120)), ShardKey("b", "second", range(120, self.rows))
+
+
+def shards_of(folder: Path, vectors: Vectors) -> list[EmbeddingShard]:
+    build_embeddings(views=Gallery(len(vectors)), folder=folder, recipe="made", embed=lambda rows: vectors[rows])
+    return read_embeddings(folder, folder_signature("made", Gallery(len(vectors))))
+
+
+class MadeShard:
+    """Embeddings that are in no file, at full precision; they tell how often they were read."""
+
+    def __init__(self, vectors: Vectors, signature: str) -> None:
+        self._vectors, self.signature, self.reads = vectors, signature, 0
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def vectors(self) -> Vectors:
+        self.reads += 1
+        return self._vectors
+
+
+def made_shards(vectors: Vectors, *ends: int) -> list[MadeShard]:
+    """`vectors` up to the last of `ends`, one shard to each."""
+    starts = [0, *ends]
+    return [MadeShard(vectors[start:end], f"{start}-{end}") for start, end in pairwise(starts)]
+
+
 def index_of(folder: Path, vectors: np.ndarray, specification: str = "Flat") -> GalleryIndex:
-    build_index(folder=folder, shards=[vectors[:120], vectors[120:]], specification=specification, signature="made")
+    grow_index(folder, made_shards(vectors, 120, len(vectors)), specification)
     return GalleryIndex(folder=folder, signature="made", probes=64)
+
+
+def grow_index(folder: Path, shards: list[MadeShard], specification: str = "Flat") -> dict[str, int]:
+    return build_index(folder=folder, shards=shards, specification=specification, signature="made")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("specification", ["Flat", "HNSW16", "IVF4,Flat"])
@@ -90,19 +135,67 @@ def test_index_of_something_else_is_refused(tmp_path: Path, vectors: np.ndarray)
         GalleryIndex(folder=tmp_path / "index", signature="other", probes=1)
 
 
+@pytest.mark.parametrize("specification", ["Flat", "HNSW16", "IVF4,Flat"])
+def test_a_grown_index_reads_the_new_shards_only_and_finds_as_well(
+    tmp_path: Path, vectors: np.ndarray, specification: str
+) -> None:
+    grow_index(tmp_path / "index", made_shards(vectors, 60, 110), specification)
+    shards = made_shards(vectors, 60, 110, 160, 200)
+
+    made = grow_index(tmp_path / "index", shards, specification)
+
+    assert made == {"computed": 90, "taken_over": 110}
+    assert [shard.reads for shard in shards] == [0, 0, 1, 1]
+    grown = GalleryIndex(folder=tmp_path / "index", signature="made", probes=64)
+    fresh = index_of(tmp_path / "fresh", vectors, specification)
+    queries = unit(np.random.default_rng(1), 20)
+    found, expected = grown.search(queries, k=5), fresh.search(queries, k=5)
+    assert (found.rows == expected.rows).mean() > (0.9 if specification == "HNSW16" else 0.999)
+    np.testing.assert_allclose(grown.vectors(np.arange(200)), vectors)
+
+
+@pytest.mark.parametrize(
+    ("ends", "specification"),
+    [((60,), "Flat"), ((50, 110, 200), "Flat"), ((60, 110, 200), "HNSW8")],
+    ids=["a shard is gone", "other shards", "another specification"],
+)
+def test_an_index_that_does_not_fit_is_built_anew(
+    tmp_path: Path, vectors: np.ndarray, ends: tuple[int, ...], specification: str
+) -> None:
+    grow_index(tmp_path / "index", made_shards(vectors, 60, 110))
+    assert grow_index(tmp_path / "index", made_shards(vectors, *ends), specification) == {
+        "computed": ends[-1],
+        "taken_over": 0,
+    }
+    index = GalleryIndex(folder=tmp_path / "index", signature="made", probes=64)
+    np.testing.assert_allclose(index.vectors(np.arange(ends[-1])), vectors[: ends[-1]])
+
+
+def test_an_index_that_learned_learns_anew_once_the_gallery_is_twice_as_large(
+    tmp_path: Path, vectors: np.ndarray
+) -> None:
+    """The size it learned at counts, not the size it was last grown to."""
+    taken_over = [
+        grow_index(tmp_path / "index", made_shards(vectors, *range(40, rows + 1, 20)), "IVF4,SQ8")["taken_over"]
+        for rows in (40, 60, 80, 100, 120, 200)
+    ]
+    assert taken_over == [0, 40, 60, 0, 100, 120]
+
+
 def test_embeddings_round_trip_and_refuse_another_signature(tmp_path: Path, vectors: np.ndarray) -> None:
     folder = tmp_path / "embeddings"
-    write_embeddings(folder=folder, count=200, embed=lambda rows: vectors[rows], signature="a")
-    assert np.concatenate(list(read_embeddings(folder, "a"))) == pytest.approx(vectors, abs=2e-3)
+    shards = shards_of(folder, vectors)
+    assert [len(shard) for shard in shards] == [120, 80]
+    assert np.concatenate([shard.vectors() for shard in shards]) == pytest.approx(vectors, abs=2e-3)
     with pytest.raises(InputError, match="materialize gallery_embeddings again"):
-        list(read_embeddings(folder, "b"))
+        read_embeddings(folder, "b")
 
 
-def test_embeddings_that_are_not_finite_leave_nothing(tmp_path: Path) -> None:
+def test_embeddings_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "embeddings"
     with pytest.raises(InputError, match="not finite"):
-        write_embeddings(folder=folder, count=3, embed=lambda rows: np.full((3, 4), np.nan), signature="a")
-    assert list(tmp_path.iterdir()) == []
+        shards_of(folder, np.full((130, 4), np.nan, dtype=np.float32))
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("specification", ["Flat", "HNSW16", "IVF4,Flat"])

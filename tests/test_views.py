@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +11,16 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_photos import COUNT, PER_SHARD, CountingEncoder, make_photos, photo
 from PIL import Image
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.photos.photo_set import Photos, PhotoShard, open_photos
-from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
-from dualgeo_core.settings import EncoderSettings, PhotoSource, SegmenterSettings
+from dualgeo_core.photos.photo_set import Photos, PhotoShard
+from dualgeo_core.settings import EncoderSettings, SegmenterSettings
 from dualgeo_core.views.batches import square_batches
 from dualgeo_core.views.codebook import CODEBOOK, Codebook, fit_codebook
 from dualgeo_core.views.crop import LabelMaps, resize_labels, square_crop, square_crop_labels
-from dualgeo_core.views.encoder import Encoded, Encoder, load_encoder
+from dualgeo_core.views.encoder import Encoder, load_encoder
 from dualgeo_core.views.features import build_features
 from dualgeo_core.views.label_maps import decode_png, encode_png, mean_iou
 from dualgeo_core.views.masks import build_masks
@@ -32,31 +31,6 @@ ENCODER = EncoderSettings(name="efficientnet-lite0", image_size=64, token_grid=2
 CODEBOOK_SETTINGS = SegmenterSettings(
     kind="codebook", image_size=64, mask_size=12, batch_size=4, codebook_classes=5, codebook_photos=12
 )
-COUNT, PER_SHARD = 20, 7
-
-
-def photo(number: int) -> bytes:
-    """A noisy photo of its own colour, wider than high."""
-    random = np.random.default_rng(number)
-    pixels = random.integers(0, 80, (48, 70, 3)) + random.integers(0, 170, 3)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def make_photos(data: Path, *, numbers: Sequence[int] = range(COUNT), part: str = "all") -> Photos:
-    rows = [IngestedPhoto(f"p{i:03d}", float(i), float(-i), f"author{i % 6}", photo(i)) for i in numbers]
-    with ThreadPoolExecutor(1) as pool:
-        writer = PhotoWriter(
-            out=data / "set",
-            recipe=f"made {list(numbers)}",
-            entries=rows,
-            read=lambda row: row,
-            pool=pool,
-            shard_photos=PER_SHARD,
-        )
-        writer.write(max_quarantine_share=0)
-    return open_photos(PhotoSource.model_validate({"photo_set": "set", "part": part, "query_share": 0.5}), data)
 
 
 @pytest.fixture(scope="module")
@@ -221,20 +195,6 @@ def test_a_part_of_a_set_has_views_of_its_own(tmp_path: Path, encoder: Encoder, 
         )
 
 
-class CountingEncoder:
-    """The real encoder, counting photos; `killed_after` photos it dies."""
-
-    def __init__(self, encoder: Encoder, killed_after: int | None = None) -> None:
-        self.encoder, self.killed_after, self.seen = encoder, killed_after, 0
-        self.width, self.fingerprint = encoder.width, encoder.fingerprint
-
-    def encode(self, images: Sequence[Image.Image]) -> Encoded:
-        self.seen += len(images)
-        if self.killed_after is not None and self.seen > self.killed_after:
-            raise KeyboardInterrupt
-        return self.encoder.encode(images)
-
-
 def test_killed_features_go_on_where_they_stopped(
     photos: Photos, encoder: Encoder, segmenter: Segmenter, built: Path, tmp_path: Path
 ) -> None:
@@ -327,7 +287,7 @@ def test_codebook_tells_textures_apart_wherever_they_are(tmp_path: Path) -> None
         return buffer.getvalue()
 
     class HalfPhotos:
-        folder, fingerprint = tmp_path, "halves"
+        folder, shard_keys = tmp_path, ()
 
         def __len__(self) -> int:
             return 8

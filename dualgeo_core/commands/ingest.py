@@ -11,6 +11,9 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the new photo set, e
 MaxQuarantineShare = Annotated[
     float, typer.Option(min=0, max=1, help="Share of unusable photos past which the set is refused.")
 ]
+Add = Annotated[
+    bool, typer.Option("--add", help="Add to the set at --out the photos whose id it has not; its shards stay as is.")
+]
 EARTH = EarthSettings()
 DEFAULT_SHARE: float = IngestSettings().max_quarantine_share
 
@@ -27,6 +30,7 @@ def ingest_folder(
     folder: Annotated[Path, typer.Argument(help="Folder of JPEG, PNG or HEIC files with GPS in their EXIF.")],
     out: Out,
     max_quarantine_share: MaxQuarantineShare = DEFAULT_SHARE,
+    add: Add = False,
 ) -> None:
     """Photos that know where they were taken.
 
@@ -36,7 +40,10 @@ def ingest_folder(
     from dualgeo_core.photos.ingest import ingest_folder as run
     from dualgeo_core.progress import spoken
 
-    _tell(out, run(folder=folder, out=out, max_quarantine_share=max_quarantine_share, progress=spoken(typer.echo)))
+    manifest = run(
+        folder=folder, out=out, max_quarantine_share=max_quarantine_share, add=add, progress=spoken(typer.echo)
+    )
+    _tell(out, manifest, add=add)
 
 
 @ingest.command("csv")
@@ -52,15 +59,21 @@ def ingest_csv(
     ],
     out: Out,
     max_quarantine_share: MaxQuarantineShare = DEFAULT_SHARE,
+    add: Add = False,
 ) -> None:
     """Photos whose places are listed in a table. A killed run goes on where it stopped."""
     from dualgeo_core.photos.ingest import ingest_csv as run
     from dualgeo_core.progress import spoken
 
     manifest = run(
-        table=table, images=images, out=out, max_quarantine_share=max_quarantine_share, progress=spoken(typer.echo)
+        table=table,
+        images=images,
+        out=out,
+        max_quarantine_share=max_quarantine_share,
+        add=add,
+        progress=spoken(typer.echo),
     )
-    _tell(out, manifest)
+    _tell(out, manifest, add=add)
 
 
 @ingest.command("synthetic")
@@ -86,7 +99,11 @@ def ingest_synthetic(
     _tell(out, run(earth=earth, part=part, photos=photos, out=out, progress=spoken(typer.echo)))
 
 
-def _tell(out: Path, manifest: dict[str, Any]) -> None:
+def _tell(out: Path, manifest: dict[str, Any], *, add: bool = False) -> None:
+    if add and not manifest["added"]:
+        typer.echo(f"{out}: no new photo, {manifest['already_there']} were already there; the set is as it was")
+        return
     reasons = ", ".join(f"{count} {reason}" for reason, count in manifest["quarantine_reasons"].items())
     kept_out = f"; {manifest['quarantined']} in {out / 'quarantine.csv'}: {reasons}" if reasons else ""
-    typer.echo(f"{out}: {manifest['photos']} photos in {len(manifest['shards'])} shards{kept_out}")
+    grown = f", {manifest['added']} of them new; {manifest['already_there']} were already there" if add else ""
+    typer.echo(f"{out}: {manifest['photos']} photos in {len(manifest['shards'])} shards{grown}{kept_out}")

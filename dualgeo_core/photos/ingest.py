@@ -1,6 +1,6 @@
 """Photo sets of a user's own files: a folder whose photos know their place, or a table beside a folder of images."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,6 +13,7 @@ from dualgeo_core.files import file_digest, fingerprint
 from dualgeo_core.geo import coordinate_fault
 from dualgeo_core.photos.decode import UndecodableImage, decode_image, open_image, upright_rgb
 from dualgeo_core.photos.exif import exif_artist, exif_position
+from dualgeo_core.photos.existing import ExistingSet, open_existing
 from dualgeo_core.photos.image_files import SUFFIXES, ImageFiles, open_images
 from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
 from dualgeo_core.progress import Progress, silent
@@ -22,11 +23,12 @@ ALIASES = {"img_id": "id", "lat": "latitude", "lon": "longitude"}
 
 
 def ingest_folder(
-    *, folder: Path, out: Path, max_quarantine_share: float, progress: Progress = silent
+    *, folder: Path, out: Path, max_quarantine_share: float, add: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
     """The set of every photo below `folder`, placed by its EXIF; the id is the path inside `folder`.
 
-    The author is EXIF's artist, else the topmost subfolder the photo lies in, else unknown. Returns the manifest.
+    The author is EXIF's artist, else the topmost subfolder the photo lies in, else unknown. With `add` the set is there
+    and gains the photos whose id it has not. Returns the manifest, with how many were `added` and `already_there`.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder that holds the photos")
@@ -37,10 +39,15 @@ def ingest_folder(
     def read(photo_id: str) -> IngestedPhoto:
         return read_placed_photo(folder, photo_id)
 
-    recipe = fingerprint("folder", [(path, *_size_and_time(folder / path)) for path in paths])
+    existing = open_existing(out) if add else ExistingSet()
+    new = [path for path in paths if path not in existing.ids]
+    recipe = fingerprint("folder", [(path, *_size_and_time(folder / path)) for path in new])
     with ThreadPoolExecutor() as pool:
-        writer = PhotoWriter(out=out, recipe=recipe, entries=paths, read=read, pool=pool, progress=progress)
-        return writer.write(max_quarantine_share=max_quarantine_share)
+        writer = PhotoWriter(
+            out=out, existing=existing, recipe=recipe, entries=new, read=read, pool=pool, progress=progress
+        )
+        manifest = writer.write(max_quarantine_share=max_quarantine_share)
+    return _with_counts(manifest, existing, already_there=len(paths) - len(new))
 
 
 def read_placed_photo(folder: Path, photo_id: str) -> IngestedPhoto:
@@ -71,9 +78,12 @@ class TableRow:
 
 
 class PhotoTable(Sequence[TableRow]):
-    """The lines of a CSV (id, latitude, longitude[, author]), kept as columns so that millions fit in memory."""
+    """The lines of a CSV (id, latitude, longitude[, author]), kept as columns so that millions fit in memory.
 
-    def __init__(self, path: Path) -> None:
+    Lines of the ids `left_out` are dropped; `already_there` says how many ids they were.
+    """
+
+    def __init__(self, path: Path, left_out: Set[str] = frozenset()) -> None:
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         except FileNotFoundError:
@@ -84,7 +94,11 @@ class PhotoTable(Sequence[TableRow]):
         missing = [name for name in ("id", "latitude", "longitude") if name not in table]
         if missing:
             raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
-        self._ids = table["id"].str.strip()
+        table["id"] = table["id"].str.strip()
+        held = table["id"].isin(left_out)
+        self.already_there = table.loc[held, "id"].nunique()
+        table = table[~held]
+        self._ids = table["id"]
         self._latitude = pd.to_numeric(table["latitude"], errors="coerce").to_numpy()
         self._longitude = pd.to_numeric(table["longitude"], errors="coerce").to_numpy()
         self._author = table["author"].str.strip() if "author" in table else None
@@ -99,19 +113,26 @@ class PhotoTable(Sequence[TableRow]):
         photo_id, latitude, longitude = self._ids.iloc[key], float(self._latitude[key]), float(self._longitude[key])
         author = (self._author.iloc[key] or None) if self._author is not None else None
         if not photo_id:
-            return TableRow(f"line {key + 2}", latitude, longitude, author, "no id")
+            return TableRow(f"line {self._ids.index[key] + 2}", latitude, longitude, author, "no id")
         fault = "repeated id" if self._repeated[key] else coordinate_fault(latitude, longitude)
         return TableRow(photo_id, latitude, longitude, author, fault)
 
 
 def ingest_csv(
-    *, table: Path, images: Path, out: Path, max_quarantine_share: float, progress: Progress = silent
+    *,
+    table: Path,
+    images: Path,
+    out: Path,
+    max_quarantine_share: float,
+    add: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The set of a CSV's lines; an id names its file in `images`, a folder or a .tar. Returns the manifest.
+    """The set of a CSV's lines; an id names its file in `images`, a folder or a .tar.
 
-    Of lines with the same id the first counts.
+    Of lines with the same id the first counts. `add` and what is returned are as for `ingest_folder`.
     """
-    rows = PhotoTable(table)
+    existing = open_existing(out) if add else ExistingSet()
+    rows = PhotoTable(table, left_out=existing.ids)
     files = open_images(images, progress)
 
     def read(row: TableRow) -> IngestedPhoto:
@@ -120,8 +141,11 @@ def ingest_csv(
     listed = sorted(path for path in images.rglob("*") if path.is_file()) if images.is_dir() else [images]
     recipe = fingerprint("csv", file_digest(table), [(str(path), *_size_and_time(path)) for path in listed])
     with ThreadPoolExecutor() as pool:
-        writer = PhotoWriter(out=out, recipe=recipe, entries=rows, read=read, pool=pool, progress=progress)
-        return writer.write(max_quarantine_share=max_quarantine_share)
+        writer = PhotoWriter(
+            out=out, existing=existing, recipe=recipe, entries=rows, read=read, pool=pool, progress=progress
+        )
+        manifest = writer.write(max_quarantine_share=max_quarantine_share)
+    return _with_counts(manifest, existing, already_there=rows.already_there)
 
 
 def read_listed_photo(files: ImageFiles, row: TableRow) -> IngestedPhoto:
@@ -139,6 +163,10 @@ def read_listed_photo(files: ImageFiles, row: TableRow) -> IngestedPhoto:
         except OSError as error:
             fault = f"unreadable file ({error.strerror})"
     return IngestedPhoto(row.id, row.latitude, row.longitude, row.author, data, fault)
+
+
+def _with_counts(manifest: dict[str, Any], existing: ExistingSet, already_there: int) -> dict[str, Any]:
+    return {**manifest, "added": manifest["photos"] - len(existing.ids), "already_there": already_there}
 
 
 def _is_photo_file(path: Path) -> bool:

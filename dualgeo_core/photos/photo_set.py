@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,14 @@ class PhotoShard:
     images: list[bytes]
 
 
+class ShardKey(NamedTuple):
+    """Which photos one file is about: the file's stem, a fingerprint of what they are, their rows in the frame."""
+
+    name: str
+    fingerprint: str
+    rows: range
+
+
 @dataclass(frozen=True)
 class Photos:
     """A photo set, or its gallery or query photographers' part, in a fixed order."""
@@ -50,18 +59,34 @@ class Photos:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """All but the image bytes and label maps: id, latitude, longitude, author and what else the set knows."""
-        tables = [self._shard_frame(path) for path in self._shard_paths()]
+        tables = [_shard_frame(path)[self._members[path.stem]] for path in self._shard_paths()]
         return pd.concat(tables, ignore_index=True)
 
     def __len__(self) -> int:
         return len(self.frame)
 
+    @cached_property
+    def shard_keys(self) -> tuple[ShardKey, ...]:
+        """The shards in the order of `frame`, no image read; `rows` is empty where none of a shard is of this part."""
+        digests = read_json(self.folder / MANIFEST)["shards"]
+        keys, start = [], 0
+        for path in self._shard_paths():
+            made_of = fingerprint(digests[path.name], self.source.part, self.source.query_share)
+            rows = range(start, start + int(self._members[path.stem].sum()))
+            keys.append(ShardKey(name=path.stem, fingerprint=made_of, rows=rows))
+            start = rows.stop
+        return tuple(keys)
+
     def shards(self, column: str = "image") -> Iterator[PhotoShard]:
         """The photos (or another bytes column) shard by shard, in the order of `frame`."""
         for path in self._shard_paths():
-            table = pq.read_table(path, columns=["id", "author", column]).to_pandas()
-            kept = table[self._belongs(table["author"])]
-            yield PhotoShard(name=path.stem, ids=kept["id"].tolist(), images=kept[column].tolist())
+            yield self.shard(path.stem, column)
+
+    def shard(self, name: str, column: str = "image") -> PhotoShard:
+        """The photos (or another bytes column) of one shard."""
+        table = pq.read_table(self.folder / f"{name}.parquet", columns=["id", column]).to_pandas()
+        kept = table[self._members[name]]
+        return PhotoShard(name=name, ids=kept["id"].tolist(), images=kept[column].tolist())
 
     def knows(self, column: str) -> bool:
         """Whether the set has this column, beside the photos themselves."""
@@ -83,22 +108,29 @@ class Photos:
     @cached_property
     def _positions(self) -> NDArray[np.int64]:
         """Where each row of `frame` stands among all rows of all shards."""
-        authors = [pq.read_table(path, columns=["author"])["author"].to_pandas() for path in self._shard_paths()]
-        return np.flatnonzero(np.concatenate([self._belongs(author).to_numpy(dtype=bool) for author in authors]))
+        return np.flatnonzero(np.concatenate(list(self._members.values())))
+
+    @cached_property
+    def _members(self) -> dict[str, NDArray[np.bool_]]:
+        """Which rows of each shard belong to this part, by the shard's name."""
+        return {
+            path.stem: self._belongs(pq.read_table(path, columns=["author"])["author"].to_pandas()).to_numpy(dtype=bool)
+            for path in self._shard_paths()
+        }
 
     def _shard_paths(self) -> list[Path]:
         return [self.folder / name for name in sorted(read_json(self.folder / MANIFEST)["shards"])]
-
-    def _shard_frame(self, path: Path) -> pd.DataFrame:
-        columns = [name for name in pq.read_schema(path).names if name not in ("image", "label_map")]
-        table = pq.read_table(path, columns=columns).to_pandas()
-        return table[self._belongs(table["author"])]
 
     def _belongs(self, author: "pd.Series[str]") -> "pd.Series[bool]":
         if self.source.part == "all":
             return pd.Series(True, index=author.index)
         is_query = author.map(lambda name: is_query_photographer(name, share=self.source.query_share))
         return is_query if self.source.part == "queries" else ~is_query
+
+
+def _shard_frame(path: Path) -> pd.DataFrame:
+    columns = [name for name in pq.read_schema(path).names if name not in ("image", "label_map")]
+    return pq.read_table(path, columns=columns).to_pandas()
 
 
 def is_query_photographer(author: str | None, share: float) -> bool:

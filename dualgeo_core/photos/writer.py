@@ -3,7 +3,7 @@
 import csv
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_file, file_digest, read_json, replace_folder, write_json
+from dualgeo_core.files import atomic_file, file_digest, fingerprint, read_json, replace_folder, take_over, write_json
+from dualgeo_core.photos.existing import ExistingSet, Fault, ids_of, partial_folder
 from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
 from dualgeo_core.progress import Progress, silent
 
@@ -56,6 +57,7 @@ class IngestedPhoto:
 class PhotoWriter(Generic[Entry]):
     """Makes the set at `out` of `read(entry)` for every entry: the same entries, the same bytes.
 
+    Where there are `existing` photos, their shards are kept as they are and the entries' photos follow in new ones.
     Work goes on in `<out>.partial`, signed with `recipe`, which must change with anything the outcome depends on.
     `pool` reads the photos of a batch at once; `progress` hears how many entries are done.
     """
@@ -65,42 +67,45 @@ class PhotoWriter(Generic[Entry]):
     entries: Sequence[Entry]
     read: Callable[[Entry], IngestedPhoto]
     pool: Executor
+    existing: ExistingSet = field(default_factory=ExistingSet)
     more_columns: dict[str, pa.DataType] = field(default_factory=dict)
     shard_photos: int = SHARD_PHOTOS
     progress: Progress = silent
 
     @property
     def partial(self) -> Path:
-        return self.out.with_name(f"{self.out.name}.partial")
+        return partial_folder(self.out)
 
     def write(self, *, max_quarantine_share: float) -> dict[str, Any]:
-        """Makes the whole set and returns its manifest.
+        """Makes the whole set and returns its manifest; an existing set that gains nothing is left as it is.
 
         Raises InputError where `out` is something else than a photo set, where no photo is usable, or where more than
-        `max_quarantine_share` of them are not; the reasons are then in `<out>.partial/set/quarantine.csv`.
+        `max_quarantine_share` of all are not; the reasons are then in `<out>.partial/set/quarantine.csv`.
         """
         _refuse_foreign_folder(self.out)
         notes = self._resume()
         position = notes[-1]["next"] if notes else 0
         while position < len(self.entries):
             self.progress(self.out.name, position, len(self.entries))
-            notes.append(self._write_shard(f"photos-{len(notes):05d}", position))
+            notes.append(self._write_shard(f"photos-{self.existing.next_shard + len(notes):05d}", position))
             position = notes[-1]["next"]
         manifest = self._finish(notes, max_quarantine_share)
-        replace_folder(self.partial / "set", self.out)
+        if manifest != self.existing.manifest:
+            replace_folder(self.partial / "set", self.out)
         shutil.rmtree(self.partial)
         return manifest
 
     def _resume(self) -> list[Note]:
         """The notes of the shards that an earlier run of the same recipe finished; everything else of it is removed."""
         recipe, folder = self.partial / "recipe.json", self.partial / "set"
+        signature = fingerprint(self.recipe, self.existing.shards)
         notes = [read_json(path) for path in sorted(self.partial.glob("notes/photos-*.json"))]
-        known = recipe.is_file() and read_json(recipe) == self.recipe
+        known = recipe.is_file() and read_json(recipe) == signature
         if not (known and all((folder / note["file"]).is_file() for note in notes if note["photos"])):
             notes = []
             shutil.rmtree(self.partial, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(recipe, self.recipe)
+        write_json(recipe, signature)
         finished = {note["file"] for note in notes}
         for file in folder.iterdir():
             if file.name not in finished:
@@ -154,30 +159,51 @@ class PhotoWriter(Generic[Entry]):
         return pq.ParquetWriter(path, schema, compression=compression, use_dictionary=small)
 
     def _finish(self, notes: list[Note], max_share: float) -> dict[str, Any]:
-        """Writes the quarantine and, where enough is usable, the manifest."""
-        photos = sum(note["photos"] for note in notes)
-        quarantine = [(photo_id, fault) for note in notes for photo_id, fault in note["quarantine"]]
-        _write_quarantine(self.partial / "set" / QUARANTINE, quarantine)
-        # The reason without its detail, so that one fault of many photos is one line.
-        reasons = dict(sorted(Counter(fault.partition(" (")[0] for _, fault in quarantine).items()))
-        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-        if not photos:
-            raise InputError(f"{self.out} would hold no usable photo ({told or 'nothing was found'}); mend the source")
+        """Writes the quarantine and, where enough is usable, the manifest; beside them lie old and new shards."""
+        folder = self.partial / "set"
+        shards = {note["file"]: note["digest"] for note in notes if note["photos"]}
+        earlier, new = self._faults(notes, taken_in=ids_of(folder, shards) if self.existing.quarantine else set())
+        if self.existing.ids and not shards and not new:
+            return self.existing.manifest
+        quarantine = earlier + new
+        _write_quarantine(folder / QUARANTINE, quarantine)
+        if not shards:
+            told = _told(new) or "nothing was found"
+            raise InputError(f"there is no usable photo for {self.out} ({told}); mend the source")
+        photos = len(self.existing.ids) + sum(note["photos"] for note in notes)
         share = len(quarantine) / (photos + len(quarantine))
         if share > max_share:
             raise InputError(
-                f"{len(quarantine)} of {photos + len(quarantine)} photos for {self.out} cannot be used ({told}): "
-                f"{share:.1%} is past the allowed {max_share:.1%}; see {self.partial / 'set' / QUARANTINE}, "
-                "mend them or allow a larger --max-quarantine-share"
+                f"{len(quarantine)} of {photos + len(quarantine)} photos for {self.out} cannot be used "
+                f"({_told(quarantine)}): {share:.1%} is past the allowed {max_share:.1%}; "
+                f"see {folder / QUARANTINE}, mend them or allow a larger --max-quarantine-share"
             )
+        for name in self.existing.shards:
+            take_over(self.out / name, folder / name)
         manifest = {
-            "shards": {note["file"]: note["digest"] for note in notes if note["photos"]},
+            "shards": self.existing.shards | shards,
             "photos": photos,
             "quarantined": len(quarantine),
-            "quarantine_reasons": reasons,
+            "quarantine_reasons": _reasons(quarantine),
         }
-        write_json(self.partial / "set" / MANIFEST, manifest)
+        write_json(folder / MANIFEST, manifest)
         return manifest
+
+    def _faults(self, notes: list[Note], taken_in: Set[str]) -> tuple[list[Fault], list[Fault]]:
+        """What was kept out of the existing set and still is, and what is kept out now for the first time."""
+        earlier = [(photo_id, fault) for photo_id, fault in self.existing.quarantine if photo_id not in taken_in]
+        known = set(self.existing.quarantine)
+        found = [(photo_id, fault) for note in notes for photo_id, fault in note["quarantine"]]
+        return earlier, [fault for fault in found if fault not in known]
+
+
+def _reasons(quarantine: list[Fault]) -> dict[str, int]:
+    """How many photos by reason, without its detail, so that one fault of many photos is one line."""
+    return dict(sorted(Counter(fault.partition(" (")[0] for _, fault in quarantine).items()))
+
+
+def _told(quarantine: list[Fault]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in _reasons(quarantine).items())
 
 
 def _write_quarantine(path: Path, quarantine: Iterable[tuple[str, str]]) -> None:

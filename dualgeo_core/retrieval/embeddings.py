@@ -1,49 +1,80 @@
-"""Retrieval vectors on disk: shards of float16 rows in the order of the photos, signed by what made them."""
+"""Retrieval vectors on disk: a file of float16 rows per photo shard, each signed by what made it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_folder, require_fingerprint, write_fingerprint
+from dualgeo_core.files import require_fingerprint
+from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.progress import Progress, silent
-
-ROWS_PER_SHARD = 65_536
+from dualgeo_core.shards import Advance, Sharded, build_shards, shard_signatures
 
 Vectors = NDArray[np.float32]
 
 
-def write_embeddings(
+def build_embeddings(
     *,
+    views: Sharded,
     folder: Path,
-    count: int,
+    recipe: str,
     embed: Callable[[NDArray[np.int64]], Vectors],
-    signature: str,
     progress: Progress = silent,
-) -> None:
-    """Fills `folder` with `embed(rows)` of shape (rows, d) for all `count` rows, one shard in memory at a time."""
-    with atomic_folder(folder) as temporary:
-        for number, start in enumerate(range(0, count, ROWS_PER_SHARD)):
-            rows = np.arange(start, min(start + ROWS_PER_SHARD, count))
-            vectors = embed(rows)
-            if not np.isfinite(vectors).all():
-                raise InputError(f"embeddings of rows {rows[0]}-{rows[-1]} are not finite; the model in use is broken")
-            save_file({"vectors": vectors.astype(np.float16)}, temporary / f"rows-{number:05d}.safetensors")
-            progress(f"embeddings {folder.name}", int(rows[-1]) + 1, count)
-        write_fingerprint(temporary, signature, rows=count)
+) -> dict[str, int]:
+    """Fills `folder` with `embed(rows)`, (rows, d), of each shard of `views`; `recipe` stands for what `embed` does.
+
+    Only shards of which these views were not embedded yet are computed, also after a kill; returns the counts of
+    `build_shards`.
+    """
+
+    def write(key: ShardKey, path: Path, advance: Advance) -> None:
+        vectors = embed(np.array(key.rows))
+        if not np.isfinite(vectors).all():
+            raise InputError(f"embeddings of {key.name} in {folder} are not finite; the model in use is broken")
+        save_file({"vectors": vectors.astype(np.float16)}, path)
+        advance(len(vectors))
+
+    return build_shards(
+        folder=folder, recipe=recipe, source=views, suffix="safetensors", write=write, facts={}, progress=progress
+    )
 
 
-def read_embeddings(folder: Path, signature: str) -> Iterator[Vectors]:
-    """The shards in order, float32 and of unit length; raises InputError where something else made them."""
+@dataclass(frozen=True)
+class EmbeddingShard:
+    """One file of embeddings, read when asked; `signature` stands for what made it."""
+
+    path: Path
+    signature: str
+
+    def __len__(self) -> int:
+        with safe_open(self.path, framework="np") as file:
+            return int(file.get_slice("vectors").get_shape()[0])
+
+    def vectors(self) -> Vectors:
+        """(rows, d), float32 and of unit length."""
+        vectors = _stored(self.path)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def read_embeddings(folder: Path, signature: str) -> list[EmbeddingShard]:
+    """The shards in the order of the gallery's rows; raises InputError where something else made them."""
     require_fingerprint(folder, expected=signature, made_by="gallery_embeddings")
-    for vectors in stored_vectors(folder):
-        yield vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return [
+        EmbeddingShard(path=folder / f"{name}.safetensors", signature=made_by)
+        for name, made_by in sorted(shard_signatures(folder).items())
+    ]
 
 
 def stored_vectors(folder: Path) -> Iterator[Vectors]:
     """The shards in order, float32, as they were written."""
-    for path in sorted(folder.glob("rows-*.safetensors")):
-        yield load_file(path)["vectors"].astype(np.float32)
+    for path in sorted(folder.glob("*.safetensors")):
+        yield _stored(path)
+
+
+def _stored(path: Path) -> Vectors:
+    return load_file(path)["vectors"].astype(np.float32)

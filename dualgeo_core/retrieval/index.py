@@ -1,7 +1,7 @@
-"""The FAISS index over the gallery: built shard by shard, searched with a query's own photographer left out."""
+"""The FAISS index over the gallery: grown shard by shard, searched with a query's own photographer left out."""
 
 import importlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_folder, require_fingerprint, write_fingerprint
-from dualgeo_core.retrieval.embeddings import Vectors
+from dualgeo_core.files import FINGERPRINT_FILE, atomic_folder, read_json, require_fingerprint, write_fingerprint
+from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors
 
 try:
     faiss: Any = importlib.import_module("faiss")
@@ -23,37 +23,64 @@ INDEX_FILE = "index.faiss"
 TRAINING_ROWS = 262_144
 
 
-def build_index(*, folder: Path, shards: Iterable[Vectors], specification: str, signature: str) -> int:
-    """Writes the inner-product index of the FAISS factory string `specification`; returns how many rows it holds.
+def build_index(
+    *, folder: Path, shards: Sequence[EmbeddingShard], specification: str, signature: str
+) -> dict[str, int]:
+    """Makes `folder` the inner-product index of `shards` by the FAISS factory string `specification`.
 
-    Beside the index there is one shard in memory, or as many as TRAINING_ROWS take where an index learns its cells.
+    An index there that was made of the first of these shards gains the others; else, and where it learns from vectors
+    and the gallery is over twice as large as when it learned, it is built anew. Returns how many rows were added now
+    (`computed`) and how many were there (`taken_over`). Beside the index there is one shard in memory, or as many as
+    TRAINING_ROWS take while an index learns.
     """
-    index: Any = None
-    untrained: list[Vectors] = []
-    for vectors in shards:
-        if index is None:
-            index = faiss.index_factory(vectors.shape[1], specification, faiss.METRIC_INNER_PRODUCT)
-        if index.is_trained:
-            index.add(vectors)
-            continue
-        untrained.append(vectors)
-        if sum(map(len, untrained)) >= TRAINING_ROWS:
-            _train_and_add(index, untrained)
-    if index is None:
+    if not shards:
         raise InputError(f"nothing to index in {folder}: the gallery has no photos")
-    if untrained:
-        _train_and_add(index, untrained)
+    made = _made_of_the_first(shards, folder, specification)
+    if made:
+        index = faiss.read_index(str(folder / INDEX_FILE))
+    else:
+        made = {"shards": [], "learned_from": None}
+        index = faiss.index_factory(shards[0].vectors().shape[1], specification, faiss.METRIC_INNER_PRODUCT)
+    taken_over, learns = index.ntotal, not index.is_trained
+    _add(index, shards[len(made["shards"]) :])
     with atomic_folder(folder) as temporary:
         faiss.write_index(index, str(temporary / INDEX_FILE))
-        write_fingerprint(temporary, signature, rows=index.ntotal, specification=specification)
-    return int(index.ntotal)
+        write_fingerprint(
+            temporary,
+            signature,
+            rows=index.ntotal,
+            specification=specification,
+            shards=[shard.signature for shard in shards],
+            learned_from=index.ntotal if learns else made["learned_from"],
+        )
+    return {"computed": index.ntotal - taken_over, "taken_over": taken_over}
 
 
-def _train_and_add(index: Any, untrained: list[Vectors]) -> None:
-    vectors = np.concatenate(untrained)
-    index.train(vectors[:TRAINING_ROWS])
-    index.add(vectors)
-    untrained.clear()
+def _made_of_the_first(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
+    """The facts of the index in `folder` where the others of `shards` can be added to it."""
+    path = folder / FINGERPRINT_FILE
+    made: dict[str, Any] = read_json(path) if path.is_file() else {}
+    indexed = made.get("shards")
+    if not indexed or made["specification"] != specification:
+        return None
+    if [shard.signature for shard in shards[: len(indexed)]] != indexed:
+        return None
+    outgrown = made["learned_from"] is not None and sum(map(len, shards)) > 2 * made["learned_from"]
+    return None if outgrown else made
+
+
+def _add(index: Any, shards: Sequence[EmbeddingShard]) -> None:
+    untrained: list[Vectors] = []
+    for shard in shards:
+        if index.is_trained:
+            index.add(shard.vectors())
+            continue
+        untrained.append(shard.vectors())
+        if sum(map(len, untrained)) >= TRAINING_ROWS or shard is shards[-1]:
+            vectors = np.concatenate(untrained)
+            index.train(vectors[:TRAINING_ROWS])
+            index.add(vectors)
+            untrained.clear()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.photos.photo_set import Photos, PhotoShard
+from dualgeo_core.photos.photo_set import Photos, ShardKey
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import EncoderSettings
 from dualgeo_core.shards import Advance, build_shards
@@ -16,15 +16,15 @@ from dualgeo_core.views.encoder import Encoder
 
 def build_features(
     *, photos: Photos, folder: Path, encoder: Encoder, settings: EncoderSettings, progress: Progress = silent
-) -> None:
+) -> dict[str, int]:
     """Fills `folder` with pooled_nd and tokens_ntd (float16) of each shard, rows in the order of `photos.frame`.
 
-    A second call with the same photos and encoder does nothing; a killed one goes on at its shard.
+    Only shards that this encoder has not seen are computed, also after a kill; returns the counts of `build_shards`.
     """
 
-    def write(shard: PhotoShard, path: Path, advance: Advance) -> None:
+    def write(key: ShardKey, path: Path, advance: Advance) -> None:
         pooled, tokens, done = [], [], 0
-        for images in square_batches(shard, size=settings.image_size, batch_size=settings.batch_size):
+        for images in square_batches(photos.shard(key.name), size=settings.image_size, batch_size=settings.batch_size):
             encoded = encoder.encode(images)
             pooled.append(encoded.pooled_bd.half())
             tokens.append(encoded.tokens_btd.half())
@@ -35,12 +35,17 @@ def build_features(
             raise InputError(f"encoder {settings.name} gives values that half precision cannot hold; take another")
         save_file(features, path)
 
-    build_shards(
+    return build_shards(
         folder=folder,
         recipe=encoder.fingerprint,
-        photos=photos,
+        source=photos,
         suffix="safetensors",
         write=write,
-        facts={"encoder": encoder.fingerprint, "width": encoder.width, "token_grid": settings.token_grid},
+        facts={
+            "photos": photos.fingerprint,
+            "encoder": encoder.fingerprint,
+            "width": encoder.width,
+            "token_grid": settings.token_grid,
+        },
         progress=progress,
     )

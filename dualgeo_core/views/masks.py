@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualgeo_core.photos.photo_set import Photos, PhotoShard
+from dualgeo_core.photos.photo_set import Photos, ShardKey
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import SegmenterSettings
 from dualgeo_core.shards import Advance, build_shards
@@ -16,26 +16,31 @@ from dualgeo_core.views.segmenter import Segmenter
 
 def build_masks(
     *, photos: Photos, folder: Path, segmenter: Segmenter, settings: SegmenterSettings, progress: Progress = silent
-) -> None:
+) -> dict[str, int]:
     """Fills `folder` with (id, mask) tables, one per shard, rows in the order of `photos.frame`.
 
-    A second call with the same photos and segmenter does nothing; a killed one goes on at its shard.
+    Only shards that this segmenter has not seen are computed, also after a kill; returns the counts of `build_shards`.
     """
 
-    def write(shard: PhotoShard, path: Path, advance: Advance) -> None:
-        masks: list[bytes] = []
+    def write(key: ShardKey, path: Path, advance: Advance) -> None:
+        shard, masks = photos.shard(key.name), list[bytes]()
         for images in square_batches(shard, size=settings.image_size, batch_size=settings.batch_size):
             masks.extend(encode_png(label_map) for label_map in segmenter.segment(images))
             advance(len(masks))
         # PNG is compressed already; compressing it again only costs time.
         pq.write_table(pa.table({"id": shard.ids, "mask": pa.array(masks, pa.binary())}), path, compression="none")
 
-    build_shards(
+    return build_shards(
         folder=folder,
         recipe=segmenter.fingerprint,
-        photos=photos,
+        source=photos,
         suffix="parquet",
         write=write,
-        facts={"segmenter": segmenter.fingerprint, "classes": segmenter.classes, "mask_size": settings.mask_size},
+        facts={
+            "photos": photos.fingerprint,
+            "segmenter": segmenter.fingerprint,
+            "classes": segmenter.classes,
+            "mask_size": settings.mask_size,
+        },
         progress=progress,
     )

@@ -85,7 +85,8 @@ def fit_segmenter(
 ) -> Segmenter:
     """Makes `folder` the segmenter of a profile: a checkpoint's reference, or the codebook of these (gallery) photos.
 
-    A folder that the same settings, weights and photos made is left as it is.
+    A folder that the same settings and weights made is left as it is while all shards it was fitted on are in the set:
+    a gallery that grows keeps the meaning of its class ids.
     """
     if _fitted_on(folder, photos):
         with suppress(InputError):  # of other settings or weights: made anew
@@ -101,7 +102,7 @@ def fit_segmenter(
             kind=settings.kind,
             name=settings.name if settings.kind == "segformer" else encoder_settings.name,
             classes=segmenter.classes,
-            photos=photos.fingerprint,
+            fitted_on={key.name: key.fingerprint for key in photos.shard_keys},
         )
     return segmenter
 
@@ -130,4 +131,6 @@ def _open(settings: SegmenterSettings, encoder: Encoder | None, folder: Path, de
 
 def _fitted_on(folder: Path, photos: Photos) -> bool:
     path = folder / FINGERPRINT_FILE
-    return path.is_file() and read_json(path).get("photos") == photos.fingerprint
+    fitted_on = read_json(path).get("fitted_on") if path.is_file() else None
+    present = {key.name: key.fingerprint for key in photos.shard_keys}
+    return fitted_on is not None and fitted_on.items() <= present.items()

@@ -1,6 +1,7 @@
 """Both views of every photo of a set, row for row with its frame, read lazily from memory-mapped files."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.files import atomic_file, fingerprint
-from dualgeo_core.photos.photo_set import Photos
+from dualgeo_core.photos.photo_set import Photos, ShardKey
 from dualgeo_core.shards import require_shards
 from dualgeo_core.views.crop import resize_labels
 from dualgeo_core.views.label_maps import decode_png
@@ -45,7 +46,7 @@ class Views:
     width: int
     tokens_per_photo: int
     shards: tuple[ViewBatch, ...]  # tensors that lie in the files until rows of them are taken
-    first_rows: NDArray[np.int64]
+    shard_keys: tuple[ShardKey, ...]  # of each of `shards`; its fingerprint stands for these photos' views
 
     def batch(self, rows: NDArray[np.int64]) -> ViewBatch:
         """The views of these rows in this order, read from disk now; rows may repeat and cross shards."""
@@ -55,13 +56,17 @@ class Views:
         """The pooled vectors alone, as `batch` gives them."""
         return self._take(rows, ViewBatch._fields.index("pooled_bd"))
 
+    @cached_property
+    def _first_rows(self) -> NDArray[np.int64]:
+        return np.array([key.rows.start for key in self.shard_keys])
+
     def _take(self, rows: NDArray[np.int64], field: int) -> torch.Tensor:
         rows = np.asarray(rows, dtype=np.int64)
-        shard_of_row = np.searchsorted(self.first_rows, rows, side="right") - 1
+        shard_of_row = np.searchsorted(self._first_rows, rows, side="right") - 1
         order = np.argsort(shard_of_row, kind="stable")
         shards, starts = np.unique(shard_of_row[order], return_index=True)
         pieces = [
-            self.shards[shard][field][torch.from_numpy(rows[positions] - self.first_rows[shard])]
+            self.shards[shard][field][torch.from_numpy(rows[positions] - self._first_rows[shard])]
             for shard, positions in zip(shards, np.split(order, starts[1:]), strict=True)
         ]
         return torch.cat(pieces)[torch.from_numpy(np.argsort(order))]
@@ -79,9 +84,11 @@ def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, lab
         ViewBatch(*_features(path), _label_maps(masks_folder / f"{path.stem}.parquet", label_grid))
         for path in sorted(features_folder.glob("*.safetensors"))
     )
-    counts = [len(shard.pooled_bd) for shard in shards]
-    if sum(counts) != len(photos) or counts != [len(shard.label_maps_bhw) for shard in shards]:
+    keys = [key for key in photos.shard_keys if key.rows]
+    counts = [len(key.rows) for key in keys]
+    if any([len(shard[field]) for shard in shards] != counts for field in range(len(ViewBatch._fields))):
         raise InputError(f"{features_folder} and {masks_folder} do not hold {len(photos)} rows each; make them again")
+    made_by = [features["encoder"], masks["segmenter"], label_grid]
     return Views(
         frame=photos.frame,
         fingerprint=fingerprint(features["fingerprint"], masks["fingerprint"], label_grid),
@@ -92,7 +99,7 @@ def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, lab
         width=features["width"],
         tokens_per_photo=features["token_grid"] ** 2,
         shards=shards,
-        first_rows=np.cumsum([0, *counts[:-1]]),
+        shard_keys=tuple(key._replace(fingerprint=fingerprint(key.fingerprint, made_by)) for key in keys),
     )
 
 

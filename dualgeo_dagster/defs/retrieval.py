@@ -1,12 +1,14 @@
 """The gallery as searchable vectors, and what each query finds in it."""
 
+from collections.abc import Collection
+
 import dagster as dg
 
 from dualgeo_core.files import fingerprint
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.training import models
 from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gallery_features, gallery_masks
-from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
+from dualgeo_dagster.reporting import Facts, progress_log, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
 from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 
@@ -29,7 +31,7 @@ def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) ->
     }
     return result(
         {
-            "dagster/row_count": sum(facts["rows"] for facts in made.values()),
+            **_totals(made.values()),
             "representations": list(made),
             "fingerprint": fingerprint({name: facts["fingerprint"] for name, facts in made.items()}),
         },
@@ -46,7 +48,7 @@ def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     made = {name: make_index(workspace(), name) for name in workspace().profile.model.variants}
     return result(
         {
-            "dagster/row_count": sum(facts["rows"] for facts in made.values()),
+            **_totals(made.values()),
             "specification": workspace().profile.retrieval.index,
             "fingerprint": fingerprint({name: facts["fingerprint"] for name, facts in made.items()}),
         },
@@ -71,3 +73,8 @@ def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mate
     return results_by_benchmark(
         context, tracking, lambda name: make_candidates(workspace(), name), table=workspace().candidates
     )
+
+
+def _totals(made: Collection[Facts]) -> Facts:
+    """Rows over all representations, and how many of them are new."""
+    return {count: sum(facts[count] for facts in made) for count in ("rows", "computed", "taken_over")}

@@ -1,0 +1,59 @@
+"""What a photo set holds already when photos are added to it; nothing of it is written to."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from dualgeo_core.errors import InputError
+from dualgeo_core.files import read_json, replace_folder
+from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
+
+Fault = tuple[str, str]  # a photo's id, and why it was kept out
+
+
+@dataclass(frozen=True)
+class ExistingSet:
+    """A set's manifest, the ids of its photos and its quarantine; all empty where a set is made anew."""
+
+    manifest: dict[str, Any] = field(default_factory=lambda: {"shards": {}})
+    ids: frozenset[str] = frozenset()
+    quarantine: tuple[Fault, ...] = ()
+
+    @property
+    def shards(self) -> dict[str, str]:
+        """The shards' digests by file name."""
+        return dict(self.manifest["shards"])
+
+    @property
+    def next_shard(self) -> int:
+        """The first free number of a shard."""
+        return 1 + max((int(Path(name).stem.removeprefix("photos-")) for name in self.shards), default=-1)
+
+
+def open_existing(out: Path) -> ExistingSet:
+    """The set at `out`, put in place first where a kill came between; raises InputError where there is none."""
+    made = partial_folder(out) / "set"
+    if not out.exists() and (made / MANIFEST).is_file():
+        replace_folder(made, out)
+    if not (out / MANIFEST).is_file():
+        raise InputError(f"there is no photo set {out} to add to; make it first, without --add")
+    manifest = read_json(out / MANIFEST)
+    with (out / QUARANTINE).open(encoding="utf-8", newline="") as file:
+        quarantine = tuple((line["id"], line["reason"]) for line in csv.DictReader(file))
+    return ExistingSet(manifest=manifest, ids=ids_of(out, manifest["shards"]), quarantine=quarantine)
+
+
+def partial_folder(out: Path) -> Path:
+    """Where the set `out` is worked on; its folder `set` has a manifest only once it is whole."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def ids_of(folder: Path, shards: Iterable[str]) -> frozenset[str]:
+    """The ids of all photos in these shards."""
+    return frozenset(
+        photo_id for name in shards for photo_id in pq.read_table(folder / name, columns=["id"])["id"].to_pylist()
+    )

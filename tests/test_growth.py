@@ -1,0 +1,179 @@
+"""A set that grows costs its new photos: what was computed of the others is taken over, and comes to the same."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_photos import CountingEncoder, make_photos
+
+from dualgeo_core import stage1
+from dualgeo_core.files import FINGERPRINT_FILE, read_fingerprint
+from dualgeo_core.loading import views_of
+from dualgeo_core.model.fusion import Architecture, new_model
+from dualgeo_core.photos.photo_set import Photos
+from dualgeo_core.retrieval.index import GalleryIndex
+from dualgeo_core.settings import Profile, Settings
+from dualgeo_core.views.codebook import CODEBOOK
+from dualgeo_core.views.encoder import Encoder, load_encoder
+from dualgeo_core.views.features import build_features
+from dualgeo_core.workspace import GALLERY, Workspace
+
+PROFILE = Profile.model_validate(
+    {
+        "name": "growing",
+        "device": "cpu",
+        "threads": 1,
+        "photos": {"gallery": {"photo_set": "set"}, "benchmarks": {}},
+        "segmenter": {"kind": "codebook", "image_size": 64, "mask_size": 12, "codebook_classes": 5, "batch_size": 4},
+        "encoder": {"name": "efficientnet-lite0", "image_size": 64, "token_grid": 2, "batch_size": 4},
+        "model": {"variants": ["encoder"], "main": "encoder", "label_grid": 8},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return load_encoder(PROFILE.encoder)
+
+
+def workspace_of(home: Path, label_grid: int = 8) -> Workspace:
+    model = PROFILE.model.model_copy(update={"label_grid": label_grid})
+    return Workspace(Settings(profile=PROFILE.model_copy(update={"model": model}), home=home))
+
+
+def make_gallery(workspace: Workspace) -> dict[str, tuple[int, int]]:
+    """Materializes the gallery up to its index; returns how many photos each step computed and took over."""
+    stage1.make_segmenter(workspace)
+    made = {
+        "masks": stage1.make_masks(workspace, GALLERY),
+        "features": stage1.make_features(workspace, GALLERY),
+        "embeddings": stage1.make_embeddings(workspace, "encoder"),
+        "index": stage1.make_index(workspace, "encoder"),
+    }
+    return {step: (facts["computed"], facts["taken_over"]) for step, facts in made.items()}
+
+
+def files_of(workspace: Workspace) -> dict[str, Path]:
+    """Masks, label grids, features and embeddings by their path below the artifacts."""
+    root = workspace.settings.artifacts
+    return {
+        str(path.relative_to(root)): path
+        for step in ("masks", "features", "embeddings")
+        for path in sorted((root / step).rglob("photos-*"))
+    }
+
+
+def test_a_grown_gallery_computes_its_new_photos_and_equals_one_made_from_scratch(
+    tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = CountingEncoder(encoder)
+    monkeypatch.setattr(stage1, "open_encoder", lambda workspace: counting)
+    grown, scratch = workspace_of(tmp_path / "grown"), workspace_of(tmp_path / "scratch")
+    make_photos(grown.settings.data, numbers=range(10))
+    assert set(make_gallery(grown).values()) == {(10, 0)}
+    inodes = {name: path.stat().st_ino for name, path in files_of(grown).items()}
+    assert len(inodes) == 2 * 4
+    assert set(make_gallery(grown).values()) == {(0, 10)}
+
+    make_photos(grown.settings.data, numbers=range(10, 18), add=True)
+    counting.seen = 0
+    made = make_gallery(grown)
+
+    assert set(made.values()) == {(8, 10)}
+    assert counting.seen == 8
+    assert inodes.items() <= {name: path.stat().st_ino for name, path in files_of(grown).items()}.items()
+    shutil.copytree(grown.settings.data, scratch.settings.data)
+    shutil.copytree(grown.segmenter, scratch.segmenter)  # the grown gallery keeps its own
+    assert set(make_gallery(scratch).values()) == {(18, 0)}
+    assert {name: path.read_bytes() for name, path in files_of(grown).items()} == {
+        name: path.read_bytes() for name, path in files_of(scratch).items()
+    }
+    for folder in (grown.masks(GALLERY), grown.features(GALLERY), grown.embeddings("encoder"), grown.index("encoder")):
+        twin = scratch.settings.artifacts / folder.relative_to(grown.settings.artifacts)
+        assert (folder / FINGERPRINT_FILE).read_bytes() == (twin / FINGERPRINT_FILE).read_bytes()
+    queries = np.random.default_rng(0).normal(size=(5, encoder.width)).astype(np.float32)
+    found, expected = (
+        GalleryIndex(
+            folder=workspace.index("encoder"),
+            signature=str(read_fingerprint(workspace.index("encoder"))),
+            probes=1,
+        ).search(queries, k=18)
+        for workspace in (grown, scratch)
+    )
+    np.testing.assert_array_equal(found.rows, expected.rows)
+    np.testing.assert_array_equal(found.similarity, expected.similarity)
+
+
+def test_a_set_that_shrinks_or_changes_takes_over_what_it_still_holds(tmp_path: Path) -> None:
+    workspace = workspace_of(tmp_path)
+    make_photos(tmp_path / "data", numbers=range(20))  # shards of 7, 7 and 6
+    make_gallery(workspace)
+    codebook = (workspace.segmenter / CODEBOOK).read_bytes()
+
+    make_photos(tmp_path / "data", numbers=[*range(7), *range(8, 15)])
+    made = make_gallery(workspace)
+
+    assert (workspace.segmenter / CODEBOOK).read_bytes() != codebook, "it was fitted on photos that are gone"
+    assert made == {"masks": (14, 0), "features": (7, 7), "embeddings": (14, 0), "index": (14, 0)}
+    assert sorted(path.name for path in workspace.features(GALLERY).glob("photos-*")) == [
+        "photos-00000.safetensors",
+        "photos-00001.safetensors",
+    ]
+
+
+def test_other_label_maps_embed_the_gallery_anew(tmp_path: Path) -> None:
+    make_photos(tmp_path / "data", numbers=range(10))
+    make_gallery(workspace_of(tmp_path))
+    made = make_gallery(workspace_of(tmp_path, label_grid=16))
+    assert made == {"masks": (0, 10), "features": (0, 10), "embeddings": (10, 0), "index": (10, 0)}
+
+
+def test_a_trained_model_embeds_new_photos_and_another_one_all_of_them(tmp_path: Path) -> None:
+    def save_model(seed: int) -> None:
+        views = views_of(workspace, GALLERY)
+        architecture = Architecture.of(
+            settings=PROFILE.model.model_copy(update={"width": 16, "heads": 2, "gps_hidden": 16}),
+            variant="cross_attention",
+            encoder_width=views.width,
+            image_tokens=views.tokens_per_photo,
+            classes=views.classes,
+        )
+        model = new_model(architecture=architecture, gps_weights="random", seed=seed)
+        model.save_pretrained(workspace.model("cross_attention"))
+
+    def embed() -> tuple[int, int]:
+        made = stage1.make_embeddings(workspace, "cross_attention")
+        return made["computed"], made["taken_over"]
+
+    workspace = workspace_of(tmp_path)
+    make_photos(tmp_path / "data", numbers=range(10))
+    make_gallery(workspace)
+    save_model(seed=0)
+    assert embed() == (10, 0)
+    make_photos(tmp_path / "data", numbers=range(10, 13), add=True)
+    make_gallery(workspace)
+    assert embed() == (3, 10)
+    save_model(seed=1)
+    assert embed() == (13, 0)
+
+
+def test_a_killed_build_of_a_grown_set_goes_on_even_where_the_set_grows_again(tmp_path: Path, encoder: Encoder) -> None:
+    def build(photos: Photos, killed_after: int | None = None) -> tuple[dict[str, int], int]:
+        counting = CountingEncoder(encoder, killed_after=killed_after)
+        folder = tmp_path / "features" / "set"
+        made = build_features(photos=photos, folder=folder, encoder=counting, settings=PROFILE.encoder)  # type: ignore[arg-type]
+        return made, counting.seen
+
+    build(make_photos(tmp_path, numbers=range(7)))
+    with pytest.raises(KeyboardInterrupt):
+        build(make_photos(tmp_path, numbers=range(7, 21), add=True), killed_after=9)
+    (tmp_path / "features" / "set.partial" / ".photos-00002.safetensors.1.tmp.safetensors").write_bytes(b"unfinished")
+    photos = make_photos(tmp_path, numbers=range(21, 24), add=True)
+
+    made, seen = build(photos)
+
+    assert made == {"computed": 10, "taken_over": 14}
+    assert seen == 10, "the second shard was finished before the kill"
+    names = sorted(path.name for path in (tmp_path / "features" / "set").iterdir())
+    assert names == [FINGERPRINT_FILE, *(f"photos-{number:05d}.safetensors" for number in range(4))]
