@@ -4,7 +4,7 @@ PROFILE ?= demo
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo ui test lint bench
+.PHONY: help setup demo ui test test-ui lint bench
 .DEFAULT_GOAL := help
 
 help:  ## say what can be made
@@ -27,6 +27,10 @@ ui: setup  ## show Dagster's and MLflow's web pages until Ctrl-C (PROFILE=folder
 
 test: setup  ## run all tests
 	$(VENV)/bin/pytest
+
+test-ui: setup  ## look at both web pages in a headless Chromium (apt install chromium); pictures in artifacts/screenshots
+	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[ui-test]'
+	$(VENV)/bin/pytest --ui -m ui
 
 lint: setup  ## ruff and mypy
 	$(VENV)/bin/ruff check .

@@ -77,6 +77,20 @@ class Home:
         return self.python("-m", "dualgeo_core.cli", *arguments, code=code)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--ui", action="store_true", help="also run what needs a browser")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--ui"):
+        return
+    for item in items:
+        if "ui" in item.keywords:
+            item.add_marker(
+                pytest.mark.skip(reason="the web pages in a browser: left out here, `make test-ui` runs them")
+            )
+
+
 @pytest.fixture(scope="session")
 def graph_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home in which the whole graph has run once, and what the run printed as `printed`; leave it as it is."""

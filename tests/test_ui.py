@@ -1,0 +1,177 @@
+"""Both web pages in a headless Chromium, as a person sees them; `make test-ui` runs this and keeps what it saw."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from conftest import ROOT, Home
+from mlflow import MlflowClient
+
+pytestmark = pytest.mark.ui
+SCREENSHOTS = ROOT / "artifacts" / "screenshots"
+GREEN = "rgba(46, 204, 129"  # the ground of an asset that is made and up to date
+WAIT_MS = 120_000
+ASSETS_ARE_GREEN = f"""names => {{
+    const cards = [...document.querySelectorAll('foreignObject')].filter(
+        card => names.includes(card.textContent.trim().split(/\\s/)[0]));
+    const isGreen = card => [...card.querySelectorAll('div')].some(
+        part => getComputedStyle(part).backgroundColor.startsWith('{GREEN}'));
+    return cards.length === names.length && cards.every(isGreen);
+}}"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home in which the whole graph ran twice, the second time with longer training."""
+    home = Home(tmp_path_factory.mktemp("ui") / "home")
+    profile = home.path / "profiles" / "tiny.yaml"
+    home.python("-m", "dualgeo_dagster.run", "--profile", "tiny")
+    profile.write_text(profile.read_text().replace("epochs: 2", "epochs: 6"))
+    home.python("-m", "dualgeo_dagster.run", "--profile", "tiny")
+    return home
+
+
+@pytest.fixture(scope="module")
+def addresses(home: Home) -> Iterator[dict[str, str]]:
+    """Where Dagster's and MLflow's pages are, as `make ui` starts them."""
+    ports = {"dagster": free_port(), "mlflow": free_port()}
+    options = [f"--{name}-port={port}" for name, port in ports.items()]
+    environment = {**home.environment, "DAGSTER_HOME": str(home.path / ".dagster")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "dualgeo_dagster.ui", *options], cwd=home.path, env=environment, start_new_session=True
+    ) as servers:
+        found = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+        try:
+            for address in found.values():
+                wait_for(address, servers)
+            yield found
+        finally:
+            servers.send_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "there is no Chromium: apt install chromium"
+    with sync_playwright() as playwright:
+        # The sandbox refuses to run as root, as in many containers.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page, and a picture of what it showed in the end under the test's name."""
+    page = browser.new_page(viewport={"width": 1700, "height": 1000})
+    page.set_default_timeout(WAIT_MS)
+    yield page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png")
+    page.close()
+
+
+def test_every_asset_of_the_graph_is_green(page: Any, addresses: dict[str, str]) -> None:
+    from dualgeo_dagster.definitions import defs
+
+    names = [key.to_user_string() for key in defs.resolve_asset_graph().materializable_asset_keys]
+    page.goto(f"{addresses['dagster']}/asset-groups")
+    page.get_by_text("Materialize all").wait_for()
+    expand_groups(page)
+    page.wait_for_function(ASSETS_ARE_GREEN, arg=names)
+
+
+def test_an_asset_is_materialized_by_a_click(page: Any, addresses: dict[str, str]) -> None:
+    from playwright.sync_api import expect
+
+    expect.set_options(timeout=WAIT_MS)
+    page.goto(f"{addresses['dagster']}/assets/gallery_index")
+    page.get_by_role("button", name="Materialize").first.click()
+    page.get_by_text("Launched run").first.wait_for()
+    page.goto(f"{addresses['dagster']}/runs")
+    page.get_by_text("gallery_index", exact=True).first.wait_for()
+    expect(page.get_by_text("Success", exact=True)).to_have_count(3)
+
+
+def test_launchpad_shows_the_training_settings(page: Any, addresses: dict[str, str]) -> None:
+    page.goto(f"{addresses['dagster']}/assets/models")
+    page.get_by_role("button", name="Materialize").first.click(modifiers=["Shift"])
+    page.get_by_text("epochs: 6").wait_for()
+    page.get_by_text("No errors").wait_for()
+
+
+def test_scores_show_pictures_and_numbers(page: Any, addresses: dict[str, str]) -> None:
+    page.goto(f"{addresses['dagster']}/assets/scores?partition=by_day&view=partitions")
+    page.get_by_text("acc_25km").first.wait_for()
+    page.get_by_text("[Show Markdown]").first.click()
+    page.get_by_alt_text("share of by_day within each distance").wait_for()
+
+
+def test_two_mlflow_runs_stand_side_by_side(page: Any, addresses: dict[str, str], home: Home) -> None:
+    first, second = whole_graph_runs(home)
+    runs = f'["{first.info.run_id}","{second.info.run_id}"]'
+    experiments = f'["{first.info.experiment_id}"]'
+    page.goto(f"{addresses['mlflow']}/#/compare-runs?runs={runs}&experiments={experiments}")
+    for run in (first, second):
+        page.get_by_text(run.info.run_name).first.wait_for()
+    metrics = page.get_by_text("by_day/acc_25km", exact=True).first
+    metrics.scroll_into_view_if_needed()
+    metrics.wait_for()
+    for value in {run.data.metrics["by_day/acc_25km"] for run in (first, second)}:
+        page.get_by_text(f"{value:g}").first.wait_for()
+
+
+def test_mlflow_lists_benchmarks_below_their_run(page: Any, addresses: dict[str, str], home: Home) -> None:
+    first, _ = whole_graph_runs(home)
+    page.goto(f"{addresses['mlflow']}/#/experiments/{first.info.experiment_id}/runs")
+    page.get_by_role("row").filter(has_text=first.info.run_name).get_by_role("button").first.click()
+    page.get_by_text("tiny, by_night").wait_for()
+
+
+def test_mlflow_opens_the_report_page(page: Any, addresses: dict[str, str], home: Home) -> None:
+    first, _ = whole_graph_runs(home)
+    experiment = first.info.experiment_id
+    page.goto(f"{addresses['mlflow']}/#/experiments/{experiment}/runs/{first.info.run_id}/artifacts/report.html")
+    page.frame_locator("iframe").get_by_role("heading", name="by_night").wait_for()
+
+
+def expand_groups(page: Any) -> None:
+    """Dagster shows a large graph as groups; Alt+E on its canvas opens them all."""
+    page.locator("foreignObject").first.wait_for(state="attached")
+    page.mouse.click(1600, 940)
+    page.keyboard.press("Alt+e")
+
+
+def whole_graph_runs(home: Home) -> list[Any]:
+    client = MlflowClient(f"sqlite:///{home.path}/.mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name("dualgeo")
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    return [run for run in runs if ", whole graph," in run.info.run_name]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + WAIT_MS / 1000
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(address, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(f"nothing answers at {address}")
