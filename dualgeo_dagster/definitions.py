@@ -36,7 +36,7 @@ defs = dg.Definitions(
     asset_checks=dg.load_asset_checks_from_modules([checks]),
     jobs=[automation.everything],
     schedules=[automation.weekly_retraining],
-    sensors=[automation.rebuild_what_changed],
+    sensors=[automation.photo_set_versions, automation.rebuild_what_changed],
     resources={"tracking": Tracking(), "training_process": dg.PipesSubprocessClient()},
     # One process holds the libraries once; training has its own process, and steps mostly wait for the same cores.
     executor=dg.in_process_executor,

@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dualgeo_core.errors import InputError
+from dualgeo_core.files import fingerprint
 
 # DVC tells a remote that cannot be reached from a mistake only in words.
 OUTSIDE = re.compile(r"connect|timed? ?out|temporar|unreachable|name resolution", re.IGNORECASE)
@@ -49,12 +50,18 @@ def photo_set_hash(name: str, *, home: Path) -> str:
     raise InputError(f"DVC does not track data/{name}: make it with `dualgeo ingest`, then `dvc add data/{name}`")
 
 
-def recorded_version(name: str, *, home: Path) -> dict[str, Any]:
-    """What decides whether `data/<name>` must be made: its hash, and how its stage or its record differs from it."""
-    stage = _stage_of(name, home)
-    status: dict[str, Any] = json.loads(_dvc("status", stage or f"data/{name}.dvc", "--json", home=home, say=None))
-    made = stage is None or name in _yaml(home / "dvc.lock").get("stages", {})
-    return {"hash": photo_set_hash(name, home=home) if made else None, "status": status}
+def recorded_versions(names: Iterable[str], *, home: Path) -> dict[str, str]:
+    """What decides whether each `data/<name>` must be made: its hash, and how its stage differs from what was made."""
+    names = set(names)
+    stages = sorted(name for name in names if _stage_of(name, home))
+    status = json.loads(_dvc("status", "--json", *stages, home=home, say=None)) if stages else {}
+    made = _yaml(home / "dvc.lock").get("stages", {})
+    return {
+        name: fingerprint(
+            photo_set_hash(name, home=home) if name in made or name not in stages else None, status.get(name)
+        )
+        for name in names
+    }
 
 
 def _stage_of(name: str, home: Path) -> str | None:

@@ -1,5 +1,6 @@
 """What would be rebuilt by itself: what depends on changed data, in order, and nothing where data stayed the same."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -69,6 +70,20 @@ def test_new_gallery_data_rebuilds_what_depends_on_it_in_order(deployment: Deplo
     assert deployment.requested() == {"gallery_embeddings"}
 
 
+def test_looking_notes_each_version_once_and_runs_nothing() -> None:
+    sensor = defs.resolve_sensor_def("photo_set_versions")
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = sensor.evaluate_tick(dg.build_sensor_context(instance))
+        again = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=first.cursor))
+        seen = {**json.loads(first.cursor), BENCHMARKS[0]: "of another hash"}
+        changed = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=json.dumps(seen)))
+    keys = [(event.asset_key.to_user_string(), event.partition) for event in first.asset_events]
+    assert keys == [("gallery_files", None), *(("benchmark_files", benchmark) for benchmark in BENCHMARKS)]
+    assert again.asset_events == []
+    assert [event.partition for event in changed.asset_events] == [BENCHMARKS[0]]
+    assert [tick.run_requests for tick in (first, again, changed)] == [[], [], []]
+
+
 def test_new_queries_rebuild_their_own_branch_alone(deployment: Deployment) -> None:
     deployment.observe("benchmark_files", "2", BENCHMARKS[0])
     assert deployment.requested() == {"benchmark_photos"}
@@ -78,7 +93,8 @@ def test_new_queries_rebuild_their_own_branch_alone(deployment: Deployment) -> N
 
 def test_nothing_runs_before_it_is_switched_on() -> None:
     assert defs.resolve_schedule_def("weekly_retraining").default_status == dg.DefaultScheduleStatus.STOPPED
-    assert defs.resolve_sensor_def("rebuild_what_changed").default_status == dg.DefaultSensorStatus.STOPPED
+    for sensor in ("photo_set_versions", "rebuild_what_changed"):
+        assert defs.resolve_sensor_def(sensor).default_status == dg.DefaultSensorStatus.STOPPED
 
 
 def test_every_week_trains_another_model_and_a_tick_tried_again_the_same() -> None:

@@ -1,10 +1,12 @@
 """What happens by itself once switched on in the UI: rebuilding what new data changes, and a weekly retraining."""
 
+import json
+from collections.abc import Iterable
+
 import dagster as dg
 
-from dualgeo_core.files import fingerprint
 from dualgeo_core.workspace import GALLERY
-from dualgeo_dagster.photo_versions import recorded_version
+from dualgeo_dagster.photo_versions import recorded_versions
 from dualgeo_dagster.workspace import ALL_BENCHMARKS, BENCHMARKS, JOB, workspace
 
 # A dependency counts as changed by its data version, so that what was made again to the same result asks for nothing.
@@ -17,25 +19,57 @@ REBUILD = (
     & ~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
     & ~dg.AutomationCondition.in_progress()
 )
-OBSERVE = dg.AutomationCondition.on_cron("*/5 * * * *")
+LOOK_SECONDS = 300
+REBUILD_AT_FIRST = workspace().profile.automation.rebuild
 
 
-@dg.observable_source_asset(group_name="photos", automation_condition=OBSERVE)
+@dg.observable_source_asset(group_name="photos")
 def gallery_files() -> dg.DataVersion:
-    """What DVC says the gallery's set is made from; looked at every five minutes."""
-    return dg.DataVersion(_version(GALLERY))
+    """What DVC says the gallery's set is made from."""
+    return dg.DataVersion(files_versions([GALLERY])[GALLERY])
 
 
-@dg.observable_source_asset(group_name="photos", automation_condition=OBSERVE, partitions_def=BENCHMARKS)
+@dg.observable_source_asset(group_name="photos", partitions_def=BENCHMARKS)
 def benchmark_files() -> dg.DataVersionsByPartition:
-    """What DVC says each benchmark's set is made from; looked at every five minutes."""
-    return dg.DataVersionsByPartition({name: _version(name) for name in workspace().profile.photos.benchmarks})
+    """What DVC says each benchmark's set is made from."""
+    return dg.DataVersionsByPartition(files_versions(workspace().profile.photos.benchmarks))
 
 
-def _version(photos_name: str) -> str:
-    name = workspace().source(photos_name).photo_set
-    return fingerprint(recorded_version(name, home=workspace().settings.home))
+def files_versions(photos_names: Iterable[str]) -> dict[str, str]:
+    """The versions of `gallery_files` and `benchmark_files`, by `gallery` and benchmark."""
+    sets = {name: workspace().source(name).photo_set for name in photos_names}
+    versions = recorded_versions(sets.values(), home=workspace().settings.home)
+    return {name: versions[photo_set] for name, photo_set in sets.items()}
 
+
+def observation(photos_name: str, version: str) -> dg.AssetObservation:
+    """That the files of `gallery` or of a benchmark have this version."""
+    asset, partition = ("gallery_files", None) if photos_name == GALLERY else ("benchmark_files", photos_name)
+    return dg.AssetObservation(asset, partition=partition, tags={"dagster/data_version": version})
+
+
+@dg.sensor(
+    minimum_interval_seconds=LOOK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING if REBUILD_AT_FIRST else dg.DefaultSensorStatus.STOPPED,
+)
+def photo_set_versions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Looks every five minutes at what DVC says each photo set is made from, and notes what is new.
+
+    It runs nothing: looking by runs would fill the list of runs within days.
+    """
+    seen = json.loads(context.cursor or "{}")
+    now = files_versions([GALLERY, *workspace().profile.photos.benchmarks])
+    changed = [observation(name, version) for name, version in now.items() if seen.get(name) != version]
+    nothing_new = None if changed else "no photo set has changed"
+    return dg.SensorResult(asset_events=changed, cursor=json.dumps(now), skip_reason=nothing_new)
+
+
+rebuild_what_changed = dg.AutomationConditionSensorDefinition(
+    "rebuild_what_changed",
+    target=dg.AssetSelection.all(include_sources=True),
+    default_status=photo_set_versions.default_status,
+    description="Makes anew what depends on a photo set of which `photo_set_versions` noted a new version.",
+)
 
 everything = dg.define_asset_job(
     JOB, selection="*", description="The whole graph, from photos to the model that serves, as one run."
@@ -56,13 +90,3 @@ def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """
     seed = int(context.scheduled_execution_time.strftime("%Y%m%d"))
     return dg.RunRequest(tags=ALL_BENCHMARKS, run_config={"ops": {"models": {"config": {"seed": seed}}}})
-
-
-rebuild_what_changed = dg.AutomationConditionSensorDefinition(
-    "rebuild_what_changed",
-    target=dg.AssetSelection.all(include_sources=True),
-    default_status=dg.DefaultSensorStatus.RUNNING
-    if workspace().profile.automation.rebuild
-    else dg.DefaultSensorStatus.STOPPED,
-    description="Looks at DVC's record of every photo set, and makes anew what depends on one that changed.",
-)

@@ -4,7 +4,7 @@ import dagster as dg
 
 from dualgeo_core.workspace import GALLERY
 from dualgeo_dagster.columns import COLUMN_SCHEMA, ROW_COUNT, column_schema
-from dualgeo_dagster.defs.automation import benchmark_files, gallery_files
+from dualgeo_dagster.defs.automation import benchmark_files, files_versions, gallery_files, observation
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.photo_versions import build_photo_set
 from dualgeo_dagster.reporting import Facts, result, results_by_benchmark
@@ -44,6 +44,8 @@ def _photo_set(
 ) -> Facts:
     name = workspace().source(photos_name).photo_set
     dvc_hash = build_photo_set(name, home=workspace().settings.home, say=context.log.info)
+    # So that the next change is seen as one, whether or not somebody looked before this was made.
+    context.log_event(observation(photos_name, files_versions([photos_name])[photos_name]))
     photos = workspace().photos(photos_name)
     for run in runs:
         run.log_photo_set(name, folder=photos.folder, dvc_hash=dvc_hash, context=role)
