@@ -20,19 +20,13 @@ from dualgeo_dagster.workspace import workspace
 
 keep_libraries_quiet()
 
+assets = [
+    asset.map_asset_specs(lambda spec: spec.replace_attributes(owners=workspace().profile.owners))
+    for asset in dg.load_assets_from_modules([photos, views, training, retrieval, refinement, benchmarks, promotion])
+    if isinstance(asset, dg.AssetsDefinition)  # those that are only observed are imported there, too
+]
 defs = dg.Definitions(
-    assets=[
-        asset.map_asset_specs(
-            lambda spec: spec.replace_attributes(
-                automation_condition=automation.REBUILD, owners=workspace().profile.owners
-            )
-        )
-        if isinstance(asset, dg.AssetsDefinition)
-        else asset
-        for asset in dg.load_assets_from_modules(
-            [automation, photos, views, training, retrieval, refinement, benchmarks, promotion]
-        )
-    ],
+    assets=[automation.gallery_files, automation.benchmark_files, *automation.rebuilding(assets)],
     asset_checks=dg.load_asset_checks_from_modules([checks]),
     jobs=[automation.everything],
     schedules=[automation.weekly_retraining],

@@ -50,6 +50,17 @@ def photo_set_hash(name: str, *, home: Path) -> str:
     raise InputError(f"DVC does not track data/{name}: make it with `dualgeo ingest`, then `dvc add data/{name}`")
 
 
+def known_hashes(names: Iterable[str], *, home: Path) -> dict[str, str | None]:
+    """The DVC hash of each `data/<name>`; None where DVC has none yet."""
+    hashes: dict[str, str | None] = {}
+    for name in names:
+        try:
+            hashes[name] = photo_set_hash(name, home=home)
+        except InputError:
+            hashes[name] = None
+    return hashes
+
+
 def recorded_versions(names: Iterable[str], *, home: Path) -> dict[str, str]:
     """What decides whether each `data/<name>` must be made: its hash, and how its stage differs from what was made."""
     names = set(names)

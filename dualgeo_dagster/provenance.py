@@ -13,7 +13,7 @@ SCHEDULE, BY_ITSELF = "dagster/schedule_name", "dagster/from_automation_conditio
 
 
 def run_name(profile: str, run: dg.DagsterRun) -> str:
-    """`demo, weekly retraining, 2026-11-23 03:00:07`: the profile, what is made, when it began (local time)."""
+    """`demo, weekly retraining, 2026-11-23 03:00:07`: the profile, what for, when it began (local time)."""
     return f"{profile}, {_what(run)}, {datetime.now():%Y-%m-%d %H:%M:%S}"
 
 
@@ -22,9 +22,15 @@ def _what(run: dg.DagsterRun) -> str:
         return run.tags[SCHEDULE].replace("_", " ")
     if run.job_name == JOB:
         return "whole graph"
+    if is_rebuild(run):
+        return "new photos"
     names = sorted(key.to_user_string() for key in run.asset_selection or ())
-    told = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
-    return f"{told}, by itself" if BY_ITSELF in run.tags else told
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def is_rebuild(run: dg.DagsterRun) -> bool:
+    """Whether it is one of the runs that new photos asked for."""
+    return BY_ITSELF in run.tags
 
 
 def training_changes(run: dg.DagsterRun) -> dict[str, str]:

@@ -70,6 +70,32 @@ def test_new_gallery_data_rebuilds_what_depends_on_it_in_order(deployment: Deplo
     assert deployment.requested() == {"gallery_embeddings"}
 
 
+def test_nothing_is_made_of_half_new_data(deployment: Deployment) -> None:
+    deployment.observe("gallery_files", "2")
+    assert deployment.requested() == {"gallery_photos"}
+    deployment.make("gallery_photos", "2")
+    deployment.requested()
+    deployment.make("segmenter", "2")
+    deployment.make("gallery_features", "2")
+    assert deployment.requested() == {"gallery_masks", "benchmark_masks"}, "other classes, other masks"
+    for benchmark in BENCHMARKS:
+        deployment.make("benchmark_masks", "2", benchmark)
+    deployment.make("gallery_masks", "2")
+    in_order = ["models", "gallery_embeddings", "gallery_index"]
+    for asset in in_order:
+        assert deployment.requested() == {asset}, "candidates wait for the index, though their masks are there"
+        deployment.make(asset, "2")
+    assert deployment.requested() == {"refiner", "candidates"}
+    deployment.make("refiner", "2")
+    for benchmark in BENCHMARKS:
+        deployment.make("candidates", "2", benchmark)
+    assert deployment.requested() == {"locator", "clusters"}
+    deployment.make("locator", "2")
+    for benchmark in BENCHMARKS:
+        deployment.make("clusters", "2", benchmark)
+    assert deployment.requested() == {"lmm_answers"}, "the challenger waits for its scores"
+
+
 def test_looking_notes_each_version_once_and_runs_nothing() -> None:
     sensor = defs.resolve_sensor_def("photo_set_versions")
     with dg.DagsterInstance.ephemeral() as instance:

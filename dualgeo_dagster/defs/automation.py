@@ -1,7 +1,7 @@
 """What happens by itself once switched on in the UI: rebuilding what new data changes, and a weekly retraining."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
@@ -19,8 +19,27 @@ REBUILD = (
     & ~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
     & ~dg.AutomationCondition.in_progress()
 )
+# What is rebuilt farther up will arrive through the direct dependencies; until then they are of earlier data.
+BUSY = dg.AutomationCondition.in_progress() | dg.AutomationCondition.data_version_changed()
 LOOK_SECONDS = 300
 REBUILD_AT_FIRST = workspace().profile.automation.rebuild
+
+
+def rebuilding(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """The same assets, each rebuilt once all it depends on, near and far, is made of the newest data."""
+    parents = {spec.key: {dep.asset_key for dep in spec.deps} for asset in assets for spec in asset.specs}
+
+    def ancestors(key: dg.AssetKey) -> set[dg.AssetKey]:
+        near = parents.get(key, set())
+        return near.union(*map(ancestors, near))
+
+    def with_condition(spec: dg.AssetSpec) -> dg.AssetSpec:
+        condition: dg.AutomationCondition = REBUILD
+        for key in sorted(ancestors(spec.key) - parents[spec.key]):
+            condition &= ~dg.AutomationCondition.asset_matches(key, BUSY)
+        return spec.replace_attributes(automation_condition=condition)
+
+    return [asset.map_asset_specs(with_condition) for asset in assets]
 
 
 @dg.observable_source_asset(group_name="photos")

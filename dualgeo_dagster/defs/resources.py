@@ -1,4 +1,7 @@
-"""MLflow as a Dagster resource: one MLflow run per Dagster run, with a child per benchmark, found by tags or begun."""
+"""MLflow as a Dagster resource: one MLflow run per Dagster run, with a child per benchmark, found by tags or begun.
+
+What new photos ask for is rebuilt by many Dagster runs, one after the other: they share one MLflow run.
+"""
 
 import logging
 from collections.abc import Mapping
@@ -7,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import PrivateAttr
 
+from dualgeo_core.files import fingerprint
 from dualgeo_core.settings import Environment, Profile
-from dualgeo_dagster.provenance import commit, run_name, training_changes
+from dualgeo_dagster.photo_versions import known_hashes
+from dualgeo_dagster.provenance import commit, is_rebuild, run_name, training_changes
 from dualgeo_dagster.tracked_run import TrackedRun
 from dualgeo_dagster.tracking_store import tracking_store
 from dualgeo_dagster.workspace import workspace
@@ -17,7 +22,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "dualgeo"
-DAGSTER_RUN, PARENT, BENCHMARK = "dagster.run_id", "mlflow.parentRunId", "benchmark"
+DAGSTER_RUN, REBUILD = "dagster.run_id", "rebuild"
+PARENT, BENCHMARK = "mlflow.parentRunId", "benchmark"
 
 
 class Tracking(dg.ConfigurableResource):
@@ -63,10 +69,19 @@ class Tracking(dg.ConfigurableResource):
     def run(self) -> TrackedRun:
         """The MLflow run of this Dagster run."""
         if self._run is None:
-            found = self.find_run(self._dagster_run.run_id)
-            self._run = TrackedRun(self.client, found) if found else self._begin()
+            found = self._search(self._identity)
+            self._run = TrackedRun(self.client, found[0]) if found else self._begin()
             self._monitor = self._watch_system(self._run.id)
         return self._run
+
+    @property
+    def _identity(self) -> dict[str, str]:
+        """The tag by which the MLflow run is found again."""
+        if not is_rebuild(self._dagster_run):
+            return {DAGSTER_RUN: self._dagster_run.run_id}
+        sources = [_profile().photos.gallery, *_profile().photos.benchmarks.values()]
+        hashes = known_hashes((source.photo_set for source in sources), home=workspace().settings.home)
+        return {REBUILD: fingerprint(_profile().name, hashes)}
 
     def benchmark_run(self, benchmark: str) -> TrackedRun:
         """The child run of one benchmark; its metrics have the same names whichever benchmark it is."""
@@ -95,7 +110,7 @@ class Tracking(dg.ConfigurableResource):
 
     def _begin(self) -> TrackedRun:
         self._end_killed_runs()
-        tags = {DAGSTER_RUN: self._dagster_run.run_id, "profile": _profile().name}
+        tags = {DAGSTER_RUN: self._dagster_run.run_id, **self._identity, "profile": _profile().name}
         tags["git.commit"] = commit(workspace().settings.home)
         name = run_name(_profile().name, self._dagster_run)
         run = TrackedRun(
