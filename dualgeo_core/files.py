@@ -3,15 +3,21 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from dualgeo_core.errors import InputError
 
 FINGERPRINT_FILE = "fingerprint.json"
+UNFINISHED = re.compile(
+    r"\.(?P<target>.+)\.(?P<pid>\d+)\.(tmp|old)(\.\w+)?"
+)  # what processes write, and kill -9 leaves
 
 
 def fingerprint(*parts: Any) -> str:
@@ -30,6 +36,7 @@ def file_digest(path: Path) -> str:
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it becomes `path` when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
@@ -44,8 +51,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill; it replaces `path` when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -55,9 +62,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Puts the finished folder `source` in the place of `target`, durably."""
+    """Puts the finished folder `source` in the place of `target`, durably, without what killed writers left in it."""
     for file in source.rglob("*"):
-        _fsync(file)
+        if UNFINISHED.fullmatch(file.name):
+            file.unlink()
+        else:
+            _fsync(file)
     retired = target.with_name(f".{target.name}.{os.getpid()}.old")
     if target.exists():
         target.replace(retired)
@@ -102,6 +112,18 @@ def require_fingerprint(folder: Path, expected: str, made_by: str) -> None:
             f"{folder} was made by {found or 'an unfinished step'}, but {expected} is asked for: "
             f"materialize {made_by} again"
         )
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes what this process or dead ones left of earlier attempts to write `path`."""
+    for file in path.parent.iterdir():
+        found = UNFINISHED.fullmatch(file.name)
+        if found and found["target"] == path.name and not _another_lives(int(found["pid"])):
+            shutil.rmtree(file, ignore_errors=True) if file.is_dir() else file.unlink(missing_ok=True)
+
+
+def _another_lives(pid: int) -> bool:
+    return pid != os.getpid() and psutil.pid_exists(pid)
 
 
 def _fsync(path: Path) -> None:

@@ -3,9 +3,14 @@
 `accelerate launch -m` runs it on several processes.
 """
 
+import os
+import signal
 import sys
+import threading
 import time
+from contextlib import suppress
 
+import psutil
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from dualgeo_core.errors import InputError
@@ -25,6 +30,7 @@ def main() -> None:
     try:
         if PartialState().is_main_process:
             with open_dagster_pipes() as pipes:
+                threading.Thread(target=_stop_with, args=[pipes.get_extra("step_pid")], daemon=True).start()
                 _tell_faults(workspace, pipes)
         else:
             for representation in trained_representations(workspace):
@@ -40,6 +46,14 @@ def main() -> None:
 def trained_representations(workspace: Workspace) -> list[Representation]:
     """The representations of the profile that need training."""
     return [name for name in workspace.profile.model.variants if name != "encoder"]
+
+
+def _stop_with(step_pid: int) -> None:
+    """Asks this process to stop, at a checkpoint, when the step's dies: nobody hears it any more, and the run that is
+    begun in its place trains in the same folder."""
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(step_pid).wait()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _tell_faults(workspace: Workspace, pipes: PipesContext) -> None:

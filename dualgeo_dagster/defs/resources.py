@@ -39,12 +39,19 @@ class Tracking(dg.ConfigurableResource):
         self._dagster_run_id = context.dagster_run.run_id
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        from mlflow.exceptions import MlflowException
+
         if self._run_id is None:
             return
         self._monitor.finish()
         assert context.instance is not None
         failures = context.instance.all_logs(self._dagster_run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-        self._client.set_terminated(self._run_id, status="FAILED" if failures else "FINISHED")
+        try:
+            self._client.set_terminated(self._run_id, status="FAILED" if failures else "FINISHED")
+            end_abandoned(self._client, self._experiment_id(), context.instance)
+        except MlflowException as error:  # what the steps made and said stands without MLflow's closing entry
+            assert context.log is not None
+            context.log.warning(f"the MLflow run {self._run_id} is left open: {error}")
 
     @property
     def client(self) -> "MlflowClient":
@@ -146,6 +153,14 @@ class Tracking(dg.ConfigurableResource):
         monitor = SystemMetricsMonitor(run_id, tracking_uri=self.tracking_uri, resume_logging=True)
         monitor.start()
         return monitor
+
+
+def end_abandoned(client: "MlflowClient", experiment_id: str, instance: dg.DagsterInstance) -> None:
+    """Ends MLflow runs that are still open although their Dagster run is over: it was killed, or MLflow was away."""
+    for run in client.search_runs([experiment_id], filter_string="attributes.status = 'RUNNING'"):
+        dagster_run = instance.get_run_by_id(run.data.tags.get(RUN_TAG, ""))
+        if dagster_run is not None and dagster_run.is_finished:
+            client.set_terminated(run.info.run_id, status="KILLED")
 
 
 def flat_parameters(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Training as an external process, so that the same command runs on a cluster; its curve streams into MLflow."""
 
+import os
 import sys
 
 import dagster as dg
@@ -26,7 +27,7 @@ def models(
     invocation = training_process.run(
         context=context,
         command=[*_launcher(workspace().profile.training.processes), "-m", "dualgeo_dagster.training_process"],
-        extras={"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run_id},
+        extras={"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run_id, "step_pid": os.getpid()},
     )
     messages = invocation.get_custom_messages()
     for message in messages:
