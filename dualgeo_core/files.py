@@ -3,15 +3,21 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from dualgeo_core.errors import InputError
 
 FINGERPRINT_FILE = "fingerprint.json"
+# What processes write, and kill -9 leaves.
+UNFINISHED = re.compile(r"\..+\.(?P<pid>\d+)\.(tmp|old)(\.\w+)?")
 
 
 def fingerprint(*parts: Any) -> str:
@@ -30,6 +36,7 @@ def file_digest(path: Path) -> str:
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to; it becomes `path` when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
@@ -44,6 +51,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill; it replaces `path` when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -55,9 +63,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Puts the finished folder `source` in the place of `target`, durably."""
+    """Puts the finished folder `source` in the place of `target`, durably, without what killed writers left in it."""
     for file in source.rglob("*"):
-        _fsync(file)
+        if UNFINISHED.fullmatch(file.name):
+            file.unlink()
+        else:
+            _fsync(file)
     retired = target.with_name(f".{target.name}.{os.getpid()}.old")
     if target.exists():
         target.replace(retired)
@@ -111,6 +122,15 @@ def require_fingerprint(folder: Path, expected: str, made_by: str) -> None:
             f"{folder} was made by {found or 'an unfinished step'}, but {expected} is asked for: "
             f"materialize {made_by} again"
         )
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what dead processes left unfinished in `folder`; once per process, for a folder may hold many files."""
+    for file in folder.iterdir():
+        found = UNFINISHED.fullmatch(file.name)
+        if found and not psutil.pid_exists(int(found["pid"])):
+            shutil.rmtree(file, ignore_errors=True) if file.is_dir() else file.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:

@@ -103,7 +103,11 @@ def make_features(workspace: Workspace, photos_name: str, progress: Progress = s
 
 
 def make_model(
-    workspace: Workspace, representation: Representation, on_metrics: OnMetrics, progress: Progress = silent
+    workspace: Workspace,
+    representation: Representation,
+    on_metrics: OnMetrics,
+    give_up_others: bool = False,
+    progress: Progress = silent,
 ) -> TrainingResult:
     """The trained model of one representation; on several processes each of them calls this."""
     profile = workspace.profile
@@ -114,6 +118,7 @@ def make_model(
         variant=representation,
         folder=workspace.model(representation),
         augmented=open_augmentation(workspace),
+        give_up_others=give_up_others,
         on_metrics=on_metrics,
         progress=progress,
     )

@@ -33,6 +33,11 @@ def is_rebuild(run: dg.DagsterRun) -> bool:
     return BY_ITSELF in run.tags
 
 
+def is_unattended(run: dg.DagsterRun) -> bool:
+    """Whether nobody is there to decide what becomes of an unfinished training of other settings."""
+    return SCHEDULE in run.tags or is_rebuild(run)
+
+
 def training_changes(run: dg.DagsterRun) -> dict[str, str]:
     """The training settings that this run was launched with, as MLflow parameters."""
     ops: dict[str, Any] = run.run_config.get("ops", {})  # type: ignore[assignment]

@@ -14,6 +14,7 @@ from dualgeo_core.errors import InputError
 from dualgeo_core.settings import Environment, keep_libraries_quiet
 from dualgeo_dagster.console import user_error
 from dualgeo_dagster.instance_home import ensure_dagster_home
+from dualgeo_dagster.launcher import bury_dead_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,7 @@ def _run() -> int:
     from dualgeo_dagster.workspace import ALL_BENCHMARKS, JOB
 
     with dg.DagsterInstance.get() as instance:
+        bury_dead_runs(instance)
         result = defs.resolve_job_def(JOB).execute_in_process(
             instance=instance,
             run_config={"loggers": {"console": {}}},

@@ -4,8 +4,13 @@ It tells Dagster (Pipes) and MLflow how it goes; `accelerate launch -m` runs it 
 """
 
 import json
+import os
+import signal
 import sys
+import threading
+from contextlib import suppress
 
+import psutil
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from dualgeo_core.errors import InputError
@@ -27,6 +32,7 @@ def main() -> None:
         workspace = Workspace(load_settings().with_training(json.loads(sys.argv[1])))
         if PartialState().is_main_process:
             with open_dagster_pipes() as pipes:
+                threading.Thread(target=_stop_with, args=[pipes.get_extra("step_pid")], daemon=True).start()
                 _tell_faults(workspace, pipes)
         else:
             for representation in trained_representations(workspace):
@@ -42,6 +48,14 @@ def main() -> None:
 def trained_representations(workspace: Workspace) -> list[Representation]:
     """The representations of the profile that need training."""
     return [name for name in workspace.profile.model.variants if name != "encoder"]
+
+
+def _stop_with(step_pid: int) -> None:
+    """Asks this process to stop, at a checkpoint, when the step's dies: nobody hears it any more, and the run that is
+    begun in its place trains in the same folder."""
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(step_pid).wait()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _tell_faults(workspace: Workspace, pipes: PipesContext) -> None:
@@ -69,7 +83,13 @@ def _train_and_tell(workspace: Workspace, pipes: PipesContext) -> None:
         def log(step: int, metrics: dict[str, float], representation: str = representation) -> None:
             run.log_metrics({f"training/{representation}/{key}": value for key, value in metrics.items()}, step=step)
 
-        trained = make_model(workspace, representation, on_metrics=log, progress=spoken(pipes.log.info))
+        trained = make_model(
+            workspace,
+            representation,
+            on_metrics=log,
+            give_up_others=pipes.get_extra("unattended"),
+            progress=spoken(pipes.log.info),
+        )
         pipes.report_custom_message(
             {
                 "representation": representation,

@@ -1,5 +1,8 @@
 """Profiles: what is wrong with one is said in one line; and files that are whole or absent."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from dualgeo_core.files import (
     atomic_folder,
     fingerprint,
     read_json,
+    replace_folder,
     require_fingerprint,
     write_fingerprint,
     write_json,
@@ -79,6 +83,33 @@ def test_atomic_file_keeps_the_old_content_when_writing_fails(tmp_path: Path) ->
         write_and_fail()
     assert read_json(path) == {"a": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["kept.json"]
+
+
+def killed_while_writing(path: Path) -> None:
+    """A process that is killed in the middle of writing `path`."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from dualgeo_core.files import atomic_file\n"
+        "with atomic_file(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT)
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_write_and_a_living_one_is_let_be(tmp_path: Path) -> None:
+    killed_while_writing(tmp_path / "a.json")
+    [left] = tmp_path.iterdir()
+    assert left.name != "a.json"
+    living = tmp_path / f".a.json.{os.getppid()}.tmp.json"
+    living.write_text("half")
+    write_json(tmp_path / "a.json", {})
+    assert set(tmp_path.iterdir()) == {tmp_path / "a.json", living}
+
+
+def test_what_a_killed_writer_left_does_not_reach_the_finished_folder(tmp_path: Path) -> None:
+    killed_while_writing(tmp_path / "partial" / "rows.parquet")
+    (tmp_path / "partial" / "other.parquet").write_text("whole")
+    replace_folder(tmp_path / "partial", tmp_path / "done")
+    assert [path.name for path in (tmp_path / "done").glob("*.parquet")] == ["other.parquet"]
 
 
 def test_atomic_folder_replaces_the_whole_folder(tmp_path: Path) -> None:

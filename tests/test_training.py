@@ -53,13 +53,13 @@ def _profile(model: dict | None = None, **training) -> Profile:
 
 
 def _train(folder: Path, views: MadeViews | None = None, variant="cross_attention", **options) -> TrainingResult:
-    named = {name: options.pop(name) for name in ("on_metrics", "profile") if name in options}
+    named = {name: options.pop(name) for name in ("on_metrics", "profile", "give_up_others") if name in options}
     return train(
         views=views or make_views(),
-        profile=named.get("profile") or _profile(**options),
+        profile=named.pop("profile", None) or _profile(**options),
         variant=variant,
         folder=folder,
-        **({"on_metrics": named["on_metrics"]} if "on_metrics" in named else {}),
+        **named,
     )
 
 
@@ -198,6 +198,9 @@ def test_an_unfinished_run_of_other_settings_is_refused_by_their_first_differenc
         _train(tmp_path / "model", model={"width": 64}, learning_rate=1e-3)
     with pytest.raises(InputError, match=r"views is .* there, .* here"):
         _train(tmp_path / "model", views=make_views(seed=5))
+    steps: list[int] = []
+    _train(tmp_path / "model", seed=4, give_up_others=True, on_metrics=lambda step, metrics: steps.append(step))
+    assert steps[0] == 1, "unattended, the other run is given up"
 
 
 def test_early_stopping_keeps_the_best_epoch(tmp_path: Path) -> None:

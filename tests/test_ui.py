@@ -2,18 +2,14 @@
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import ROOT, Home
 from mlflow import MlflowClient
+from services import Service, answers, free_port, wait_for
 
 pytestmark = pytest.mark.ui
 SCREENSHOTS = ROOT / "artifacts" / "screenshots"
@@ -45,16 +41,19 @@ def addresses(home: Home) -> Iterator[dict[str, str]]:
     ports = {"dagster": free_port(), "mlflow": free_port()}
     options = [f"--{name}-port={port}" for name, port in ports.items()]
     environment = {**home.environment, "DAGSTER_HOME": str(home.path / ".dagster")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "dualgeo_dagster.ui", *options], cwd=home.path, env=environment, start_new_session=True
-    ) as servers:
-        found = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
-        try:
-            for address in found.values():
-                wait_for(address, servers)
-            yield found
-        finally:
-            servers.send_signal(signal.SIGINT)
+    servers = Service(
+        *(sys.executable, "-m", "dualgeo_dagster.ui", *options),
+        log=home.path / "ui.log",
+        environment=environment,
+        cwd=home.path,
+    )
+    found = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    try:
+        for name, address in found.items():
+            wait_for(lambda address=address: answers(address), f"the page of {name}")
+        yield found
+    finally:
+        servers.stop()
 
 
 @pytest.fixture(scope="module")
@@ -158,20 +157,3 @@ def whole_graph_runs(home: Home) -> list[Any]:
     experiment = client.get_experiment_by_name("dualgeo")
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
     return [run for run in runs if ", whole graph," in run.info.run_name]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + WAIT_MS / 1000
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"nothing answers at {address}")

@@ -44,14 +44,14 @@ def load_checkpoint(
     path: Path, *, recipe: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Position:
     """Restores module and optimizer; raises InputError naming the first setting that is not the checkpoint's."""
+    difference = other_settings(path, recipe=recipe)
+    if difference:
+        raise InputError(
+            f"{path} was begun with other settings: {difference}; "
+            f"go on with those, or delete {path.parent} to begin anew"
+        )
     with safe_open(path, framework="pt") as file:
-        metadata = file.metadata()
-        difference = first_difference(json.loads(metadata["recipe"]), recipe)
-        if difference:
-            raise InputError(
-                f"{path} was begun with other settings: {difference}; "
-                f"go on with those, or delete {path.parent} to begin anew"
-            )
+        position = Position(**json.loads(file.metadata()["position"]))
     tensors = load_file(path)
     _load_module(module, {name.removeprefix("module."): t for name, t in tensors.items() if name[:7] == "module."})
     state: dict[int, dict[str, Tensor]] = {}
@@ -60,7 +60,15 @@ def load_checkpoint(
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return Position(**json.loads(metadata["position"]))
+    return position
+
+
+def other_settings(path: Path, *, recipe: dict[str, Any]) -> str | None:
+    """In which setting the checkpoint differs first from `recipe`; None where it does not, or there is none."""
+    if not path.exists():
+        return None
+    with safe_open(path, framework="pt") as file:
+        return first_difference(json.loads(file.metadata()["recipe"]), recipe)
 
 
 def first_difference(stored: Any, wanted: Any, name: str = "") -> str | None:

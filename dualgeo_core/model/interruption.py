@@ -1,11 +1,14 @@
 """Stopping on request: SIGTERM and Ctrl-C let the step in progress end, so that a checkpoint can be written."""
 
+import os
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 STOPPED = 143  # the exit code of a process that SIGTERM ended: 128 + 15
+ECHO_SECONDS = 2.0  # one stop comes twice: to all processes of a terminal or service, and passed on by the parent
 
 
 class TrainingInterruptedError(RuntimeError):
@@ -15,11 +18,12 @@ class TrainingInterruptedError(RuntimeError):
 class Interruption:
     """While entered in the main thread, notes SIGTERM or SIGINT in `requested` instead of dying of it.
 
-    The second signal has its usual effect: whoever insists need not wait for the step to end.
+    A later signal has its usual effect: whoever insists need not wait for the step to end.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._requested_at = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interruption":
@@ -32,8 +36,11 @@ class Interruption:
         self._restore()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-        self._restore()
+        if not self.requested:
+            self.requested, self._requested_at = True, time.monotonic()
+        elif time.monotonic() - self._requested_at > ECHO_SECONDS:
+            self._restore()
+            os.kill(os.getpid(), number)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -1,5 +1,6 @@
 """Training one variant: a finished run is returned, a killed one goes on, what cannot be done says why."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +9,9 @@ import torch
 
 from dualgeo_core.errors import InputError
 from dualgeo_core.files import fingerprint, read_fingerprint, read_json
+from dualgeo_core.model.checkpoints import other_settings
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
-from dualgeo_core.model.training_run import RESULT, OnMetrics, TrainingRun
+from dualgeo_core.model.training_run import CHECKPOINT, RESULT, OnMetrics, TrainingRun, unfinished_run
 from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import Profile, Representation
 from dualgeo_core.views.store import Views
@@ -39,6 +41,7 @@ def train(
     variant: Representation,
     folder: Path,
     augmented: "AugmentedEncoding | None" = None,
+    give_up_others: bool = False,
     on_metrics: OnMetrics = lambda step, metrics: None,
     progress: Progress = silent,
 ) -> TrainingResult:
@@ -46,8 +49,8 @@ def train(
 
     Batches are read from `views`, or with `training.recompute` made by `augmented`; validation always reads `views`.
     Checkpoints lie in `<folder>.partial`; a run found there goes on, one begun with other settings raises InputError
-    naming the first difference. Raises InputError where the loss stops being a number or memory runs out, and
-    TrainingInterruptedError, after a checkpoint, on SIGTERM or Ctrl-C.
+    naming the first difference, or with `give_up_others` is removed. Raises InputError where the loss stops being a
+    number or memory runs out, and TrainingInterruptedError, after a checkpoint, on SIGTERM or Ctrl-C.
     """
     if profile.training.recompute and augmented is None:
         raise InputError("training.recompute is set, but only cached features were given; set it to false")
@@ -60,6 +63,9 @@ def train(
     }
     signature = fingerprint("model", recipe)
     if read_fingerprint(folder) != signature:
+        unfinished = unfinished_run(folder)
+        if give_up_others and other_settings(unfinished / CHECKPOINT, recipe=recipe):
+            shutil.rmtree(unfinished)
         try:
             with Interruption() as interruption:
                 run = TrainingRun(views, augmented, profile, variant, folder, recipe, interruption)

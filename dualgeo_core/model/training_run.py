@@ -43,6 +43,11 @@ MAX_GRADIENT_NORM = 1.0
 ENCODE_ROWS = 512
 
 
+def unfinished_run(folder: Path) -> Path:
+    """Where a run that will fill `folder` keeps its checkpoints."""
+    return folder.with_name(f"{folder.name}.partial")
+
+
 class _Step(nn.Module):
     """Model and loss as the one module that processes share the gradients of."""
 
@@ -74,7 +79,7 @@ class TrainingRun:
         interruption: Interruption,
     ) -> None:
         self.views, self.profile, self.settings, self.variant = views, profile, profile.training, variant
-        self.folder, self.partial, self.recipe = folder, folder.with_name(f"{folder.name}.partial"), recipe
+        self.folder, self.partial, self.recipe = folder, unfinished_run(folder), recipe
         self.interruption = interruption
         self.read: Callable[[NDArray[np.int64]], Any] = augmented.read if augmented else views.batch
         self.prepare: Callable[[Any], ViewBatch] = augmented.views if augmented else lambda batch: batch

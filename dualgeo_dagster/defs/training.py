@@ -1,6 +1,7 @@
 """Training as an external process, so that the same command runs on a cluster; its curve streams into MLflow."""
 
 import json
+import os
 import sys
 from datetime import timedelta
 
@@ -11,6 +12,7 @@ from dualgeo_core.errors import InputError
 from dualgeo_core.files import fingerprint
 from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.views import gallery_features, gallery_masks
+from dualgeo_dagster.provenance import is_unattended
 from dualgeo_dagster.reporting import result
 from dualgeo_dagster.retries import retried
 from dualgeo_dagster.workspace import ACCELERATOR, workspace
@@ -54,7 +56,12 @@ def models(
     invocation = training_process.run(
         context=context,
         command=[*_launcher(training.processes), "-m", "dualgeo_dagster.training_process", json.dumps(changes)],
-        extras={"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run.id},
+        extras={
+            "tracking_uri": tracking.tracking_uri,
+            "mlflow_run_id": tracking.run.id,
+            "step_pid": os.getpid(),
+            "unattended": is_unattended(context.run),
+        },
     )
     messages = invocation.get_custom_messages()
     for message in messages:

@@ -1,0 +1,47 @@
+"""Run workers that died without a word: how they are noticed, and what their runs held is freed."""
+
+import dagster as dg
+import psutil
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+
+CLOCK_SECONDS = 60  # how far the clock may be corrected during a run
+
+
+class WatchedRunLauncher(dg.DefaultRunLauncher):
+    """Dagster's own launcher for one machine, whose workers `run_monitoring` can look at.
+
+    Without it a run whose worker and code server died together (power, OOM killer) is in progress for ever.
+    """
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        alive = worker_is_alive(self._instance, run.run_id)
+        return CheckRunHealthResult(WorkerStatus.RUNNING if alive else WorkerStatus.FAILED)
+
+
+def worker_is_alive(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether the process that last said that it executes the run is there, and is not a later one of that number."""
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    said = [(event.get_dagster_event().engine_event_data.metadata.get("pid"), event.timestamp) for event in events]
+    pid, said_at = [(pid, said_at) for pid, said_at in said if pid is not None][-1]
+    try:
+        process = psutil.Process(int(str(pid.value)))
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < said_at + CLOCK_SECONDS
+    except psutil.NoSuchProcess:
+        return False
+
+
+def bury_dead_runs(instance: dg.DagsterInstance) -> None:
+    """Marks runs whose worker died as failed and frees their slots in pools, as the daemon does where it runs."""
+    in_progress = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    for run in in_progress:
+        if not worker_is_alive(instance, run.run_id):
+            instance.report_run_failed(run, "The process of this run died.")
+    slots = instance.event_log_storage
+    for run_id in slots.get_concurrency_run_ids():
+        holder = instance.get_run_by_id(run_id)
+        if holder is None or holder.is_finished:
+            slots.free_concurrency_slots_for_run(run_id)
