@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+for variable in ("DUALGEO_PROFILE", "DUALGEO_HOME", "DUALGEO_MLFLOW_UI", "MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
+    os.environ.pop(variable, None)  # whoever runs the tests may have set them for work
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads on busy cores mostly wait for each other
 
@@ -53,8 +55,6 @@ class Home:
             "DUALGEO_PROFILE": "tiny",
             "DVC_NO_ANALYTICS": "1",
         }
-        for variable in ("MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
-            self.environment.pop(variable, None)
         self.run("git", "init", "-q")
         self.python("-m", "dvc", "init", "-q")
         # The set of one benchmark comes from a stage, as a user's own set does from `dvc add`.

@@ -65,7 +65,7 @@ def test_figures_of_the_last_evaluation_are_shown(repository: Path) -> None:
     assert "41.5" in dvc(repository, "metrics", "show")
     plot = dvc(repository, "plots", "show", "--show-vega", "reports/demo/error_cdf.csv")
     assert '"method": "posterior"' in plot
-    assert "symlog" in plot
+    assert '"type": "log"' in plot
 
 
 def test_two_commits_tell_what_changed_and_what_it_did(repository: Path) -> None:

@@ -170,3 +170,21 @@ def test_rollback_restores_the_old_answers(steps: dict[str, Step], months: Month
     answer = served.predict(request)[0]
     for key in ("latitude", "longitude", "radius_90_km", "candidates", "locator"):
         assert answer[key] == steps["better"].answer[key], key
+
+
+def test_runs_that_new_photos_ask_for_are_one_mlflow_run(steps: dict[str, Step], months: Months) -> None:
+    from mlflow import MlflowClient
+
+    code = (
+        "import dagster as dg; from dualgeo_dagster.definitions import defs\n"
+        "job, tags = defs.resolve_implicit_global_asset_job_def(), {'dagster/from_automation_condition': 'true'}\n"
+        "with dg.DagsterInstance.get() as instance:\n"
+        "    for asset in ('gallery_photos', 'gallery_features'):\n"
+        "        key = dg.AssetKey(asset)\n"
+        "        assert job.execute_in_process(asset_selection=[key], tags=tags, instance=instance).success"
+    )
+    months.home.python("-c", code, DAGSTER_HOME=str(months.path / ".dagster"))
+    client = MlflowClient(f"sqlite:///{months.path}/.mlflow/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("dualgeo").experiment_id])
+    [run] = [run for run in runs if run.info.run_name.startswith("tiny, new photos, ")]
+    assert run.info.status == "FINISHED"

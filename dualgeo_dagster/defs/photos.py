@@ -9,7 +9,6 @@ from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.photo_versions import build_photo_set
 from dualgeo_dagster.reporting import Facts, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
-from dualgeo_dagster.tracked_run import TrackedRun
 from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
 
 
@@ -17,7 +16,7 @@ from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
 @retried
 def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Geotagged photos to search and to train on."""
-    return result(_photo_set(context, tracking, GALLERY, role="training", runs=[tracking.run]), tracking)
+    return result(_photo_set(context, tracking, GALLERY, role="training"), tracking)
 
 
 @dg.asset(
@@ -31,22 +30,18 @@ def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.
 @retried
 def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Query photos with known places, by other photographers than the gallery's."""
-
-    def make(benchmark: str) -> Facts:
-        runs = [tracking.run, tracking.benchmark_run(benchmark)]
-        return _photo_set(context, tracking, benchmark, role="evaluation", runs=runs)
-
-    return results_by_benchmark(context, tracking, make)
+    return results_by_benchmark(
+        context, tracking, lambda benchmark: _photo_set(context, tracking, benchmark, role="evaluation")
+    )
 
 
-def _photo_set(
-    context: dg.AssetExecutionContext, tracking: Tracking, photos_name: str, role: str, runs: list[TrackedRun]
-) -> Facts:
+def _photo_set(context: dg.AssetExecutionContext, tracking: Tracking, photos_name: str, role: str) -> Facts:
     name = workspace().source(photos_name).photo_set
     dvc_hash = build_photo_set(name, home=workspace().settings.home, say=context.log.info)
     # So that the next change is seen as one, whether or not somebody looked before this was made.
     context.log_event(observation(photos_name, files_versions([photos_name])[photos_name]))
     photos = workspace().photos(photos_name)
+    runs = [tracking.run] if photos_name == GALLERY else [tracking.run, tracking.benchmark_run(photos_name)]
     for run in runs:
         run.log_photo_set(name, folder=photos.folder, dvc_hash=dvc_hash, context=role)
     tracking.tag_dagster_run({f"data.{name}": dvc_hash[:12]})
