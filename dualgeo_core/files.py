@@ -64,6 +64,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 def replace_folder(source: Path, target: Path) -> None:
     """Puts the finished folder `source` in the place of `target`, durably, without what killed writers left in it."""
+    _remove_leftovers(target.parent)
     for file in source.rglob("*"):
         if UNFINISHED.fullmatch(file.name):
             file.unlink()

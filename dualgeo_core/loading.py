@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint
+from dualgeo_core.files import FINGERPRINT_FILE, fingerprint, read_json
 from dualgeo_core.model.fusion import DualViewModel, model_fingerprint
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
@@ -50,12 +50,19 @@ def open_model(workspace: Workspace, representation: Representation) -> DualView
 
 
 def views_of(workspace: Workspace, photos_name: str) -> Views:
-    """Both views of a photo set, checked against its photos."""
+    """Both views of a photo set; raises InputError where they were made of other photos, or by other settings."""
+    profile = workspace.profile
+    for folder, settings in (
+        (workspace.features(photos_name), profile.encoder),
+        (workspace.masks(photos_name), profile.segmenter),
+    ):
+        if read_json(folder / FINGERPRINT_FILE).get("settings") != settings.fingerprint:
+            raise InputError(f"{folder} was made with other settings than the profile's; materialize it again")
     return load_views(
         photos=workspace.photos(photos_name),
         features_folder=workspace.features(photos_name),
         masks_folder=workspace.masks(photos_name),
-        label_grid=workspace.profile.model.label_grid,
+        label_grid=profile.model.label_grid,
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualgeo_core.errors import InputError
+from dualgeo_core.files import fingerprint
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -22,6 +23,15 @@ RefineMethod = Literal["rank1", "dbscan", "hdbscan", "posterior"]
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ViewSettings(Section):
+    """How one view of a photo is made."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for settings that make the same view."""
+        return fingerprint(self.model_dump(mode="json", exclude={"batch_size"}))
 
 
 class PhotoSource(Section):
@@ -66,7 +76,7 @@ class EarthSettings(Section):
     image_size: Positive = Field(160, description="Pixels per side of a photo.")
 
 
-class SegmenterSettings(Section):
+class SegmenterSettings(ViewSettings):
     kind: Literal["segformer", "codebook"] = "segformer"
     name: str = Field(
         "nvidia/segformer-b5-finetuned-ade-640-640", description="Hub name or folder of a SegFormer checkpoint."
@@ -80,7 +90,7 @@ class SegmenterSettings(Section):
     codebook_seed: int = 0
 
 
-class EncoderSettings(Section):
+class EncoderSettings(ViewSettings):
     name: str = Field(
         "openai/clip-vit-large-patch14",
         description="Hub name or folder of a transformers vision model, or efficientnet-lite0 (offline).",

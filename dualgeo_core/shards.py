@@ -13,7 +13,7 @@ from dualgeo_core.files import (
     read_json,
     replace_folder,
     take_over,
-    write_fingerprint,
+    write_json,
 )
 from dualgeo_core.photos.photo_set import Photos, ShardKey
 from dualgeo_core.progress import Progress, silent
@@ -56,12 +56,13 @@ def build_shards(
     keys = [key for key in source.shard_keys if key.rows]
     total = sum(len(key.rows) for key in keys)
     signature = folder_signature(recipe, source)
-    if read_fingerprint(folder) == signature:
+    signatures = {key.name: fingerprint(recipe, key.fingerprint) for key in keys}
+    signed = {"fingerprint": signature, "count": total, "shards": signatures, **facts}
+    if read_fingerprint(folder) is not None and read_json(folder / FINGERPRINT_FILE) == signed:
         return {"computed": 0, "taken_over": total}
     partial = folder.with_name(f"{folder.name}.partial")
-    signatures = {key.name: fingerprint(recipe, key.fingerprint) for key in keys}
     _clear(partial, wanted=signatures)
-    write_fingerprint(partial, signature, count=total, shards=signatures, **facts)
+    write_json(partial / FINGERPRINT_FILE, signed)
     _link_finished(folder, partial, wanted=signatures)
     computed, what = 0, folder.parent.name
     for key in keys:

@@ -19,6 +19,7 @@ from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.workspace import workspace
 
 keep_libraries_quiet()
+STOP_SECONDS = 240  # how long training may take to end its step and write a checkpoint
 
 assets = [
     asset.map_asset_specs(lambda spec: spec.replace_attributes(owners=workspace().profile.owners))
@@ -31,7 +32,10 @@ defs = dg.Definitions(
     jobs=[automation.everything],
     schedules=[automation.weekly_retraining],
     sensors=[automation.photo_set_versions, automation.rebuild_what_changed],
-    resources={"tracking": Tracking(), "training_process": dg.PipesSubprocessClient()},
+    resources={
+        "tracking": Tracking(),
+        "training_process": dg.PipesSubprocessClient(termination_timeout_seconds=STOP_SECONDS),
+    },
     # One process holds the libraries once; training has its own process, and steps mostly wait for the same cores.
     executor=dg.in_process_executor,
     loggers={"console": console},

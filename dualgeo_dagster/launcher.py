@@ -26,9 +26,12 @@ def worker_is_alive(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Whether the process that last said that it executes the run is there, and is not a later one of that number."""
     events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
     said = [(event.get_dagster_event().engine_event_data.metadata.get("pid"), event.timestamp) for event in events]
-    pid, said_at = [(pid, said_at) for pid, said_at in said if pid is not None][-1]
+    workers = [(int(str(pid.value)), said_at) for pid, said_at in said if pid is not None]
+    if not workers:
+        return False
+    pid, said_at = workers[-1]
     try:
-        process = psutil.Process(int(str(pid.value)))
+        process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < said_at + CLOCK_SECONDS
     except psutil.NoSuchProcess:
         return False
@@ -36,10 +39,15 @@ def worker_is_alive(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:
     """Marks runs whose worker died as failed and frees their slots in pools, as the daemon does where it runs."""
-    in_progress = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    for run in in_progress:
-        if not worker_is_alive(instance, run.run_id):
+    begun = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    for run in instance.get_runs(dg.RunsFilter(statuses=begun)):
+        if worker_is_alive(instance, run.run_id):
+            continue
+        now = instance.get_run_by_id(run.run_id)  # it may have ended meanwhile
+        if now is not None and now.status == dg.DagsterRunStatus.STARTED:
             instance.report_run_failed(run, "The process of this run died.")
+        elif now is not None and now.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "The process of this run died while it was being cancelled.")
     slots = instance.event_log_storage
     for run_id in slots.get_concurrency_run_ids():
         holder = instance.get_run_by_id(run_id)

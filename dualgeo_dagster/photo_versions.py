@@ -16,7 +16,11 @@ from dualgeo_core.errors import InputError
 from dualgeo_core.files import fingerprint
 
 # DVC tells a remote that cannot be reached from a mistake only in words.
-OUTSIDE = re.compile(r"connect|timed? ?out|temporar|unreachable|name resolution", re.IGNORECASE)
+OUTSIDE = re.compile(r"connection|could not connect|timed? ?out|unreachable|name resolution", re.IGNORECASE)
+
+
+class DvcBusyError(InputError):
+    """Another DVC command is at work in the same repository."""
 
 
 def build_photo_set(name: str, *, home: Path, say: Callable[[str], None]) -> str:
@@ -50,22 +54,14 @@ def photo_set_hash(name: str, *, home: Path) -> str:
     raise InputError(f"DVC does not track data/{name}: make it with `dualgeo ingest`, then `dvc add data/{name}`")
 
 
-def known_hashes(names: Iterable[str], *, home: Path) -> dict[str, str | None]:
-    """The DVC hash of each `data/<name>`; None where DVC has none yet."""
-    hashes: dict[str, str | None] = {}
-    for name in names:
-        try:
-            hashes[name] = photo_set_hash(name, home=home)
-        except InputError:
-            hashes[name] = None
-    return hashes
-
-
 def recorded_versions(names: Iterable[str], *, home: Path) -> dict[str, str]:
-    """What decides whether each `data/<name>` must be made: its hash, and how its stage differs from what was made."""
+    """What decides whether each `data/<name>` must be made: its hash, and how its stage differs from what was made.
+
+    Raises DvcBusyError where another DVC command is at work.
+    """
     names = set(names)
     stages = sorted(name for name in names if _stage_of(name, home))
-    status = json.loads(_dvc("status", "--json", *stages, home=home, say=None)) if stages else {}
+    status = json.loads(_dvc("status", "--json", *stages, home=home, say=None, wait=False)) if stages else {}
     made = _yaml(home / "dvc.lock").get("stages", {})
     return {
         name: fingerprint(
@@ -83,14 +79,17 @@ def _yaml(path: Path) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
 
 
-def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None) -> str:
-    """Runs dvc in `home`, telling its lines as they come; raises InputError with its last line where it fails."""
+def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None, wait: bool = True) -> str:
+    """Runs dvc in `home`, telling its lines as they come; raises InputError with its last line where it fails.
+
+    DVC does one thing at a time: `wait` until its lock is free, or raise DvcBusyError.
+    """
     # The stages call `dualgeo`, which lives beside this interpreter and need not be on the caller's PATH.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     # What dvc warns of goes to stderr; where its output is read, the two must not mix.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as warnings:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments],
+            [sys.executable, "-m", "dvc", *(["--wait-for-lock"] if wait else []), *arguments],
             cwd=home,
             env=environment,
             stdout=subprocess.PIPE,
@@ -108,5 +107,9 @@ def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None) -> str:
             told = [*lines, *warnings.read().splitlines()]
             faults = [line for line in told if line.startswith(("ERROR", "dualgeo:"))] or told[-1:]
             fault = f"dvc {' '.join(arguments)} failed: {'; '.join(faults)}"
-            raise ConnectionError(fault) if OUTSIDE.search(fault) else InputError(fault)
+            if "Unable to acquire lock" in fault:
+                raise DvcBusyError(fault)
+            unreachable = any(line.startswith("ERROR") and OUTSIDE.search(line) for line in told)
+            mistaken = any(line.startswith("dualgeo:") for line in told)
+            raise ConnectionError(fault) if unreachable and not mistaken else InputError(fault)
     return "\n".join(lines)

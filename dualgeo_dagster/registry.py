@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dualgeo_core.errors import InputError
+from dualgeo_dagster.retries import comes_from_outside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,7 +44,21 @@ class Registry:
         self._client: MlflowClient = mlflow.MlflowClient(tracking_uri=tracking_uri)
 
     def register(self, *, run_id: str, locator: Path, predictions: dict[str, Path], tags: dict[str, str]) -> str:
-        """A new version holding the packed locator and its benchmark predictions; it becomes the challenger."""
+        """A new version holding the packed locator and its benchmark predictions; it becomes the challenger.
+
+        What an attempt registered whose connection was cut before the tags were on it is not registered twice.
+        """
+        version = self._untagged_version(run_id) or self._log_model(run_id, locator, predictions)
+        for key, value in tags.items():
+            self._client.set_model_version_tag(MODEL, version, key, value)
+        self._client.set_registered_model_alias(MODEL, CHALLENGER, version)
+        return version
+
+    def _untagged_version(self, run_id: str) -> str | None:
+        found = self._client.search_model_versions(f"name = '{MODEL}' and run_id = '{run_id}'")
+        return next((str(version.version) for version in found if not version.tags), None)
+
+    def _log_model(self, run_id: str, locator: Path, predictions: dict[str, Path]) -> str:
         import mlflow
 
         with mlflow.start_run(run_id=run_id):
@@ -58,11 +73,7 @@ class Registry:
                 pip_requirements=[],  # it runs where DualGeo is installed: serve it with --env-manager local
                 registered_model_name=MODEL,
             )
-        version = str(logged.registered_model_version)
-        for key, value in tags.items():
-            self._client.set_model_version_tag(MODEL, version, key, value)
-        self._client.set_registered_model_alias(MODEL, CHALLENGER, version)
-        return version
+        return str(logged.registered_model_version)
 
     def version_of(self, alias: str) -> str | None:
         """The version an alias points to, if any."""
@@ -79,6 +90,8 @@ class Registry:
         try:
             return pd.read_parquet(mlflow.artifacts.download_artifacts(artifact_uri=uri))
         except (mlflow.exceptions.MlflowException, OSError) as error:
+            if comes_from_outside(error):
+                raise
             raise InputError(
                 f"version {version} of {MODEL} has no predictions on {benchmark}: it was not evaluated there ({error})"
             ) from None
@@ -89,7 +102,9 @@ class Registry:
 
         try:
             self._client.get_model_version(MODEL, version)
-        except mlflow.exceptions.MlflowException:
+        except mlflow.exceptions.MlflowException as error:
+            if comes_from_outside(error):
+                raise
             raise InputError(f"{MODEL} has no version {version}: `dualgeo versions` lists what there is") from None
         promotion = Promotion(
             version=version,

@@ -23,9 +23,14 @@ def retried(make: Callable[Parameters, dg.MaterializeResult]) -> Callable[Parame
             if not comes_from_outside(error):
                 raise
             tried = dg.AssetExecutionContext.get().op_execution_context.retry_number
-            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=FIRST_WAIT_S * 2**tried) from error
+            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=[*waits_s(), 0][tried]) from error
 
     return attempt
+
+
+def waits_s() -> list[int]:
+    """The waits before each further try."""
+    return [FIRST_WAIT_S * 2**tried for tried in range(RETRIES)]
 
 
 def comes_from_outside(error: BaseException | None) -> bool:

@@ -1,16 +1,22 @@
 """One MLflow run, and what can be written to it."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dualgeo_dagster.retries import comes_from_outside, waits_s
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+TRY_AGAIN_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,8 @@ class TrackedRun:
     client: "MlflowClient"
     id: str
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
-        from mlflow.entities import Metric
-
-        now = int(datetime.now().timestamp() * 1000)
-        self.client.log_batch(self.id, metrics=[Metric(key, value, now, step) for key, value in metrics.items()])
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        self.client.log_batch(self.id, metrics=points(metrics, step=0))
 
     def log_parameters(self, parameters: Mapping[str, str]) -> None:
         from mlflow.entities import Param
@@ -66,3 +69,52 @@ class TrackedRun:
         tag = InputTag(key="mlflow.data.context", value=context)
         self.client.log_inputs(self.id, [DatasetInput(dataset=dataset._to_mlflow_entity(), tags=[tag])])
         self.log_tags({f"dvc.{name}": dvc_hash})
+
+
+class Curve:
+    """Metrics over the steps of a long training: what cannot be sent while MLflow is away is sent later."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._run = run
+        self._unsent: list[Metric] = []
+        self._next_try = 0.0
+
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Sends these metrics, with those that wait; where MLflow does not answer, training goes on."""
+        self._unsent += points(metrics, step)
+        if time.monotonic() < self._next_try:
+            return
+        if not self._sent():
+            self._next_try = time.monotonic() + TRY_AGAIN_SECONDS
+
+    def finish(self) -> None:
+        """Sends what waits, with as much patience as a step has; raises MLflow's error where it does not answer."""
+        for wait_s in waits_s():
+            if self._sent():
+                return
+            time.sleep(wait_s)
+        self._send()
+
+    def _sent(self) -> bool:
+        try:
+            self._send()
+        except Exception as error:
+            if not comes_from_outside(error):
+                raise
+            return False
+        return True
+
+    def _send(self) -> None:
+        from mlflow.utils.validation import MAX_METRICS_PER_BATCH
+
+        while self._unsent:
+            self._run.client.log_batch(self._run.id, metrics=self._unsent[:MAX_METRICS_PER_BATCH])
+            del self._unsent[:MAX_METRICS_PER_BATCH]
+
+
+def points(metrics: Mapping[str, float], step: int) -> "list[Metric]":
+    """The metrics of one step, as of now."""
+    from mlflow.entities import Metric
+
+    now = int(datetime.now().timestamp() * 1000)
+    return [Metric(key, value, now, step) for key, value in metrics.items()]

@@ -1,6 +1,7 @@
-"""`python -m dualgeo_dagster.training_process '{"seed": 3}'`: trains all representations, with these changed settings.
+"""`python -m dualgeo_dagster.training_process '{"seed": 3}' [--unattended]`: trains all representations of a profile.
 
-It tells Dagster (Pipes) and MLflow how it goes; `accelerate launch -m` runs it on several processes.
+It tells Dagster (Pipes) and MLflow how it goes; `accelerate launch -m` runs it on several processes. Unattended, it
+gives up an unfinished training of other settings.
 """
 
 import json
@@ -17,7 +18,8 @@ from dualgeo_core.errors import InputError
 from dualgeo_core.settings import Representation, keep_libraries_quiet, load_settings
 from dualgeo_core.workspace import Workspace
 from dualgeo_dagster.retries import comes_from_outside
-from dualgeo_dagster.tracked_run import TrackedRun
+from dualgeo_dagster.tracked_run import Curve, TrackedRun
+from dualgeo_dagster.tracking_store import without_password
 
 
 def main() -> None:
@@ -30,13 +32,14 @@ def main() -> None:
     keep_libraries_quiet()
     try:
         workspace = Workspace(load_settings().with_training(json.loads(sys.argv[1])))
+        unattended = "--unattended" in sys.argv
         if PartialState().is_main_process:
             with open_dagster_pipes() as pipes:
                 threading.Thread(target=_stop_with, args=[pipes.get_extra("step_pid")], daemon=True).start()
-                _tell_faults(workspace, pipes)
+                _tell_faults(workspace, pipes, unattended)
         else:
             for representation in trained_representations(workspace):
-                make_model(workspace, representation, on_metrics=lambda step, metrics: None)
+                make_model(workspace, representation, on_metrics=lambda step, metrics: None, give_up_others=unattended)
     except InputError as error:
         print(f"dualgeo: {error}", file=sys.stderr)
         sys.exit(2)
@@ -58,19 +61,19 @@ def _stop_with(step_pid: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _tell_faults(workspace: Workspace, pipes: PipesContext) -> None:
+def _tell_faults(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
     """What must be mended or may pass reaches Dagster as a message, to be told in one line or tried again there."""
     try:
-        _train_and_tell(workspace, pipes)
+        _train_and_tell(workspace, pipes, unattended)
     except InputError as error:
         pipes.report_custom_message({"fault": str(error)})
     except Exception as error:
         if not comes_from_outside(error):
             raise
-        pipes.report_custom_message({"unreachable": str(error)})
+        pipes.report_custom_message({"unreachable": without_password(str(error))})
 
 
-def _train_and_tell(workspace: Workspace, pipes: PipesContext) -> None:
+def _train_and_tell(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
     from mlflow import MlflowClient
 
     from dualgeo_core.model.fusion import model_fingerprint
@@ -78,18 +81,20 @@ def _train_and_tell(workspace: Workspace, pipes: PipesContext) -> None:
     from dualgeo_core.stage1 import make_model
 
     run = TrackedRun(MlflowClient(tracking_uri=pipes.get_extra("tracking_uri")), pipes.get_extra("mlflow_run_id"))
+    curve = Curve(run)
     for representation in trained_representations(workspace):
 
         def log(step: int, metrics: dict[str, float], representation: str = representation) -> None:
-            run.log_metrics({f"training/{representation}/{key}": value for key, value in metrics.items()}, step=step)
+            curve.add(step, {f"training/{representation}/{key}": value for key, value in metrics.items()})
 
         trained = make_model(
             workspace,
             representation,
             on_metrics=log,
-            give_up_others=pipes.get_extra("unattended"),
+            give_up_others=unattended,
             progress=spoken(pipes.log.info),
         )
+        curve.finish()
         pipes.report_custom_message(
             {
                 "representation": representation,

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from dualgeo_core.settings import Environment, keep_libraries_quiet
 from dualgeo_dagster.instance_home import ensure_dagster_home
-from dualgeo_dagster.tracking_store import local_store
+from dualgeo_dagster.tracking_store import local_store, without_password
 
 HOST = "127.0.0.1"
 
@@ -45,11 +44,6 @@ def main() -> None:
         pass
     finally:
         _stop(servers)
-
-
-def without_password(uri: str) -> str:
-    """The address as it may be shown: user names and passwords are left out."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _dagster(port: int) -> list[str]:

@@ -130,13 +130,6 @@ class Webserver:
             f"run {run_id} to finish",
         )
 
-    def retried_steps(self, run_id: str) -> set[str]:
-        """The steps that failed for a cause outside and are, or were, tried again."""
-        query = """query ($run: ID!) { logsForRun(runId: $run) {
-                     ... on EventConnection { events { __typename ... on MessageEvent { stepKey } } } } }"""
-        events = self.ask(query, run=run_id)["logsForRun"]["events"]
-        return {event["stepKey"] for event in events if event["__typename"] == "ExecutionStepUpForRetryEvent"}
-
     def terminate(self, run_id: str) -> None:
         answer = self.ask(
             """mutation ($run: String!) { terminateRun(runId: $run) {

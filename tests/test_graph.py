@@ -11,6 +11,8 @@ import pytest
 from conftest import ROOT, Home
 from mlflow import MlflowClient
 
+from dualgeo_core.errors import InputError
+
 BENCHMARKS = {"by_day", "by_night"}
 
 
@@ -137,6 +139,18 @@ def test_report_agrees_with_predictions(graph_home: Home) -> None:
     errors = haversine_km(found["latitude"], found["longitude"], truth["latitude"], truth["longitude"])
     metrics = json.loads((workspace.report / "metrics.json").read_text())
     assert metrics["by_day"]["acc_25km"] == pytest.approx(100 * (errors <= 25).mean(), abs=1e-3)
+
+
+def test_views_made_with_other_settings_are_refused(graph_home: Home) -> None:
+    from dualgeo_core.loading import views_of
+    from dualgeo_core.settings import Settings, load_settings
+    from dualgeo_core.workspace import Workspace
+
+    profile = load_settings("tiny", home=graph_home.path).profile
+    encoder = profile.encoder.model_copy(update={"image_size": 96})
+    changed = Settings(profile=profile.model_copy(update={"encoder": encoder}), home=graph_home.path)
+    with pytest.raises(InputError, match=r"features/gallery was made with other settings"):
+        views_of(Workspace(changed), "gallery")
 
 
 def test_terminal_shows_scores_and_where_to_look(graph_home: Home) -> None:

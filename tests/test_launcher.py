@@ -48,6 +48,19 @@ def test_a_dead_run_is_failed_and_its_slot_free(instance: dg.DagsterInstance) ->
     assert instance.event_log_storage.claim_concurrency_slot(POOL, next_run, "models").is_claimed
 
 
+def test_a_run_that_died_while_it_was_cancelled_is_cancelled(instance: dg.DagsterInstance) -> None:
+    dead = begin(instance, pid=dead_pid())
+    instance.report_run_canceling(instance.get_run_by_id(dead))
+    bury_dead_runs(instance)
+    assert instance.get_run_by_id(dead).status == dg.DagsterRunStatus.CANCELED
+
+
+def test_a_run_that_died_before_it_said_its_process_is_failed(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(anything, status=dg.DagsterRunStatus.STARTED)
+    bury_dead_runs(instance)
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+
+
 def test_a_living_run_keeps_its_slot(instance: dg.DagsterInstance) -> None:
     living = begin(instance, pid=os.getpid())
     assert instance.event_log_storage.claim_concurrency_slot(POOL, living, "models").is_claimed

@@ -1,13 +1,15 @@
 """Photo sets through DVC: what is absent is pulled, what was changed is not taken for the recorded version."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import Home
 
 from dualgeo_core.errors import InputError
-from dualgeo_dagster.photo_versions import build_photo_set, photo_set_hash
+from dualgeo_dagster.photo_versions import DvcBusyError, build_photo_set, photo_set_hash, recorded_versions
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,18 @@ def test_a_changed_set_is_not_the_recorded_version(home: Path) -> None:
     with pytest.raises(InputError, match="is not the version DVC recorded: `dvc add data/by_night` keeps it"):
         build_photo_set("by_night", home=home, say=lambda line: None)
     quarantine.write_bytes(kept)
+
+
+def test_looking_does_not_wait_for_another_dvc_command(home: Path) -> None:
+    code = "from dvc.repo import Repo\nwith Repo('.').lock: print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=home, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline().strip() == "held"
+        with pytest.raises(DvcBusyError):
+            recorded_versions(["gallery"], home=home)
+        other.communicate("\n")
+    assert recorded_versions(["gallery"], home=home)
 
 
 def test_a_stage_that_fails_says_what_its_command_said(home: Path) -> None:

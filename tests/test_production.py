@@ -70,18 +70,20 @@ def database() -> Iterator[str]:
                 str(port),
                 "-U",
                 "dualgeo",
-                "postgres",
                 "-c",
                 command,
+                "postgres",
             ]
             done = subprocess.run(program, env={**os.environ, "PGPASSWORD": PASSWORD}, capture_output=True)
             return done.returncode == 0
 
-        wait_for(lambda: psql("SELECT 1"), "PostgreSQL")
-        assert psql("CREATE DATABASE dagster")
-        assert psql("CREATE DATABASE mlflow")
-        yield f"postgresql+psycopg2://dualgeo:{PASSWORD}@127.0.0.1:{port}"
-        server.stop()
+        try:
+            wait_for(lambda: psql("SELECT 1"), "PostgreSQL")
+            assert psql("CREATE DATABASE dagster")
+            assert psql("CREATE DATABASE mlflow")
+            yield f"postgresql+psycopg2://dualgeo:{PASSWORD}@127.0.0.1:{port}"
+        finally:
+            server.stop()
 
 
 @dataclass
@@ -117,14 +119,16 @@ def deployment(database: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
             command[command.index("--port") + 1] = str(ports[name])
         return Service(*command, log=folder / f"{name}.log", environment=environment, cwd=ROOT)
 
-    services = {name: start(name) for name in ("mlflow", "webserver", "daemon")}
+    services: dict[str, Service] = {}
     webserver = Webserver(f"http://127.0.0.1:{ports['webserver']}")
     try:
+        for name in ("mlflow", "webserver", "daemon"):
+            services[name] = start(name)
         wait_for(lambda: answers(f"{settings['MLFLOW_TRACKING_URI']}/health"), "MLflow's server")
         webserver.wait_until_up()
         yield Deployment(webserver, services["webserver"], settings["MLFLOW_TRACKING_URI"], folder)
     finally:
-        for service in reversed(services.values()):
+        for service in reversed(list(services.values())):
             service.stop()
 
 

@@ -37,9 +37,9 @@ class Shelf:
         self.uri = f"sqlite:///{folder}/mlflow.db"
         self.registry = Registry(self.uri)
         self._folder, self._workspace = folder, workspace
-        client = mlflow.MlflowClient(self.uri)
-        experiment = client.create_experiment("dualgeo", artifact_location=(folder / "artifacts").as_uri())
-        self._run_id = client.create_run(experiment).info.run_id
+        self.client = mlflow.MlflowClient(self.uri)
+        experiment = self.client.create_experiment("dualgeo", artifact_location=(folder / "artifacts").as_uri())
+        self._run_id = self.client.create_run(experiment).info.run_id
 
     def put(self, degrees_off: float, benchmark: str = BENCHMARK) -> str:
         """Registers a version that is `degrees_off` too far east with every query."""
@@ -102,6 +102,26 @@ def test_version_that_is_not_there_is_refused(shelf: Shelf) -> None:
     with pytest.raises(InputError, match="has no predictions on by_night"):
         shelf.registry.predictions_of("1", "by_night")
     assert shelf.registry.trail() == []
+
+
+def test_an_outage_is_no_verdict(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    unreachable = Registry("http://127.0.0.1:9")
+    with pytest.raises(MlflowException, match="Connection refused"):
+        unreachable.predictions_of("1", BENCHMARK)
+    with pytest.raises(MlflowException, match="Connection refused"):
+        unreachable.promote("1", reason="test")
+
+
+def test_a_registration_that_was_cut_short_is_finished_not_repeated(shelf: Shelf) -> None:
+    version = shelf.put(0)
+    shelf.client.delete_model_version_tag(MODEL, version, "profile")
+    shelf.client.delete_registered_model_alias(MODEL, CHALLENGER)
+    assert shelf.put(0) == version
+    assert shelf.registry.version_of(CHALLENGER) == version
+    assert shelf.put(0) != version, "a finished one is let be"
 
 
 def test_commands_list_promote_and_roll_back(shelf: Shelf, graph_home: Home) -> None:

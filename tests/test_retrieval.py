@@ -253,3 +253,17 @@ def test_gps_scores_are_of_the_right_photo_and_place() -> None:
         expected = gps_scores(model, alone, np.array([latitude]), np.array([longitude]))[0, 0]
         assert found[row] == pytest.approx(expected, abs=1e-4)
     assert "gps_score" not in with_gps_scores(candidates, model=None, queries=queries, rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("specification", "fault"),
+    [
+        ("Nonsense", "Nonsense is no FAISS factory string"),
+        ("IVF4096,Flat", "IVF4096,Flat cannot learn from 200 photos"),
+    ],
+)
+def test_an_index_string_that_does_not_fit_is_said_in_one_line(
+    tmp_path: Path, vectors: np.ndarray, specification: str, fault: str
+) -> None:
+    with pytest.raises(InputError, match=f"retrieval.index {fault}: [^\n]+"):
+        grow_index(tmp_path / "index", made_shards(vectors, len(vectors)), specification)

@@ -8,7 +8,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 STOPPED = 143  # the exit code of a process that SIGTERM ended: 128 + 15
-ECHO_SECONDS = 2.0  # one stop comes twice: to all processes of a terminal or service, and passed on by the parent
+ECHO_SECONDS = 2.0  # one Ctrl-C comes twice: to all processes of a terminal, and passed on by the parent
 
 
 class TrainingInterruptedError(RuntimeError):
@@ -18,7 +18,7 @@ class TrainingInterruptedError(RuntimeError):
 class Interruption:
     """While entered in the main thread, notes SIGTERM or SIGINT in `requested` instead of dying of it.
 
-    A later signal has its usual effect: whoever insists need not wait for the step to end.
+    A later Ctrl-C has its usual effect: whoever insists need not wait for the step to end. Services insist by SIGKILL.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Interruption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if not self.requested:
             self.requested, self._requested_at = True, time.monotonic()
-        elif time.monotonic() - self._requested_at > ECHO_SECONDS:
+        elif number == signal.SIGINT and time.monotonic() - self._requested_at > ECHO_SECONDS:
             self._restore()
             os.kill(os.getpid(), number)
 

@@ -3,7 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -63,9 +63,8 @@ def train(
     }
     signature = fingerprint("model", recipe)
     if read_fingerprint(folder) != signature:
-        unfinished = unfinished_run(folder)
-        if give_up_others and other_settings(unfinished / CHECKPOINT, recipe=recipe):
-            shutil.rmtree(unfinished)
+        if give_up_others:
+            _give_up_others(unfinished_run(folder), recipe)
         try:
             with Interruption() as interruption:
                 run = TrainingRun(views, augmented, profile, variant, folder, recipe, interruption)
@@ -81,6 +80,14 @@ def train(
                 f"training.batch_size first, then model.width, model.label_grid or training.gps_queue ({error})"
             ) from None
     return TrainingResult(folder=str(folder), **read_json(folder / RESULT))
+
+
+def _give_up_others(unfinished: Path, recipe: dict[str, Any]) -> None:
+    from accelerate import PartialState
+
+    if PartialState().is_main_process and other_settings(unfinished / CHECKPOINT, recipe=recipe):
+        shutil.rmtree(unfinished)
+    PartialState().wait_for_everyone()  # no process may look before the first has removed it
 
 
 def _out_of_memory(error: BaseException) -> bool:

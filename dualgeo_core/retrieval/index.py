@@ -40,9 +40,9 @@ def build_index(
         index = faiss.read_index(str(folder / INDEX_FILE))
     else:
         made = {"shards": [], "learned_from": None}
-        index = faiss.index_factory(shards[0].vectors().shape[1], specification, faiss.METRIC_INNER_PRODUCT)
+        index = _new_index(shards[0].vectors().shape[1], specification)
     taken_over, learns = index.ntotal, not index.is_trained
-    _add(index, shards[len(made["shards"]) :])
+    _add(index, shards[len(made["shards"]) :], specification)
     with atomic_folder(folder) as temporary:
         faiss.write_index(index, str(temporary / INDEX_FILE))
         write_fingerprint(
@@ -69,7 +69,19 @@ def _made_of_the_first(shards: Sequence[EmbeddingShard], folder: Path, specifica
     return None if outgrown else made
 
 
-def _add(index: Any, shards: Sequence[EmbeddingShard]) -> None:
+def _new_index(width: int, specification: str) -> Any:
+    try:
+        return faiss.index_factory(width, specification, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise InputError(f"retrieval.index {specification} is no FAISS factory string: {_said(error)}") from None
+
+
+def _said(error: RuntimeError) -> str:
+    """FAISS's message without the place in its source."""
+    return str(error).rpartition("Error: ")[2].strip()
+
+
+def _add(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> None:
     untrained: list[Vectors] = []
     for shard in shards:
         if index.is_trained:
@@ -78,7 +90,12 @@ def _add(index: Any, shards: Sequence[EmbeddingShard]) -> None:
         untrained.append(shard.vectors())
         if sum(map(len, untrained)) >= TRAINING_ROWS or shard is shards[-1]:
             vectors = np.concatenate(untrained)
-            index.train(vectors[:TRAINING_ROWS])
+            try:
+                index.train(vectors[:TRAINING_ROWS])
+            except RuntimeError as error:
+                raise InputError(
+                    f"retrieval.index {specification} cannot learn from {len(vectors)} photos: {_said(error)}"
+                ) from None
             index.add(vectors)
             untrained.clear()
 

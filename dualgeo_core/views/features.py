@@ -44,6 +44,7 @@ def build_features(
         facts={
             "photos": photos.fingerprint,
             "encoder": encoder.fingerprint,
+            "settings": settings.fingerprint,
             "width": encoder.width,
             "token_grid": settings.token_grid,
         },

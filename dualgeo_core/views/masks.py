@@ -39,6 +39,7 @@ def build_masks(
         facts={
             "photos": photos.fingerprint,
             "segmenter": segmenter.fingerprint,
+            "settings": settings.fingerprint,
             "classes": segmenter.classes,
             "mask_size": settings.mask_size,
         },

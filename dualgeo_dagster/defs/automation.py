@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 
 from dualgeo_core.workspace import GALLERY
-from dualgeo_dagster.photo_versions import recorded_versions
+from dualgeo_dagster.photo_versions import DvcBusyError, recorded_versions
 from dualgeo_dagster.workspace import ALL_BENCHMARKS, BENCHMARKS, JOB, workspace
 
 # A dependency counts as changed by its data version, so that what was made again to the same result asks for nothing.
@@ -71,13 +71,16 @@ def observation(photos_name: str, version: str) -> dg.AssetObservation:
     minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING if REBUILD_AT_FIRST else dg.DefaultSensorStatus.STOPPED,
 )
-def photo_set_versions(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+def photo_set_versions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Looks every five minutes at what DVC says each photo set is made from, and notes what is new.
 
     It runs nothing: looking by runs would fill the list of runs within days.
     """
     seen = json.loads(context.cursor or "{}")
-    now = files_versions([GALLERY, *workspace().profile.photos.benchmarks])
+    try:
+        now = files_versions([GALLERY, *workspace().profile.photos.benchmarks])
+    except DvcBusyError:
+        return dg.SkipReason("DVC is at work: looked at again in five minutes")
     changed = [observation(name, version) for name, version in now.items() if seen.get(name) != version]
     nothing_new = None if changed else "no photo set has changed"
     return dg.SensorResult(asset_events=changed, cursor=json.dumps(now), skip_reason=nothing_new)

@@ -52,6 +52,7 @@ def champion(tracking: Tracking) -> dg.MaterializeResult:
     from dualgeo_dagster.registry import Registry
 
     decision = decide(Registry(tracking.tracking_uri), workspace())
+    tracking.close_rebuild()
     made = result({**decision.facts, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
     return dg.MaterializeResult(
         metadata=made.metadata,

@@ -1,6 +1,7 @@
 """MLflow as a Dagster resource: one MLflow run per Dagster run, with a child per benchmark, found by tags or begun.
 
-What new photos ask for is rebuilt by many Dagster runs, one after the other: they share one MLflow run.
+What new photos ask for is rebuilt by many Dagster runs, one after the other: they share one MLflow run, which is open
+until the champion is decided.
 """
 
 import logging
@@ -10,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import PrivateAttr
 
-from dualgeo_core.files import fingerprint
 from dualgeo_core.settings import Environment, Profile
-from dualgeo_dagster.photo_versions import known_hashes
 from dualgeo_dagster.provenance import commit, is_rebuild, run_name, training_changes
 from dualgeo_dagster.tracked_run import TrackedRun
-from dualgeo_dagster.tracking_store import tracking_store
+from dualgeo_dagster.tracking_store import tracking_store, without_password
 from dualgeo_dagster.workspace import workspace
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Tracking(dg.ConfigurableResource):
                 self.client.set_terminated(run.id, status="FAILED" if failures else "FINISHED")
         except MlflowException as error:  # what the steps made and said stands without MLflow's closing entry
             assert context.log is not None
-            context.log.warning(f"the MLflow run {self._run.id} is left open: {error}")
+            context.log.warning(without_password(f"the MLflow run {self._run.id} is left open: {error}"))
 
     @property
     def tracking_uri(self) -> str:
@@ -76,18 +75,16 @@ class Tracking(dg.ConfigurableResource):
         """The MLflow run of this Dagster run."""
         if self._run is None:
             found = self._search(self._identity)
-            self._run = TrackedRun(self.client, found[0]) if found else self._begin()
+            self._run = self._go_on(found[0]) if found else self._begin()
             self._monitor = self._watch_system(self._run.id)
         return self._run
 
     @property
     def _identity(self) -> dict[str, str]:
-        """The tag by which the MLflow run is found again."""
-        if not is_rebuild(self._dagster_run):
-            return {DAGSTER_RUN: self._dagster_run.run_id}
-        sources = [_profile().photos.gallery, *_profile().photos.benchmarks.values()]
-        hashes = known_hashes((source.photo_set for source in sources), home=workspace().settings.home)
-        return {REBUILD: fingerprint(_profile().name, hashes)}
+        """The tags by which the MLflow run is found again."""
+        if is_rebuild(self._dagster_run):
+            return {REBUILD: "open", "profile": _profile().name}
+        return {DAGSTER_RUN: self._dagster_run.run_id}
 
     def benchmark_run(self, benchmark: str) -> TrackedRun:
         """The child run of one benchmark; its metrics have the same names whichever benchmark it is."""
@@ -95,6 +92,11 @@ class Tracking(dg.ConfigurableResource):
             found = self._search({PARENT: self.run.id, BENCHMARK: benchmark})
             self._children[benchmark] = TrackedRun(self.client, found[0]) if found else self._begin_child(benchmark)
         return self._children[benchmark]
+
+    def close_rebuild(self) -> None:
+        """What was rebuilt for new photos is done: the next new photos begin another MLflow run."""
+        if is_rebuild(self._dagster_run):
+            self.run.log_tags({REBUILD: "done"})
 
     def links(self, run: TrackedRun) -> dict[str, dg.MetadataValue[Any]]:
         """Metadata that leads from an asset to its MLflow run."""
@@ -123,6 +125,14 @@ class Tracking(dg.ConfigurableResource):
             self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
         )
         run.log_parameters(self._run_parameters)
+        return run
+
+    def _go_on(self, run_id: str) -> TrackedRun:
+        self.client.update_run(run_id, status="RUNNING")
+        run = TrackedRun(self.client, run_id)
+        run.log_tags({DAGSTER_RUN: self._dagster_run.run_id})
+        if not self.client.get_run(run_id).data.params:  # the connection was cut when it began
+            run.log_parameters(self._run_parameters)
         return run
 
     def _begin_child(self, benchmark: str) -> TrackedRun:

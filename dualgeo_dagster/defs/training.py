@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import sys
 from datetime import timedelta
 
 import dagster as dg
+from dagster._core.errors import DagsterPipesExecutionError
 from pydantic import Field
 
 from dualgeo_core.errors import InputError
@@ -19,6 +21,10 @@ from dualgeo_dagster.workspace import ACCELERATOR, workspace
 
 # A missed weekly retraining shows after a day, and counts as a failure after the second.
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
+KILLED = (
+    "training was killed, most likely because memory ran out: lower training.batch_size first, then model.width, "
+    "model.label_grid or training.gps_queue; the same settings go on from the last checkpoint"
+)
 PROFILE = workspace().profile.training
 
 
@@ -53,16 +59,16 @@ def models(
     """The trained representations, each the best of its epochs by the retrieval of held-out photographers."""
     changes = config.model_dump()
     training = workspace().settings.with_training(changes).profile.training
-    invocation = training_process.run(
-        context=context,
-        command=[*_launcher(training.processes), "-m", "dualgeo_dagster.training_process", json.dumps(changes)],
-        extras={
-            "tracking_uri": tracking.tracking_uri,
-            "mlflow_run_id": tracking.run.id,
-            "step_pid": os.getpid(),
-            "unattended": is_unattended(context.run),
-        },
-    )
+    command = [*_launcher(training.processes), "-m", "dualgeo_dagster.training_process", json.dumps(changes)]
+    if is_unattended(context.run):
+        command.append("--unattended")
+    extras = {"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run.id, "step_pid": os.getpid()}
+    try:
+        invocation = training_process.run(context=context, command=command, extras=extras)
+    except DagsterPipesExecutionError as error:
+        if str(error).rstrip(".").endswith(f"code {-signal.SIGKILL}"):
+            raise InputError(KILLED) from None
+        raise
     messages = invocation.get_custom_messages()
     for message in messages:
         if "fault" in message:
