@@ -54,14 +54,14 @@ def photo_set_hash(name: str, *, home: Path) -> str:
     raise InputError(f"DVC does not track data/{name}: make it with `dualgeo ingest`, then `dvc add data/{name}`")
 
 
-def recorded_versions(names: Iterable[str], *, home: Path) -> dict[str, str]:
+def recorded_versions(names: Iterable[str], *, home: Path, wait: bool = True) -> dict[str, str]:
     """What decides whether each `data/<name>` must be made: its hash, and how its stage differs from what was made.
 
-    Raises DvcBusyError where another DVC command is at work.
+    Where another DVC command is at work, waits or raises DvcBusyError.
     """
     names = set(names)
     stages = sorted(name for name in names if _stage_of(name, home))
-    status = json.loads(_dvc("status", "--json", *stages, home=home, say=None, wait=False)) if stages else {}
+    status = json.loads(_dvc("status", "--json", *stages, home=home, say=None, wait=wait)) if stages else {}
     made = _yaml(home / "dvc.lock").get("stages", {})
     return {
         name: fingerprint(

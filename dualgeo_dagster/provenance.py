@@ -1,12 +1,14 @@
 """What a run is called and which code made it, in words a person understands."""
 
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from dualgeo_core.settings import Profile
 from dualgeo_dagster.workspace import JOB
 
 SCHEDULE, BY_ITSELF = "dagster/schedule_name", "dagster/from_automation_condition"
@@ -38,11 +40,22 @@ def is_unattended(run: dg.DagsterRun) -> bool:
     return SCHEDULE in run.tags or is_rebuild(run)
 
 
-def training_changes(run: dg.DagsterRun) -> dict[str, str]:
-    """The training settings that this run was launched with, as MLflow parameters."""
+def parameters(profile: Profile, run: dg.DagsterRun) -> dict[str, str]:
+    """The profile, and the training settings that this run was launched with, as MLflow parameters."""
     ops: dict[str, Any] = run.run_config.get("ops", {})  # type: ignore[assignment]
     asked = ops.get("models", {}).get("config", {})
-    return {f"training.{key}": str(value) for key, value in asked.items()}
+    return _flat(profile.model_dump(mode="json")) | _flat({"training": asked})
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """`training.batch_size` -> `256`."""
+    flat: dict[str, str] = {}
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, prefix=f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = str(value)
+    return flat
 
 
 def commit(home: Path) -> str:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-for variable in ("DUALGEO_PROFILE", "DUALGEO_HOME", "DUALGEO_MLFLOW_UI", "MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
-    os.environ.pop(variable, None)  # whoever runs the tests may have set them for work
+# Whoever runs the tests may have set these for work, and MLflow's client sets its own.
+OURS = ("DUALGEO_PROFILE", "DUALGEO_HOME", "DUALGEO_MLFLOW_UI", "MLFLOW_TRACKING_URI", "DAGSTER_HOME")
+for variable in OURS:
+    os.environ.pop(variable, None)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads on busy cores mostly wait for each other
 
@@ -49,7 +51,7 @@ class Home:
         (path / "dvc.yaml").write_text(TINY_STAGES)
         (path / "data").mkdir()
         self.environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in OURS},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "DUALGEO_HOME": str(path),
             "DUALGEO_PROFILE": "tiny",

@@ -50,7 +50,7 @@ def test_looking_does_not_wait_for_another_dvc_command(home: Path) -> None:
     ) as other:
         assert other.stdout.readline().strip() == "held"
         with pytest.raises(DvcBusyError):
-            recorded_versions(["gallery"], home=home)
+            recorded_versions(["gallery"], home=home, wait=False)
         other.communicate("\n")
     assert recorded_versions(["gallery"], home=home)
 

@@ -54,10 +54,10 @@ def benchmark_files() -> dg.DataVersionsByPartition:
     return dg.DataVersionsByPartition(files_versions(workspace().profile.photos.benchmarks))
 
 
-def files_versions(photos_names: Iterable[str]) -> dict[str, str]:
-    """The versions of `gallery_files` and `benchmark_files`, by `gallery` and benchmark."""
+def files_versions(photos_names: Iterable[str], wait: bool = True) -> dict[str, str]:
+    """The versions of `gallery_files` and `benchmark_files`, by `gallery` and benchmark; as `recorded_versions`."""
     sets = {name: workspace().source(name).photo_set for name in photos_names}
-    versions = recorded_versions(sets.values(), home=workspace().settings.home)
+    versions = recorded_versions(sets.values(), home=workspace().settings.home, wait=wait)
     return {name: versions[photo_set] for name, photo_set in sets.items()}
 
 
@@ -78,7 +78,7 @@ def photo_set_versions(context: dg.SensorEvaluationContext) -> dg.SensorResult |
     """
     seen = json.loads(context.cursor or "{}")
     try:
-        now = files_versions([GALLERY, *workspace().profile.photos.benchmarks])
+        now = files_versions([GALLERY, *workspace().profile.photos.benchmarks], wait=False)
     except DvcBusyError:
         return dg.SkipReason("DVC is at work: looked at again in five minutes")
     changed = [observation(name, version) for name, version in now.items() if seen.get(name) != version]

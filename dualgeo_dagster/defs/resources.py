@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from dualgeo_core.settings import Environment, Profile
-from dualgeo_dagster.provenance import commit, is_rebuild, run_name, training_changes
+from dualgeo_dagster.provenance import commit, is_rebuild, parameters, run_name
 from dualgeo_dagster.tracked_run import TrackedRun
 from dualgeo_dagster.tracking_store import tracking_store, without_password
 from dualgeo_dagster.workspace import workspace
@@ -124,7 +124,7 @@ class Tracking(dg.ConfigurableResource):
         run = TrackedRun(
             self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
         )
-        run.log_parameters(self._run_parameters)
+        run.log_parameters(parameters(_profile(), self._dagster_run))
         return run
 
     def _go_on(self, run_id: str) -> TrackedRun:
@@ -132,7 +132,7 @@ class Tracking(dg.ConfigurableResource):
         run = TrackedRun(self.client, run_id)
         run.log_tags({DAGSTER_RUN: self._dagster_run.run_id})
         if not self.client.get_run(run_id).data.params:  # the connection was cut when it began
-            run.log_parameters(self._run_parameters)
+            run.log_parameters(parameters(_profile(), self._dagster_run))
         return run
 
     def _begin_child(self, benchmark: str) -> TrackedRun:
@@ -141,12 +141,8 @@ class Tracking(dg.ConfigurableResource):
         run = TrackedRun(
             self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
         )
-        run.log_parameters(self._run_parameters)
+        run.log_parameters(parameters(_profile(), self._dagster_run))
         return run
-
-    @property
-    def _run_parameters(self) -> dict[str, str]:
-        return {**flat_parameters(_profile().model_dump(mode="json")), **training_changes(self._dagster_run)}
 
     def _end_killed_runs(self) -> None:
         """A Dagster run that was killed could not end its MLflow runs: they would look as if they went on for ever."""
@@ -178,14 +174,3 @@ class Tracking(dg.ConfigurableResource):
 
 def _profile() -> Profile:
     return workspace().profile
-
-
-def flat_parameters(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested settings as MLflow parameters: `training.batch_size` -> `256`."""
-    flat: dict[str, str] = {}
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            flat |= flat_parameters(value, prefix=f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = str(value)
-    return flat
