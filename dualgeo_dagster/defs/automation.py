@@ -70,12 +70,10 @@ def observation(photos_name: str, version: str) -> dg.AssetObservation:
 @dg.sensor(
     minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING if REBUILD_AT_FIRST else dg.DefaultSensorStatus.STOPPED,
+    description="Looks every five minutes at what DVC says each photo set is made from, and notes what is new.",
 )
 def photo_set_versions(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Looks every five minutes at what DVC says each photo set is made from, and notes what is new.
-
-    It runs nothing: looking by runs would fill the list of runs within days.
-    """
+    # It runs nothing: looking by runs would fill the list of runs within days.
     seen = json.loads(context.cursor or "{}")
     try:
         now = files_versions([GALLERY, *workspace().profile.photos.benchmarks], wait=False)
@@ -104,11 +102,9 @@ everything = dg.define_asset_job(
     default_status=dg.DefaultScheduleStatus.RUNNING
     if workspace().profile.automation.weekly_retraining
     else dg.DefaultScheduleStatus.STOPPED,
+    description="Makes everything again, with a model trained from new weights, which challenges the champion.",
 )
 def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Everything is made again, with a model trained from new weights, and that model challenges the champion.
-
-    The date is the seed: a tick that is tried again goes on with the same model.
-    """
+    # The date is the seed: a tick that is tried again goes on with the same model.
     seed = int(context.scheduled_execution_time.strftime("%Y%m%d"))
     return dg.RunRequest(tags=ALL_BENCHMARKS, run_config={"ops": {"models": {"config": {"seed": seed}}}})
