@@ -11,9 +11,9 @@ def versions() -> None:
 
     registry = _registry()
     aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
-    for version in registry.versions():
+    for version, profile in registry.profiles().items():
         names = ", ".join(alias for alias, points_to in aliases.items() if points_to == version)
-        typer.echo(f"version {version}  {names}")
+        typer.echo(f"version {version}  of profile {profile}  {names}".rstrip())
     for promotion in registry.trail():
         place = f"in place of {promotion.replaced}" if promotion.replaced else "as the first"
         typer.echo(f"{promotion.when}  {promotion.version} {place}, by {promotion.by}: {promotion.reason}")
@@ -37,7 +37,9 @@ def rollback(reason: Annotated[str, typer.Option(help="Why; it is kept in the tr
 def _registry():  # type: ignore[no-untyped-def]
     from dualgeo_core.settings import Environment, keep_libraries_quiet
     from dualgeo_dagster.registry import Registry
-    from dualgeo_dagster.tracking_store import tracking_store
+    from dualgeo_dagster.tracking_store import require_answer, tracking_store
 
     keep_libraries_quiet()
-    return Registry(tracking_store(Environment().home).tracking_uri)
+    tracking_uri = tracking_store(Environment().home).tracking_uri
+    require_answer(tracking_uri)
+    return Registry(tracking_uri)

@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from dualgeo_core.errors import InputError
+from dualgeo_dagster.tracking_store import without_password
 
 
 def user_error(event: dg.DagsterEvent) -> str | None:
@@ -17,7 +18,8 @@ def user_error(event: dg.DagsterEvent) -> str | None:
 
 
 def _innermost(event: dg.DagsterEvent) -> Any:
-    error = event.step_failure_data.error
+    data: Any = event.event_specific_data
+    error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
     return error
@@ -31,6 +33,9 @@ class _Brief(logging.Formatter):
         clock = self.formatTime(record, "%H:%M:%S")
         if event is None:
             return f"{clock}  {step}: {meta.get('orig_message', record.getMessage())}"
+        if event.event_type_value == "STEP_UP_FOR_RETRY":
+            wait = event.event_specific_data.seconds_to_wait
+            return f"{clock}  {step} waits {wait} s: {without_password(_innermost(event).message.strip())}"
         if event.event_type_value == "STEP_SUCCESS":
             return f"{clock}  {step} ✓ {event.event_specific_data.duration_ms / 1000:.1f} s"
         innermost = _innermost(event)
@@ -45,8 +50,9 @@ class _OnlyNews(logging.Filter):
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if event is None:
-            return record.levelno >= logging.INFO
-        return event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE")
+            # What a failure leaves undone needs no line per step.
+            return record.levelno >= logging.INFO and "Dependencies for step" not in record.getMessage()
+        return event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY")
 
 
 @dg.logger(config_schema={})

@@ -31,14 +31,15 @@ def decide(registry: Registry, workspace: Workspace) -> Decision:
         registry.promote(challenger, reason="the first version")
         return Decision(True, challenger, {**facts, "decision": "promoted: the first version"})
     if champion == challenger:
-        return Decision(True, champion, {**facts, "decision": "kept: the challenger is the champion"})
+        return Decision(True, champion, {**facts, "decision": "champion already"})
     settings = workspace.profile.evaluation
     benchmark = settings.promotion_benchmark or next(iter(workspace.profile.photos.benchmarks))
     new = registry.predictions_of(challenger, benchmark)
     try:
         old = registry.predictions_of(champion, benchmark)
     except InputError as error:
-        return Decision(False, champion, {**facts, "decision": f"blocked: {error}"})
+        fault = f"blocked: {error}. `dualgeo promote {challenger}` makes it champion all the same"
+        return Decision(False, champion, {**facts, "decision": fault})
     truth = workspace.photos(benchmark).frame
     truth = truth[truth["id"].isin(new["id"]) & truth["id"].isin(old["id"])]
     facts |= {"benchmark": benchmark, "metric": settings.promotion_metric, "photos in common": len(truth)}

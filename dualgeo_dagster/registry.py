@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,8 +61,10 @@ class Registry:
 
     def _log_model(self, run_id: str, locator: Path, predictions: dict[str, Path]) -> str:
         import mlflow
+        from mlflow.types.schema import ColSpec, Schema
 
-        with mlflow.start_run(run_id=run_id):
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*input example")
             logged = mlflow.pyfunc.log_model(
                 name=MODEL,
                 python_model=str(SERVING),
@@ -69,7 +72,7 @@ class Registry:
                     "locator": str(locator),
                     **{f"predictions_{name}": str(path) for name, path in predictions.items()},
                 },
-                input_example=None,
+                signature=mlflow.models.ModelSignature(inputs=Schema([ColSpec("string", "photo")])),
                 pip_requirements=[],  # it runs where DualGeo is installed: serve it with --env-manager local
                 registered_model_name=MODEL,
             )
@@ -97,7 +100,7 @@ class Registry:
             ) from None
 
     def promote(self, version: str, *, reason: str) -> Promotion:
-        """Makes `version` the champion and writes the trail; raises InputError where there is no such version."""
+        """Makes `version` the champion and writes the trail; raises InputError where it is absent or champion."""
         import mlflow
 
         try:
@@ -106,9 +109,12 @@ class Registry:
             if comes_from_outside(error):
                 raise
             raise InputError(f"{MODEL} has no version {version}: `dualgeo versions` lists what there is") from None
+        champion = self.version_of(CHAMPION)
+        if champion == version:
+            raise InputError(f"version {version} of {MODEL} is champion already")
         promotion = Promotion(
             version=version,
-            replaced=self.version_of(CHAMPION),
+            replaced=champion,
             when=datetime.now(UTC).isoformat(timespec="seconds"),
             by=_user(),
             reason=reason,
@@ -137,8 +143,13 @@ class Registry:
 
     def versions(self) -> list[str]:
         """All versions, newest first."""
+        return list(self.profiles())
+
+    def profiles(self) -> dict[str, str]:
+        """The profile that each version was made with, newest first."""
         found = self._client.search_model_versions(f"name = '{MODEL}'")
-        return sorted((str(version.version) for version in found), key=int, reverse=True)
+        newest_first = sorted(found, key=lambda version: int(version.version), reverse=True)
+        return {str(version.version): version.tags.get("profile", "") for version in newest_first}
 
 
 def _user() -> str:

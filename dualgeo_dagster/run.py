@@ -15,6 +15,7 @@ from dualgeo_core.settings import Environment, keep_libraries_quiet
 from dualgeo_dagster.console import user_error
 from dualgeo_dagster.instance_home import ensure_dagster_home
 from dualgeo_dagster.launcher import bury_dead_runs
+from dualgeo_dagster.tracking_store import require_answer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,8 +40,10 @@ def main() -> None:
 
 def _run() -> int:
     from dualgeo_dagster.definitions import defs
+    from dualgeo_dagster.defs.resources import Tracking
     from dualgeo_dagster.workspace import ALL_BENCHMARKS, JOB
 
+    require_answer(Tracking().tracking_uri)
     with dg.DagsterInstance.get() as instance:
         bury_dead_runs(instance)
         result = defs.resolve_job_def(JOB).execute_in_process(

@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from dualgeo_core.errors import InputError
 from dualgeo_core.settings import Environment
+from dualgeo_dagster.retries import comes_from_outside
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,19 @@ def tracking_store(home: Path) -> Store:
     """The store in use."""
     server = Environment().mlflow_tracking_uri
     return Store(tracking_uri=server, artifact_location=None) if server else local_store(home)
+
+
+def require_answer(tracking_uri: str) -> None:
+    """Raises InputError where MLflow's server does not answer."""
+    from mlflow import MlflowClient
+
+    try:
+        MlflowClient(tracking_uri=tracking_uri).search_experiments(max_results=1)
+    except Exception as error:
+        if not comes_from_outside(error):
+            raise
+        address = without_password(tracking_uri)
+        raise InputError(f"MLflow at {address} does not answer: start it, or unset MLFLOW_TRACKING_URI") from None
 
 
 def without_password(text: str) -> str:

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from dualgeo_core.settings import Environment, keep_libraries_quiet
+from dualgeo_core.errors import InputError
+from dualgeo_core.settings import Environment, keep_libraries_quiet, load_settings
 from dualgeo_dagster.instance_home import ensure_dagster_home
 from dualgeo_dagster.tracking_store import local_store, without_password
 
@@ -22,6 +23,11 @@ def main() -> None:
     parser.add_argument("--mlflow-port", type=int, default=5000)
     options = parser.parse_args()
     keep_libraries_quiet()
+    try:
+        load_settings()
+    except InputError as error:
+        print(f"dualgeo: {error}", file=sys.stderr)
+        sys.exit(2)
     environment = Environment()
     ensure_dagster_home(environment.home)
     commands = {"Dagster": _dagster(options.dagster_port)}

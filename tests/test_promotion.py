@@ -95,6 +95,16 @@ def test_rollback_goes_back_through_the_trail_and_adds_to_it(shelf: Shelf) -> No
     assert [entry.reason for entry in shelf.registry.trail()[-2:]] == ["rollback: bad", "rollback: worse"]
 
 
+def test_the_champion_cannot_be_promoted_again(shelf: Shelf) -> None:
+    shelf.put(20)
+    shelf.put(0)
+    shelf.registry.promote("1", reason="test")
+    shelf.registry.promote("2", reason="test")
+    with pytest.raises(InputError, match="version 2 of dualgeo is champion already"):
+        shelf.registry.promote("2", reason="once more")
+    assert shelf.registry.rollback(reason="bad").version == "1"
+
+
 def test_version_that_is_not_there_is_refused(shelf: Shelf) -> None:
     shelf.put(0)
     with pytest.raises(InputError, match="no version 7"):
@@ -115,6 +125,15 @@ def test_an_outage_is_no_verdict(workspace: Workspace, monkeypatch: pytest.Monke
         unreachable.promote("1", reason="test")
 
 
+def test_a_server_that_does_not_answer_is_named_without_its_password(graph_home: Home) -> None:
+    address = "http://user:secret@127.0.0.1:9"
+    environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    for command in (("dualgeo_core.cli", "versions"), ("dualgeo_dagster.run", "--profile", "tiny")):
+        told = graph_home.python("-m", *command, code=2, **environment).stderr
+        assert told.splitlines()[-1].startswith("dualgeo: MLflow at http://127.0.0.1:9 does not answer")
+        assert "secret" not in told
+
+
 def test_a_registration_that_was_cut_short_is_finished_not_repeated(shelf: Shelf) -> None:
     version = shelf.put(0)
     shelf.client.delete_model_version_tag(MODEL, version, "profile")
@@ -131,7 +150,7 @@ def test_commands_list_promote_and_roll_back(shelf: Shelf, graph_home: Home) -> 
     for arguments in (["promote", "1"], ["promote", "2", "--reason", "looks fine"], ["rollback"]):
         subprocess.run([*run, *arguments], env={**os.environ, "MLFLOW_TRACKING_URI": shelf.uri}, check=True)
     listed = graph_home.run(*run, "versions", MLFLOW_TRACKING_URI=shelf.uri).stdout
-    assert "version 1  champion" in listed
+    assert "version 1  of profile tiny  champion" in listed
     assert "looks fine" in listed
     refused = graph_home.run(*run, "promote", "9", code=2, MLFLOW_TRACKING_URI=shelf.uri)
     assert refused.stderr.startswith("dualgeo: dualgeo has no version 9")

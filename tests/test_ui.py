@@ -77,7 +77,7 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     page.set_default_timeout(WAIT_MS)
     yield page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png")
+    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png", animations="disabled")
     page.close()
 
 

@@ -40,6 +40,7 @@ def ingest_folder(
     from dualgeo_core.photos.ingest import ingest_folder as run
     from dualgeo_core.progress import spoken
 
+    _announce(out, add=add)
     manifest = run(
         folder=folder, out=out, max_quarantine_share=max_quarantine_share, add=add, progress=spoken(typer.echo)
     )
@@ -65,6 +66,7 @@ def ingest_csv(
     from dualgeo_core.photos.ingest import ingest_csv as run
     from dualgeo_core.progress import spoken
 
+    _announce(out, add=add)
     manifest = run(
         table=table,
         images=images,
@@ -97,6 +99,14 @@ def ingest_synthetic(
 
     earth = EarthSettings(seed=seed, countries=countries, cities=cities, cells=cells, image_size=image_size)
     _tell(out, run(earth=earth, part=part, photos=photos, out=out, progress=spoken(typer.echo)))
+
+
+def _announce(out: Path, *, add: bool) -> None:
+    from dualgeo_core.files import read_json
+    from dualgeo_core.photos.photo_set import MANIFEST
+
+    if not add and (out / MANIFEST).is_file():
+        typer.echo(f"{out} holds {read_json(out / MANIFEST)['photos']} photos: they are replaced (--add keeps them)")
 
 
 def _tell(out: Path, manifest: dict[str, Any], *, add: bool = False) -> None:

@@ -46,13 +46,14 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
     ],
 )
 @retried
-def champion(tracking: Tracking) -> dg.MaterializeResult:
+def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The version that serves; the challenger takes its place unless a paired test shows it worse."""
     from dualgeo_dagster.promotion import decide
     from dualgeo_dagster.registry import Registry
 
     decision = decide(Registry(tracking.tracking_uri), workspace())
     tracking.close_rebuild()
+    context.log.info(f"version {decision.facts['new']} is {decision.facts['decision']}")
     made = result({**decision.facts, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
     return dg.MaterializeResult(
         metadata=made.metadata,
