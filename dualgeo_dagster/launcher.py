@@ -18,23 +18,29 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        alive = worker_is_alive(self._instance, run.run_id)
+        # A run that was begun in a terminal says its process an instant after it has begun.
+        alive = _worker(self._instance, run.run_id) is None or worker_is_alive(self._instance, run.run_id)
         return CheckRunHealthResult(WorkerStatus.RUNNING if alive else WorkerStatus.FAILED)
 
 
 def worker_is_alive(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Whether the process that last said that it executes the run is there, and is not a later one of that number."""
-    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
-    said = [(event.get_dagster_event().engine_event_data.metadata.get("pid"), event.timestamp) for event in events]
-    workers = [(int(str(pid.value)), said_at) for pid, said_at in said if pid is not None]
-    if not workers:
+    worker = _worker(instance, run_id)
+    if worker is None:
         return False
-    pid, said_at = workers[-1]
+    pid, said_at = worker
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < said_at + CLOCK_SECONDS
     except psutil.NoSuchProcess:
         return False
+
+
+def _worker(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
+    """The number of the process that last said that it executes the run, and when it said so."""
+    events = instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    said = [(event.get_dagster_event().engine_event_data.metadata.get("pid"), event.timestamp) for event in events]
+    return next(((int(str(pid.value)), said_at) for pid, said_at in reversed(said) if pid is not None), None)
 
 
 def bury_dead_runs(instance: dg.DagsterInstance) -> None:

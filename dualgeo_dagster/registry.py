@@ -130,7 +130,7 @@ class Registry:
         champion = self.version_of(CHAMPION)
         for promotion in reversed(self.trail()):
             forward = promotion.version == champion and not promotion.reason.startswith(ROLLBACK)
-            if forward and promotion.replaced is not None:
+            if forward and promotion.replaced not in (None, champion):
                 return self.promote(promotion.replaced, reason=f"{ROLLBACK}{reason}")
         raise InputError(f"the champion, version {champion}, replaced no other: there is nothing to roll back to")
 

@@ -35,11 +35,10 @@ def waits_s() -> list[int]:
 
 def comes_from_outside(error: BaseException | None) -> bool:
     """Whether a connection is at the bottom of it, and not a user's mistake or ours."""
-    import httpx
     import urllib3
     from mlflow.exceptions import RestException
 
-    outside = (ConnectionError, TimeoutError, urllib3.exceptions.HTTPError, httpx.TransportError)
+    outside = (ConnectionError, TimeoutError, urllib3.exceptions.HTTPError)
     while error is not None:
         if isinstance(error, outside) or (isinstance(error, RestException) and error.get_http_status_code() >= 500):
             return True
