@@ -1,6 +1,6 @@
 PYTHON ?= python3
 VENV := .venv
-PROFILE ?= demo
+PROFILES ?= demo
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -20,10 +20,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## run the whole graph on the synthetic Earth and print the scores
-	$(VENV)/bin/python -m dualgeo_dagster.run --profile demo
+	$(VENV)/bin/dualgeo run --profile demo
 
-ui: setup  ## show Dagster's and MLflow's web pages until Ctrl-C (PROFILE=folder for another profile)
-	DUALGEO_PROFILE=$(PROFILE) $(VENV)/bin/python -m dualgeo_dagster.ui
+ui: setup  ## show Dagster's and MLflow's web pages until Ctrl-C (PROFILES="demo folder" for several profiles)
+	$(VENV)/bin/dualgeo ui $(PROFILES:%=--profile %)
 
 test: setup  ## run all tests
 	$(VENV)/bin/pytest

@@ -19,17 +19,19 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dualgeo_core import stage1
-from dualgeo_core.files import fingerprint, read_fingerprint, write_fingerprint
-from dualgeo_core.geo import haversine_km
-from dualgeo_core.loading import choose_device, views_of
+from dualgeo_core.base.files import fingerprint, read_fingerprint, write_fingerprint
+from dualgeo_core.base.geo import haversine_km
+from dualgeo_core.base.progress import spoken
+from dualgeo_core.earth.ingest import ingest_synthetic
 from dualgeo_core.model.embed import embed, retrieval_views
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.model.retrieval_head import RetrievalViews
 from dualgeo_core.model.trainer import train
-from dualgeo_core.model.validation import fit_retrieval_head, split_by_photographer
-from dualgeo_core.photos.synthetic import ingest_synthetic
-from dualgeo_core.progress import spoken
+from dualgeo_core.model.validation import fit_retrieval_head
+from dualgeo_core.photos.photographers import split_by_photographer
+from dualgeo_core.pipeline import stage1
+from dualgeo_core.pipeline.opening import open_views, profile_device
+from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.settings import (
     EarthSettings,
     ModelSettings,
@@ -37,12 +39,11 @@ from dualgeo_core.settings import (
     Representation,
     Settings,
     TrainingSettings,
-    keep_libraries_quiet,
     load_settings,
 )
 from dualgeo_core.views.store import Views
-from dualgeo_core.workspace import GALLERY, Workspace
-from dualgeo_dagster.tracking_store import local_store
+from dualgeo_dagster.mlflow.store import local_store
+from dualgeo_dagster.settings import keep_libraries_quiet
 
 EARTH_GALLERY, EARTH_QUERIES = 2400, 400
 RADII_KM = (1, 25, 200, 750, 2500)
@@ -103,7 +104,7 @@ class Ablation:
         for name in names:
             stage1.make_features(workspace, name, progress=say)
             stage1.make_masks(workspace, name, progress=say)
-        self.views: dict[str, Views] = {name: views_of(workspace, name) for name in names}
+        self.views: dict[str, Views] = {name: open_views(workspace, name) for name in names}
         self.benchmarks = names[1:]
 
     def distances(self, row: Row) -> dict[str, NDArray[np.float64]]:
@@ -135,13 +136,13 @@ class Ablation:
         folder = self._seed_folder(row.refits or row.name, seed) / "model"
         if row.refits is None:
             train(views=self.views[GALLERY], profile=profile, variant=row.variant, folder=folder, progress=say)
-        model = DualViewModel.from_pretrained(folder).to(choose_device(profile))
+        model = DualViewModel.from_pretrained(folder).to(profile_device(profile))
         if row.refits is not None:
             self._refit(model, profile)
         return model
 
     def _refit(self, model: DualViewModel, profile: Profile) -> None:
-        views, device = self.views[GALLERY], choose_device(profile)
+        views, device = self.views[GALLERY], profile_device(profile)
         split = split_by_photographer(views.frame, profile.training)
 
         def seen(rows: NDArray[np.int64]) -> RetrievalViews:
@@ -158,7 +159,7 @@ class Ablation:
         )
 
     def _search(self, row: Row, model: DualViewModel | None, benchmark: str) -> pd.DataFrame:
-        device = choose_device(self.workspace.profile)
+        device = profile_device(self.workspace.profile)
         gallery, queries = (
             embed(model=model, views=self.views[name], variant=row.variant, device=device)
             for name in (GALLERY, benchmark)

@@ -16,8 +16,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: threads only wa
 import numpy as np
 import pandas as pd
 
-from dualgeo_core.evaluate import METRICS, evaluate, photographer_codes
-from dualgeo_core.refine.fit import FOLDS, fit_refiner, photographer_folds
+from dualgeo_core.evaluation.scores import METRICS, evaluate
+from dualgeo_core.photos.photographers import photographer_codes, photographer_folds
+from dualgeo_core.refine.fit import FOLDS, fit_refiner
 from dualgeo_core.refine.predict import predict
 from dualgeo_core.refine.tables import read_answers, read_candidates, read_truth
 from dualgeo_core.settings import RefinementSettings

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from sklearn.cluster import DBSCAN
 
-from dualgeo_core.geo import EARTH_RADIUS_KM, coordinates, unit_vectors
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, coordinates, unit_vectors
 from dualgeo_core.refine.density import shipped_density
 from dualgeo_core.refine.evidence import Evidence, gather_evidence
 from dualgeo_core.refine.posterior import posterior

@@ -31,7 +31,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualgeo_core.model.fusion import Architecture, new_model
-from dualgeo_core.model.gps_encoder import GpsEncoder, equal_earth, unit_vectors
+from dualgeo_core.model.gps_encoder import GpsEncoder, equal_earth, sphere_points
 from dualgeo_core.model.losses import AlignmentLoss
 from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.settings import ModelSettings, TrainingSettings
@@ -165,7 +165,7 @@ def ours() -> dict[str, float]:
 
         # A step with a full queue is the usual one.
         loss.queue_gps_qd = functional.normalize(torch.randn(training.gps_queue, settings.width, device=DEVICE), dim=-1)
-        loss.queue_points_q3 = unit_vectors(_degrees(training.gps_queue)).float().to(DEVICE)
+        loss.queue_points_q3 = sphere_points(_degrees(training.gps_queue)).float().to(DEVICE)
         train = trainable(model, step_loss)
         return {
             "step_s": seconds(train),

@@ -5,12 +5,12 @@ from importlib.metadata import entry_points
 
 import typer
 
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.commands.ingest import ingest
 from dualgeo_core.commands.locate import locate
 from dualgeo_core.commands.refine import evaluate, fit_refiner, refine
 from dualgeo_core.commands.segmenter import train_segmenter
 from dualgeo_core.commands.train import train
-from dualgeo_core.errors import InputError
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -4,7 +4,6 @@ A default is the paper's value (arXiv 2604.25533) unless its description says ot
 `profiles/<name>.yaml`, says what differs.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,8 +11,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import fingerprint
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -140,7 +139,7 @@ class TrainingSettings(Section):
     validation_seed: int = Field(0, description="Chooses these photographers; the refiner is fitted on the same.")
     patience: Positive = Field(3, description="Epochs without better validation retrieval before training stops.")
     precision: Literal["no", "fp16", "bf16"] = "no"
-    processes: Positive = Field(1, description="Processes that Dagster's training step launches, e.g. one per GPU.")
+    processes: Positive = Field(1, description="Processes that train together, e.g. one per GPU.")
     recompute: bool = Field(
         False, description="Encode augmented photos anew in every step instead of reading cached features; slow."
     )
@@ -198,27 +197,12 @@ class RefinementSettings(Section):
 class EvaluationSettings(Section):
     bootstrap_samples: Positive = Field(1000, description="Resamples of photographers for the intervals.")
     seed: int = 0
-    promotion_benchmark: str | None = Field(
-        None, description="Benchmark on which a challenger must not be worse; None takes the first."
-    )
-    promotion_metric: Literal["acc_1km", "acc_25km", "acc_200km", "acc_750km", "acc_2500km"] = "acc_25km"
-
-
-class AutomationSettings(Section):
-    """What Dagster's daemon does by itself; either can also be switched in the UI, whose last word counts."""
-
-    rebuild: bool = Field(False, description="Rebuild what depends on a photo set whose DVC version changed.")
-    weekly_retraining: bool = Field(False, description="Train from new weights on every tick of `retraining_cron`.")
-    retraining_cron: str = Field("0 3 * * 1", description="When to retrain, as a cron expression (UTC).")
 
 
 class Profile(Section):
     """Everything one profile settles, each section with the paper's defaults."""
 
-    name: str
-    owners: tuple[str, ...] = Field(
-        ("team:dualgeo",), description="Who answers for the assets, as Dagster shows it: e-mail addresses or team:NAME."
-    )
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="Letters, digits and _; names all it makes.")
     device: str | None = Field(None, description="torch device; None takes the GPU where there is one.")
     threads: Positive = Field(2, description="CPU threads for torch.")
     photos: PhotoSettings
@@ -230,27 +214,24 @@ class Profile(Section):
     refinement: RefinementSettings = RefinementSettings()
     lmm: LmmSettings = LmmSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    automation: AutomationSettings = AutomationSettings()
+    orchestration: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the package that runs the pipeline, which checks them."
+    )
 
     @model_validator(mode="after")
     def _what_answers_is_compared(self) -> Self:
         if self.model.main not in self.model.variants:
             raise ValueError(f"model.main is {self.model.main}, which is not among model.variants")
-        benchmark = self.evaluation.promotion_benchmark
-        if benchmark is not None and benchmark not in self.photos.benchmarks:
-            raise ValueError(f"evaluation.promotion_benchmark is {benchmark}, which is not among photos.benchmarks")
         return self
 
 
 class Environment(BaseSettings):
-    """What the environment may say: DUALGEO_PROFILE, DUALGEO_HOME, DUALGEO_MLFLOW_UI, MLFLOW_TRACKING_URI."""
+    """What the environment may say: DUALGEO_PROFILE and DUALGEO_HOME."""
 
     model_config = SettingsConfigDict(env_prefix="DUALGEO_", extra="ignore")
 
     profile: str = Field("demo", description="A name under profiles/, or a path to a YAML file.")
     home: Path = Field(Path(__file__).parent.parent, description="Folder with profiles/, data/ and artifacts/.")
-    mlflow_tracking_uri: str | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
-    mlflow_ui: str = Field("http://127.0.0.1:5000", description="Where the MLflow UI is shown, for links to runs.")
 
 
 class Settings(BaseModel):
@@ -273,7 +254,7 @@ class Settings(BaseModel):
         try:
             profile = self.profile.model_copy(update={"training": TrainingSettings(**training)})
         except ValidationError as error:
-            raise InputError(f"training settings of this run: {_faults(error)}") from None
+            raise InputError(f"training settings of this run: {faults(error)}") from None
         return Settings(profile=profile, home=self.home)
 
 
@@ -288,10 +269,11 @@ def load_profile(path: Path) -> Profile:
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        raise InputError(f"{path}: {_faults(error)}") from None
+        raise InputError(f"{path}: {faults(error)}") from None
 
 
-def _faults(error: ValidationError) -> str:
+def faults(error: ValidationError) -> str:
+    """Every key at fault and what is wrong with it, in one line."""
     named = ((".".join(map(str, fault["loc"])) or "profile", fault["msg"]) for fault in error.errors())
     return "; ".join(f"{key}: {fault}" for key, fault in named)
 
@@ -303,20 +285,6 @@ def load_settings(profile: str | None = None, home: Path | None = None) -> Setti
     name = profile or environment.profile
     path = Path(name) if name.endswith((".yaml", ".yml")) else home / "profiles" / f"{name}.yaml"
     return Settings(profile=load_profile(path), home=home)
-
-
-def keep_libraries_quiet() -> None:
-    """Turns off telemetry, update checks and slow retries of the libraries in use, where the user has not set them."""
-    for variable, value in {
-        "DAGSTER_DISABLE_TELEMETRY": "1",
-        "DVC_NO_ANALYTICS": "1",
-        "GX_ANALYTICS_ENABLED": "false",
-        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }.items():
-        os.environ.setdefault(variable, value)
 
 
 def checkpoint(name: str) -> str:

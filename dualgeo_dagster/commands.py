@@ -1,45 +1,81 @@
-"""`dualgeo versions`, `promote` and `rollback`: the registered model by hand, with the trail kept."""
+"""The commands that this package adds to `dualgeo`: run, ui, and the registered model by hand."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from dualgeo_dagster.mlflow.registry import Registry
 
-def versions() -> None:
-    """Lists the registered versions and the trail of promotions."""
-    from dualgeo_dagster.registry import CHALLENGER, CHAMPION
+ProfileOption = Annotated[
+    str | None, typer.Option("--profile", help="A name under profiles/, or a path to a YAML file.", show_default="demo")
+]
+Reason = Annotated[str, typer.Option(help="Why; kept in the list of promotions.")]
 
-    registry = _registry()
+
+def run(profile: ProfileOption = None) -> None:
+    """Runs the whole graph of a profile as one Dagster run, and prints the scores.
+
+    Finished steps are reused if nothing they depend on has changed. Exit code 2: an error that you can fix; the last
+    line says how. Exit code 1: any other failure.
+    """
+    from dualgeo_dagster.runtime.run import run_everything
+
+    raise typer.Exit(run_everything(profile))
+
+
+def ui(
+    profiles: Annotated[
+        list[str] | None,
+        typer.Option("--profile", help="A name under profiles/; repeat it to show several.", show_default="demo"),
+    ] = None,
+    dagster_port: Annotated[int, typer.Option(help="Port of Dagster's page.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's page.")] = 5000,
+) -> None:
+    """Shows Dagster's and MLflow's web pages until Ctrl-C. Each profile is a code location of its own."""
+    from dualgeo_dagster.runtime.ui import show_pages
+
+    show_pages(profiles, dagster_port=dagster_port, mlflow_port=mlflow_port)
+
+
+def versions(profile: ProfileOption = None) -> None:
+    """Lists all versions of a profile's model, and why the current champion was chosen."""
+    from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
+
+    registry = _registry(profile)
     aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
-    for version, profile in registry.profiles().items():
+    for version in registry.versions():
         names = ", ".join(alias for alias, points_to in aliases.items() if points_to == version)
-        typer.echo(f"version {version}  of profile {profile}  {names}".rstrip())
+        typer.echo(f"{registry.model} version {version}  {names}".rstrip())
     for promotion in registry.trail():
-        place = f"in place of {promotion.replaced}" if promotion.replaced else "as the first"
+        place = f"replaced {promotion.replaced}" if promotion.replaced else "was the first"
         typer.echo(f"{promotion.when}  {promotion.version} {place}, by {promotion.by}: {promotion.reason}")
 
 
 def promote(
     version: Annotated[str, typer.Argument(help="The version to serve from now on.")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the trail.")] = "by hand",
+    profile: ProfileOption = None,
+    reason: Reason = "by hand",
 ) -> None:
-    """Makes a version the champion, whatever the tests say."""
-    promotion = _registry().promote(version, reason=reason)
-    typer.echo(f"version {promotion.version} is champion in place of {promotion.replaced or 'none'}")
+    """Makes a version the champion, whatever the comparison says."""
+    promotion = _registry(profile).promote(version, reason=reason)
+    typer.echo(f"version {promotion.version} is now champion; before: {promotion.replaced or 'none'}")
 
 
-def rollback(reason: Annotated[str, typer.Option(help="Why; it is kept in the trail.")] = "by hand") -> None:
-    """Makes the version that the champion replaced champion again."""
-    promotion = _registry().rollback(reason=reason)
-    typer.echo(f"version {promotion.version} is champion again in place of {promotion.replaced}")
+def rollback(profile: ProfileOption = None, reason: Reason = "by hand") -> None:
+    """Restores the previous champion."""
+    promotion = _registry(profile).rollback(reason=reason)
+    typer.echo(f"version {promotion.version} is champion again; before: {promotion.replaced}")
 
 
-def _registry():  # type: ignore[no-untyped-def]
-    from dualgeo_core.settings import Environment, keep_libraries_quiet
-    from dualgeo_dagster.registry import Registry
-    from dualgeo_dagster.tracking_store import require_answer, tracking_store
+def _registry(profile: str | None) -> "Registry":
+    from dualgeo_core.settings import load_settings
+    from dualgeo_dagster.mlflow.registry import Registry
+    from dualgeo_dagster.mlflow.store import require_answer, tracking_store
+    from dualgeo_dagster.settings import keep_libraries_quiet
 
     keep_libraries_quiet()
-    tracking_uri = tracking_store(Environment().home).tracking_uri
+    settings = load_settings(profile)
+    tracking_uri = tracking_store(settings.home).tracking_uri
     require_answer(tracking_uri)
-    return Registry(tracking_uri)
+    return Registry(tracking_uri, profile=settings.profile.name)

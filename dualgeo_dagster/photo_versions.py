@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import fingerprint
 
 # DVC tells a remote that cannot be reached from a mistake only in words.
 OUTSIDE = re.compile(r"connection|could not connect|timed? ?out|unreachable|name resolution", re.IGNORECASE)

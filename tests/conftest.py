@@ -97,5 +97,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def graph_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home in which the whole graph has run once, and what the run printed as `printed`; leave it as it is."""
     home = Home(tmp_path_factory.mktemp("graph") / "home")
-    home.printed = home.python("-m", "dualgeo_dagster.run", "--profile", "tiny").stdout
+    home.printed = home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny").stdout
     return home

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from dualgeo_core.geo import coordinates, destination
+from dualgeo_core.base.geo import coordinates, destination
 
 
 def made_benchmark(queries: int = 160, photographers: int = 16, each: int = 10, seed: int = 0):

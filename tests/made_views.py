@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dualgeo_core.files import fingerprint
-from dualgeo_core.geo import destination
+from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.geo import destination
 from dualgeo_core.views.store import ViewBatch
 
 WIDTH, TOKENS, CLASSES, GRID = 48, 4, 12, 16

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from dualgeo_dagster.definitions import defs
-from dualgeo_dagster.workspace import workspace
+from dualgeo_dagster.profile import workspace
 
 VERSION = "dagster/data_version"
 BENCHMARKS = list(workspace().profile.photos.benchmarks)

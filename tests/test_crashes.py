@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from safetensors import safe_open
 from services import BIN, Service, Webserver, answers, free_port, wait_for
 
-from dualgeo_dagster.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 
 MODEL = "cross_attention"
 PROFILE = TINY_PROFILE.replace("    by_night: {photo_set: by_night}\n", "").replace("[encoder, ", "[")
@@ -50,7 +50,7 @@ class Deployment:
         store = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/mlflow"]
         self.mlflow = self._start("mlflow", "server", "--port", port, "--workers", "1", *store)
         self.wait_for_mlflow()
-        self.home.python("-m", "dualgeo_dagster.run", "--profile", "tiny", **self.environment)
+        self.home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny", **self.environment)
         web_port = free_port()
         self.web = Webserver(f"http://127.0.0.1:{web_port}")
         self._start("dagster-webserver", "-p", str(web_port), "-w", str(ROOT / "workspace.yaml"))
@@ -96,7 +96,7 @@ class Deployment:
         """The processes that train in this home."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
-            trains = "dualgeo_dagster.training_process" in (process.info["cmdline"] or [])
+            trains = "dualgeo_dagster.runtime.training_process" in (process.info["cmdline"] or [])
             if trains and process.environ().get("DUALGEO_HOME") == str(self.home.path):
                 found.append(process)
         return found
@@ -115,7 +115,7 @@ class Deployment:
 
     def mlflow_runs(self) -> list:
         client = MlflowClient(self.tracking_uri)
-        return client.search_runs([client.get_experiment_by_name("dualgeo").experiment_id])
+        return client.search_runs([client.get_experiment_by_name("dualgeo-tiny").experiment_id])
 
     def leftovers(self) -> list[Path]:
         artifacts = self.home.path / "artifacts"

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.evaluate import accuracy_by_coverage, errors_km, evaluate, paired_difference, photographer_codes
-from dualgeo_core.geo import destination
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.geo import destination
+from dualgeo_core.evaluation.scores import accuracy_by_coverage, errors_km, evaluate, paired_difference
+from dualgeo_core.photos.photographers import photographer_codes
 
 
 def _photos(count=60, photographers=6, seed=0):

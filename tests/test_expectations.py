@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualgeo_dagster.expectations import check_embeddings, check_masks, check_photos, check_predictions
+from dualgeo_dagster.reporting.expectations import check_embeddings, check_masks, check_photos, check_predictions
 
 
 def photos(**changes: list) -> pd.DataFrame:

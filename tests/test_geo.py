@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dualgeo_core.geo import (
+from dualgeo_core.base.geo import (
     HALF_CIRCUMFERENCE_KM,
     coordinate_fault,
     coordinates,

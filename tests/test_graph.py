@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, Home
 from mlflow import MlflowClient
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 
 BENCHMARKS = {"by_day", "by_night"}
 
@@ -24,7 +24,7 @@ def instance(graph_home: Home) -> dg.DagsterInstance:
 @pytest.fixture(scope="module")
 def mlflow_run(graph_home: Home, instance: dg.DagsterInstance):
     client = MlflowClient(f"sqlite:///{graph_home.path}/.mlflow/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("dualgeo").experiment_id])
+    runs = client.search_runs([client.get_experiment_by_name("dualgeo-tiny").experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1, "one MLflow run per Dagster run"
     assert parents[0].data.tags["dagster.run_id"] == instance.get_runs()[0].run_id
@@ -131,9 +131,9 @@ def test_assets_link_their_mlflow_run(instance: dg.DagsterInstance, mlflow_run) 
 
 
 def test_report_agrees_with_predictions(graph_home: Home) -> None:
-    from dualgeo_core.geo import haversine_km
+    from dualgeo_core.base.geo import haversine_km
+    from dualgeo_core.pipeline.workspace import Workspace
     from dualgeo_core.settings import load_settings
-    from dualgeo_core.workspace import Workspace
 
     workspace = Workspace(load_settings("tiny", home=graph_home.path))
     truth = workspace.photos("by_day").frame.set_index("id")
@@ -145,15 +145,15 @@ def test_report_agrees_with_predictions(graph_home: Home) -> None:
 
 
 def test_views_made_with_other_settings_are_refused(graph_home: Home) -> None:
-    from dualgeo_core.loading import views_of
+    from dualgeo_core.pipeline.opening import open_views
+    from dualgeo_core.pipeline.workspace import Workspace
     from dualgeo_core.settings import Settings, load_settings
-    from dualgeo_core.workspace import Workspace
 
     profile = load_settings("tiny", home=graph_home.path).profile
     encoder = profile.encoder.model_copy(update={"image_size": 96})
     changed = Settings(profile=profile.model_copy(update={"encoder": encoder}), home=graph_home.path)
     with pytest.raises(InputError, match=r"features/gallery was made with other settings"):
-        views_of(Workspace(changed), "gallery")
+        open_views(Workspace(changed), "gallery")
 
 
 def test_terminal_shows_scores_and_where_to_look(graph_home: Home) -> None:
@@ -163,8 +163,8 @@ def test_terminal_shows_scores_and_where_to_look(graph_home: Home) -> None:
 
 
 def test_locate_answers_with_gallery_photos(graph_home: Home) -> None:
+    from dualgeo_core.pipeline.workspace import Workspace
     from dualgeo_core.settings import load_settings
-    from dualgeo_core.workspace import Workspace
 
     workspace = Workspace(load_settings("tiny", home=graph_home.path))
     gallery = workspace.photos("gallery").frame
@@ -192,7 +192,7 @@ def test_a_set_that_dvc_does_not_know_stops_the_run_with_one_line(graph_home: Ho
     dagster_home = tmp_path / "dagster"
     dagster_home.mkdir()
     done = graph_home.python(
-        "-m", "dualgeo_dagster.run", "--profile", str(profile), code=2, DAGSTER_HOME=str(dagster_home)
+        "-m", "dualgeo_core.cli", "run", "--profile", str(profile), code=2, DAGSTER_HOME=str(dagster_home)
     )
     assert done.stderr.splitlines()[-1].startswith("dualgeo: DVC does not track data/nowhere")
 

@@ -9,10 +9,10 @@ import pytest
 from conftest import Home
 from lmm_server import Fail, Say, lmm_server
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.pipeline.stage2 import main_candidates, make_lmm_answers, make_predictions, predictions_by_method
+from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import LmmSettings, Settings, load_settings
-from dualgeo_core.stage2 import main_candidates, make_lmm_answers, make_predictions, read_predictions
-from dualgeo_core.workspace import Workspace
 
 SYDNEY = json.dumps(
     {"latitude": -33.86, "longitude": 151.21, "place": "Sydney", "granularity": "city", "evidence": "the opera house"}
@@ -45,7 +45,7 @@ def test_answers_move_predictions_and_faults_do_not(home: Path, monkeypatch: pyt
     assert asked == queries
     assert again["cached"] == queries // 2, "what was answered once is not asked again"
     make_predictions(asking, BENCHMARK)
-    found = read_predictions(asking, BENCHMARK)
+    found = predictions_by_method(asking, BENCHMARK)
     answered = found[found["method"] == "cross_attention, posterior and answers"].set_index("id")
     alone = found[found["method"] == "cross_attention, posterior"].set_index("id").loc[answered.index]
     silent = answered["status"] == "no_answer"

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from made_photos import CountingEncoder, make_photos
 
-from dualgeo_core import stage1
-from dualgeo_core.files import FINGERPRINT_FILE, read_fingerprint
-from dualgeo_core.loading import views_of
+from dualgeo_core.base.files import FINGERPRINT_FILE, read_fingerprint
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import Photos
+from dualgeo_core.pipeline import stage1
+from dualgeo_core.pipeline.opening import open_views
+from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import Profile, Settings
 from dualgeo_core.views.codebook import CODEBOOK
 from dualgeo_core.views.encoder import Encoder, load_encoder
 from dualgeo_core.views.features import build_features
-from dualgeo_core.workspace import GALLERY, Workspace
 
 PROFILE = Profile.model_validate(
     {
@@ -131,7 +131,7 @@ def test_other_label_maps_embed_the_gallery_anew(tmp_path: Path) -> None:
 
 def test_a_trained_model_embeds_new_photos_and_another_one_all_of_them(tmp_path: Path) -> None:
     def save_model(seed: int) -> None:
-        views = views_of(workspace, GALLERY)
+        views = open_views(workspace, GALLERY)
         architecture = Architecture.of(
             settings=PROFILE.model.model_copy(update={"width": 16, "heads": 2, "gps_hidden": 16}),
             variant="cross_attention",

@@ -21,9 +21,9 @@ from made_images import encoded, gps_exif, picture, sexagesimal
 from PIL.ExifTags import Base
 from typer.testing import CliRunner
 
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import file_digest
 from dualgeo_core.cli import app, main
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import file_digest
 from dualgeo_core.photos.existing import open_existing
 from dualgeo_core.photos.ingest import ingest_csv, ingest_folder
 from dualgeo_core.photos.photo_set import open_photos

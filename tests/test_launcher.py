@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import EngineEventData
 
-from dualgeo_dagster.launcher import bury_dead_runs, worker_is_alive
+from dualgeo_dagster.runtime.launcher import bury_dead_runs, worker_is_alive
 
 POOL = "accelerator"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lmm_server import Cut, Fail, Say, lmm_server
 from PIL import Image
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.refine.lmm.answer import degrees, parse_answer
 from dualgeo_core.refine.lmm.ask import ask_photos
 from dualgeo_core.refine.lmm.client import Ledger, OverBudget

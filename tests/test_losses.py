@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from dualgeo_core.model.fusion import ViewEmbeddings
-from dualgeo_core.model.gps_encoder import unit_vectors
+from dualgeo_core.model.gps_encoder import sphere_points
 from dualgeo_core.model.losses import AlignmentLoss, clamp_temperatures, gather, soft_targets
 
 WIDTH = 8
@@ -80,7 +80,7 @@ def test_a_photo_met_again_in_the_queue_is_no_negative() -> None:
 
 def test_soft_targets_fall_with_distance() -> None:
     degrees = torch.tensor([[10.0, 20.0], [10.0 + 1 / 111.195, 20.0], [-60.0, 100.0]], dtype=torch.float64)
-    points = unit_vectors(degrees).float()
+    points = sphere_points(degrees).float()
     targets = soft_targets(points, points, soft_target_km=1.0)
     near = math.exp(-0.5)
     assert targets[0].tolist() == pytest.approx([1 / (1 + near), near / (1 + near), 0], abs=1e-3)

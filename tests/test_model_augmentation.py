@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.model.augmentation import AugmentedEncoding
 from dualgeo_core.model.trainer import train
 from dualgeo_core.photos.photo_set import Photos, open_photos

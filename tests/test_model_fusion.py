@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
 from dualgeo_core.settings import ModelSettings, Representation
 

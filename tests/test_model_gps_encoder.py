@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.geo import EARTH_RADIUS_KM, haversine_km
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, haversine_km
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.model.gps_encoder import UNIT_KM, GpsEncoder, equal_earth, project
 from dualgeo_core.settings import ModelSettings

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from conftest import EARTH, Home
 
-from dualgeo_dagster.registry import CHALLENGER, CHAMPION, MODEL, Registry
-from dualgeo_dagster.workspace import JOB
+from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, MODEL, Registry
+from dualgeo_dagster.profile import JOB
 
 COUNTRIES_AT_FIRST = 2
 PROFILE = """
@@ -185,6 +185,6 @@ def test_runs_that_new_photos_ask_for_are_one_mlflow_run(steps: dict[str, Step],
     )
     months.home.python("-c", code, DAGSTER_HOME=str(months.path / ".dagster"))
     client = MlflowClient(f"sqlite:///{months.path}/.mlflow/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("dualgeo").experiment_id])
+    runs = client.search_runs([client.get_experiment_by_name("dualgeo-tiny").experiment_id])
     [run] = [run for run in runs if run.info.run_name.startswith("tiny, new photos, ")]
     assert run.info.status == "FINISHED"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import Home
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_dagster.photo_versions import DvcBusyError, build_photo_set, photo_set_hash, recorded_versions
 
 

@@ -15,7 +15,7 @@ from conftest import ROOT, Home
 from mlflow import MlflowClient
 from services import BIN, Service, Webserver, answers, free_port, wait_for
 
-from dualgeo_core.settings import keep_libraries_quiet
+from dualgeo_dagster.settings import keep_libraries_quiet
 
 DEPLOY = ROOT / "deploy"
 INSTALLED = "/opt/dualgeo"
@@ -139,7 +139,7 @@ def test_a_run_from_the_web_page_is_done_by_the_daemon_and_outlives_a_restart(de
     assert web.wait_until_finished(run_id) == "SUCCESS", (deployment.logs / "daemon.log").read_text()[-3000:]
 
     client = MlflowClient(deployment.mlflow)
-    experiment = client.get_experiment_by_name("dualgeo")
+    experiment = client.get_experiment_by_name("dualgeo-tiny")
     [run] = client.search_runs([experiment.experiment_id])
     assert run.data.tags["dagster.run_id"] == run_id
     assert run.info.status == "FINISHED"

@@ -14,11 +14,11 @@ import pandas as pd
 import pytest
 from conftest import Home
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
-from dualgeo_core.workspace import Workspace
-from dualgeo_dagster.promotion import decide
-from dualgeo_dagster.registry import CHALLENGER, CHAMPION, MODEL, Registry
+from dualgeo_dagster.mlflow.promotion import decide
+from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, MODEL, Registry
 
 BENCHMARK = "by_day"
 
@@ -38,7 +38,7 @@ class Shelf:
         self.registry = Registry(self.uri)
         self._folder, self._workspace = folder, workspace
         self.client = mlflow.MlflowClient(self.uri)
-        experiment = self.client.create_experiment("dualgeo", artifact_location=(folder / "artifacts").as_uri())
+        experiment = self.client.create_experiment("dualgeo-tiny", artifact_location=(folder / "artifacts").as_uri())
         self._run_id = self.client.create_run(experiment).info.run_id
 
     def put(self, degrees_off: float, benchmark: str = BENCHMARK) -> str:
@@ -128,7 +128,7 @@ def test_an_outage_is_no_verdict(workspace: Workspace, monkeypatch: pytest.Monke
 def test_a_server_that_does_not_answer_is_named_without_its_password(graph_home: Home) -> None:
     address = "http://user:secret@127.0.0.1:9"
     environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    for command in (("dualgeo_core.cli", "versions"), ("dualgeo_dagster.run", "--profile", "tiny")):
+    for command in (("dualgeo_core.cli", "versions"), ("dualgeo_core.cli", "run", "--profile", "tiny")):
         told = graph_home.python("-m", *command, code=2, **environment).stderr
         assert told.splitlines()[-1].startswith("dualgeo: MLflow at http://127.0.0.1:9 does not answer")
         assert "secret" not in told
@@ -206,7 +206,7 @@ def test_champion_serves_what_locate_answers(scoring_server: str, graph_home: Ho
 def test_a_packed_file_that_changed_is_refused(graph_home: Home, tmp_path: Path, workspace: Workspace) -> None:
     import shutil
 
-    from dualgeo_core.locate import Locator
+    from dualgeo_core.answering.locator import Locator
 
     copy = tmp_path / "locator"
     shutil.copytree(workspace.locator, copy)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_candidates import made_benchmark
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.evaluate import evaluate
-from dualgeo_core.geo import coordinates, destination, haversine_km, unit_vectors
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.geo import coordinates, destination, haversine_km, unit_vectors
+from dualgeo_core.evaluation.scores import evaluate
 from dualgeo_core.refine.calibration import radius_at
 from dualgeo_core.refine.clusters import clusters_of, hdbscan_labels
 from dualgeo_core.refine.density import density_of, shipped_density

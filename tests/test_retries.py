@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
-from dualgeo_core.errors import InputError
-from dualgeo_dagster import retries
+from dualgeo_core.base.errors import InputError
+from dualgeo_dagster.runtime import retries
 
 
 def run_with(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -> tuple[bool, int]:
@@ -29,7 +29,7 @@ def unreachable_server() -> Exception:
     from mlflow import MlflowClient, MlflowException
 
     try:
-        MlflowClient("http://127.0.0.1:9").get_experiment_by_name("dualgeo")
+        MlflowClient("http://127.0.0.1:9").get_experiment_by_name("dualgeo-tiny")
     except MlflowException as error:
         return error
     raise AssertionError("something answers on the discard port")

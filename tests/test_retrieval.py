@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from made_views import make_views
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.shards import folder_signature
 from dualgeo_core.model.embed import embed_for_places, gps_scores
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import ShardKey
@@ -18,7 +19,6 @@ from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors, build_emb
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, build_index
 from dualgeo_core.settings import ModelSettings, RetrievalSettings
-from dualgeo_core.shards import folder_signature
 
 
 def unit(random: np.random.Generator, count: int, width: int = 16) -> np.ndarray:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import (
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import (
     atomic_file,
     atomic_folder,
     fingerprint,
@@ -88,7 +88,7 @@ def test_atomic_file_keeps_the_old_content_when_writing_fails(tmp_path: Path) ->
 def killed_while_writing(path: Path) -> None:
     """A process that is killed in the middle of writing `path`."""
     code = (
-        "import os, signal, sys; from pathlib import Path; from dualgeo_core.files import atomic_file\n"
+        "import os, signal, sys; from pathlib import Path; from dualgeo_core.base.files import atomic_file\n"
         "with atomic_file(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dualgeo_core.geo import haversine_km
+from dualgeo_core.base.geo import haversine_km
+from dualgeo_core.earth.canvas import CLASSES, LABEL, Camera, Canvas
+from dualgeo_core.earth.geography import choose_cells, sun_position
+from dualgeo_core.earth.ingest import PARTS, Part, ingest_synthetic
 from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.photos.photo_set import Photos, open_photos
-from dualgeo_core.photos.synthetic import PARTS, Part, ingest_synthetic
-from dualgeo_core.photos.synthetic_canvas import CLASSES, LABEL, Camera, Canvas
-from dualgeo_core.photos.synthetic_geography import choose_cells, sun_position
 from dualgeo_core.settings import EarthSettings, PhotoSource
 
 EARTH = EarthSettings(seed=5, countries=3, cities=2, cells=2, image_size=96)
@@ -40,7 +40,7 @@ def pixels(photos: Photos, column: str = "image") -> np.ndarray:
 
 def test_two_processes_draw_the_same_bytes_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = make(tmp_path, "night", 20, workers=1).folder
-    monkeypatch.setattr("dualgeo_core.photos.synthetic.POOL_FROM", 0)
+    monkeypatch.setattr("dualgeo_core.earth.ingest.POOL_FROM", 0)
     together = make(tmp_path, "night", 20, workers=2).folder
     assert [path.read_bytes() for path in sorted(alone.iterdir())] == [
         path.read_bytes() for path in sorted(together.iterdir())

@@ -14,13 +14,13 @@ import torch
 from made_views import MadeViews, make_views
 from safetensors.torch import load_file
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.geo import haversine_km
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.model.interruption import TrainingInterruptedError
 from dualgeo_core.model.trainer import TrainingResult, train
-from dualgeo_core.model.validation import split_by_photographer
+from dualgeo_core.photos.photographers import split_by_photographer
 from dualgeo_core.settings import ModelSettings, PhotoSettings, PhotoSource, Profile, TrainingSettings
 
 MODEL = {"width": 32, "heads": 4, "label_grid": 16, "gps_hidden": 64, "projection": "unit_sphere"}

@@ -29,9 +29,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home in which the whole graph ran twice, the second time with longer training."""
     home = Home(tmp_path_factory.mktemp("ui") / "home")
     profile = home.path / "profiles" / "tiny.yaml"
-    home.python("-m", "dualgeo_dagster.run", "--profile", "tiny")
+    home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny")
     profile.write_text(profile.read_text().replace("epochs: 2", "epochs: 6"))
-    home.python("-m", "dualgeo_dagster.run", "--profile", "tiny")
+    home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny")
     return home
 
 
@@ -42,7 +42,7 @@ def addresses(home: Home) -> Iterator[dict[str, str]]:
     options = [f"--{name}-port={port}" for name, port in ports.items()]
     environment = {**home.environment, "DAGSTER_HOME": str(home.path / ".dagster")}
     servers = Service(
-        *(sys.executable, "-m", "dualgeo_dagster.ui", *options),
+        *(sys.executable, "-m", "dualgeo_core.cli", "ui", *options),
         log=home.path / "ui.log",
         environment=environment,
         cwd=home.path,
@@ -154,6 +154,6 @@ def expand_groups(page: Any) -> None:
 
 def whole_graph_runs(home: Home) -> list[Any]:
     client = MlflowClient(f"sqlite:///{home.path}/.mlflow/mlflow.db")
-    experiment = client.get_experiment_by_name("dualgeo")
+    experiment = client.get_experiment_by_name("dualgeo-tiny")
     runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
     return [run for run in runs if ", whole graph," in run.info.run_name]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from made_photos import COUNT, PER_SHARD, CountingEncoder, make_photos, photo
 from PIL import Image
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.photos.photo_set import Photos, PhotoShard
 from dualgeo_core.settings import EncoderSettings, SegmenterSettings
 from dualgeo_core.views.batches import square_batches
@@ -56,7 +56,7 @@ def built(photos: Photos, encoder: Encoder, segmenter: Segmenter, tmp_path_facto
     return root
 
 
-def views_of(root: Path, photos: Photos, label_grid: int = 6) -> Views:
+def open_views(root: Path, photos: Photos, label_grid: int = 6) -> Views:
     return load_views(
         photos=photos,
         features_folder=root / "features" / "set",
@@ -151,7 +151,7 @@ def test_rows_of_both_views_belong_to_their_photo(
     built: Path, photos: Photos, encoder: Encoder, segmenter: Segmenter
 ) -> None:
     """Shuffled, repeated rows across shards give exactly what encoder and segmenter give for those photos."""
-    views = views_of(built, photos)
+    views = open_views(built, photos)
     rows = np.array([19, 0, 7, 6, 13, 14, 0, 3])
     images = [Image.open(io.BytesIO(photos.image(photo_id))) for photo_id in views.frame["id"].iloc[rows]]
 
@@ -180,7 +180,7 @@ def test_a_part_of_a_set_has_views_of_its_own(tmp_path: Path, encoder: Encoder, 
     build_features(photos=queries, folder=tmp_path / "features" / "set", encoder=encoder, settings=ENCODER)
     build_masks(photos=queries, folder=tmp_path / "masks" / "set", segmenter=segmenter, settings=CODEBOOK_SETTINGS)
 
-    views = views_of(tmp_path, queries)
+    views = open_views(tmp_path, queries)
 
     last = len(queries) - 1
     image = Image.open(io.BytesIO(queries.image(views.frame["id"].iloc[last])))

@@ -12,7 +12,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.settings import EncoderSettings
 from dualgeo_core.views.encoder import load_encoder
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.earth.canvas import CLASSES
 from dualgeo_core.photos.photo_set import Photos, open_photos
-from dualgeo_core.photos.synthetic_canvas import CLASSES
 from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
 from dualgeo_core.settings import PhotoSource, SegmenterSettings, load_settings
 from dualgeo_core.views.label_maps import encode_png

@@ -1,0 +1,1 @@
+"""The commands of `dualgeo`, one module per group."""

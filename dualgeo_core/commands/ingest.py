@@ -37,8 +37,8 @@ def ingest_folder(
     The author is EXIF's artist, else the name of the topmost subfolder; gallery and queries are split by author.
     A killed run goes on where it stopped.
     """
+    from dualgeo_core.base.progress import spoken
     from dualgeo_core.photos.ingest import ingest_folder as run
-    from dualgeo_core.progress import spoken
 
     _announce(out, add=add)
     manifest = run(
@@ -63,8 +63,8 @@ def ingest_csv(
     add: Add = False,
 ) -> None:
     """Photos whose places are listed in a table. A killed run goes on where it stopped."""
+    from dualgeo_core.base.progress import spoken
     from dualgeo_core.photos.ingest import ingest_csv as run
-    from dualgeo_core.progress import spoken
 
     _announce(out, add=add)
     manifest = run(
@@ -94,15 +94,15 @@ def ingest_synthetic(
     Parts of one Earth (same seed, countries, cities, cells) share streets, never photographers. `mixed` takes all
     conditions: something to train a segmenter on.
     """
-    from dualgeo_core.photos.synthetic import ingest_synthetic as run
-    from dualgeo_core.progress import spoken
+    from dualgeo_core.base.progress import spoken
+    from dualgeo_core.earth.ingest import ingest_synthetic as run
 
     earth = EarthSettings(seed=seed, countries=countries, cities=cities, cells=cells, image_size=image_size)
     _tell(out, run(earth=earth, part=part, photos=photos, out=out, progress=spoken(typer.echo)))
 
 
 def _announce(out: Path, *, add: bool) -> None:
-    from dualgeo_core.files import read_json
+    from dualgeo_core.base.files import read_json
     from dualgeo_core.photos.photo_set import MANIFEST
 
     if not add and (out / MANIFEST).is_file():

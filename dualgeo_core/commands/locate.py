@@ -1,4 +1,4 @@
-"""`dualgeo locate`: where photos were taken, by the latest model of a profile."""
+"""`dualgeo locate`: where photos were taken, answered by the latest model of a profile."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from dualgeo_core.locate import Answer
+    from dualgeo_core.answering.locator import Answer
 
 SHOWN_CANDIDATES = 5
 PHOTOS_AT_ONCE = 16
@@ -17,22 +17,37 @@ PHOTOS_AT_ONCE = 16
 
 def locate(
     photos: Annotated[list[Path], typer.Argument(help="Photos to locate: JPEG, PNG or HEIC.", show_default=False)],
-    profile: Annotated[str | None, typer.Option(help="A name under profiles/, or a path to a YAML file.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="A name under profiles/, or a path to a YAML file.", show_default="demo")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per photo and line.")] = False,
+    lmm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Also ask this multimodal model (LiteLLM name, e.g. gemini/gemini-2.0-flash); sends it the photo.",
+            show_default="the profile's",
+        ),
+    ] = None,
 ) -> None:
-    """Tells where photos were taken: position, place, radius, and the gallery photos most like them.
+    """Locates photos: position, place, radius, and the most similar gallery photos.
 
-    It uses what the profile's graph made last (`make demo`, or Dagster). A photo's own EXIF position is not looked at.
+    Uses the latest model of the profile, and answers as the profile's benchmarks were answered. A photo's own EXIF
+    position is not read. Example: dualgeo locate --profile folder photo.jpg
     """
+    from dualgeo_core.pipeline.workspace import Workspace
     from dualgeo_core.settings import load_settings
-    from dualgeo_core.workspace import Workspace
 
+    workspace = Workspace(load_settings(profile))
     for path in photos:
-        _read_photo(path)  # one that cannot be read stops all, before models are loaded and anything is told
+        _read_photo(path)  # an unreadable photo is refused before models are loaded and answers printed
 
-    from dualgeo_core.locate import Locator
+    from dualgeo_core.answering.locator import Locator
 
-    locator = Locator(Workspace(load_settings(profile)).locator)
+    locator = Locator(workspace.locator, lmm_model=lmm, replies=workspace.lmm_replies)
+    if locator.lmm.model:
+        where = f" at {locator.lmm.api_base}" if locator.lmm.api_base else ""
+        typer.echo(f"Sends each photo, without its metadata, to {locator.lmm.model}{where}.", err=True)
     for start in range(0, len(photos), PHOTOS_AT_ONCE):
         paths = photos[start : start + PHOTOS_AT_ONCE]
         answers = locator.locate(names=[str(path) for path in paths], images=[_read_photo(path) for path in paths])
@@ -41,7 +56,7 @@ def locate(
 
 
 def _read_photo(path: Path) -> "Image":
-    from dualgeo_core.errors import InputError
+    from dualgeo_core.base.errors import InputError
     from dualgeo_core.photos.decode import UndecodableImage, decode_image
 
     try:
@@ -61,14 +76,17 @@ def _told(answer: "Answer") -> str:
         lines.append("  radius: not calibrated")
     else:
         lines.append(
-            f"  half the time within {_km(answer.radius_50_km)} km, 9 times in 10 within {_km(answer.radius_90_km)} km"
+            f"  50 % radius {_km(answer.radius_50_km)}; 90 % radius {_km(answer.radius_90_km)}; "
+            f"within 25 km: {answer.confidence_25km:.0%}"
         )
     for candidate in answer.candidates[:SHOWN_CANDIDATES]:
         place = f"{candidate.latitude:.4f}, {candidate.longitude:.4f}"
-        lines.append(f"  like gallery photo {candidate.gallery_id} ({place}; similarity {candidate.similarity:.3f})")
+        lines.append(f"  similar: {candidate.gallery_id} ({place}; similarity {candidate.similarity:.3f})")
     return "\n".join(lines)
 
 
 def _km(distance_km: float | None) -> str:
     assert distance_km is not None, "a posterior has both radii or neither"
-    return f"{distance_km:,.0f}" if distance_km >= 10 else f"{distance_km:.2g}"
+    if distance_km < 1:
+        return f"{1000 * distance_km:.0f} m"
+    return f"{distance_km:,.0f} km" if distance_km >= 10 else f"{distance_km:.1f} km"

@@ -48,8 +48,8 @@ def refine(
 
     Example: dualgeo refine candidates.csv --answers lmm_answers.csv --out predictions.csv
     """
-    from dualgeo_core.files import atomic_file
-    from dualgeo_core.progress import spoken
+    from dualgeo_core.base.files import atomic_file
+    from dualgeo_core.base.progress import spoken
     from dualgeo_core.refine.predict import predict
     from dualgeo_core.refine.refiner import load_refiner
     from dualgeo_core.refine.tables import check_writable, read_answers, read_candidates
@@ -81,7 +81,7 @@ def fit_refiner(
     Photographers are held out for the calibration. Photos of PHOTOS.csv without candidates are left out.
     Example: dualgeo fit-refiner candidates.csv --truth photos.csv --answers lmm_answers.csv --out refiner.json
     """
-    from dualgeo_core.progress import spoken
+    from dualgeo_core.base.progress import spoken
     from dualgeo_core.refine.fit import fit_refiner as fit
     from dualgeo_core.refine.refiner import save_refiner
     from dualgeo_core.refine.tables import check_known, check_writable, read_answers, read_candidates, read_truth
@@ -117,8 +117,8 @@ def evaluate(
 
     Intervals resample photographers. A photo of PHOTOS.csv without a prediction counts as wrong.
     """
-    from dualgeo_core.evaluate import evaluate as score
-    from dualgeo_core.files import write_json
+    from dualgeo_core.base.files import write_json
+    from dualgeo_core.evaluation.scores import evaluate as score
     from dualgeo_core.refine.tables import check_known, check_writable, read_predictions, read_truth
     from dualgeo_core.settings import EvaluationSettings
 

@@ -30,9 +30,9 @@ def train_segmenter(
 
     import torch
 
+    from dualgeo_core.base.progress import spoken
+    from dualgeo_core.earth.canvas import CLASSES
     from dualgeo_core.photos.photo_set import Photos, open_photos
-    from dualgeo_core.photos.synthetic_canvas import CLASSES
-    from dualgeo_core.progress import spoken
     from dualgeo_core.settings import PhotoSource, SegmenterSettings
     from dualgeo_core.views.segmenter_training import train_segmenter as run
 

@@ -26,11 +26,11 @@ def train(
     """
     from accelerate import PartialState
 
+    from dualgeo_core.base.progress import spoken
     from dualgeo_core.model.interruption import STOPPED, TrainingInterruptedError
-    from dualgeo_core.progress import spoken
+    from dualgeo_core.pipeline.stage1 import make_model
+    from dualgeo_core.pipeline.workspace import Workspace
     from dualgeo_core.settings import load_settings
-    from dualgeo_core.stage1 import make_model
-    from dualgeo_core.workspace import Workspace
 
     workspace = Workspace(load_settings(profile))
     variant = representation or workspace.profile.model.main

@@ -1,1 +1,1 @@
-"""The dual-view model: fusion of photo and label map, GPS encoder, losses, training, embeddings."""
+"""The dual-view model: fusion of both views, GPS encoder, losses, training and embeddings."""

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_file
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import atomic_file
 
 
 @dataclass

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_folder, file_digest, read_json, write_json
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import FINGERPRINT_FILE, atomic_folder, read_json, write_json
 from dualgeo_core.model.gps_encoder import GEOCLIP_SIGMAS, GpsEncoder, Projection
 from dualgeo_core.model.retrieval_head import RetrievalHead
 from dualgeo_core.settings import ModelSettings, Representation
@@ -232,8 +232,14 @@ class DualViewModel(nn.Module):
 
 
 def model_fingerprint(folder: Path) -> str:
-    """Of the saved weights: ties embeddings and index to the model that made them."""
-    return file_digest(folder / WEIGHTS)
+    """Digest of a trained model's weights as its record states it; ties embeddings and index to the model.
+
+    Raises InputError if the training that fills `folder` has not finished.
+    """
+    record = folder / FINGERPRINT_FILE
+    if not record.is_file():
+        raise InputError(f"{folder} holds no finished model: run the step models")
+    return str(read_json(record)["weights"])
 
 
 def new_model(*, architecture: Architecture, gps_weights: str, seed: int) -> DualViewModel:

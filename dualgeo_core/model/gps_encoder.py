@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.geo import EARTH_RADIUS_KM
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.geo import EARTH_RADIUS_KM
 
 Projection = Literal["equal_earth", "unit_sphere"]
 UNIT_KM = 180 / 66.50336 * EARTH_RADIUS_KM  # GeoCLIP's unit of length, about 17,244 km, kept for both projections
@@ -23,11 +23,11 @@ GEOCLIP_SIGMAS = (1.0, 16.0, 256.0)
 def project(degrees_n2: Tensor, projection: Projection) -> Tensor:
     """Latitudes and longitudes in degrees as points in units of about 17,244 km: (n, 2), or (n, 3) on the sphere."""
     if projection == "unit_sphere":
-        return unit_vectors(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
+        return sphere_points(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
     return equal_earth(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
 
 
-def unit_vectors(degrees_n2: Tensor) -> Tensor:
+def sphere_points(degrees_n2: Tensor) -> Tensor:
     """Points of the unit sphere, (n, 3)."""
     latitude, longitude = torch.deg2rad(degrees_n2).unbind(-1)
     return torch.stack(

@@ -4,34 +4,18 @@ Shapes: b photos of this process, a = b x processes, q queued places, d joint wi
 """
 
 import math
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
-from dualgeo_core.geo import EARTH_RADIUS_KM
+from dualgeo_core.base.geo import EARTH_RADIUS_KM
 from dualgeo_core.model.fusion import ViewEmbeddings
-from dualgeo_core.model.gps_encoder import unit_vectors
+from dualgeo_core.model.gps_encoder import sphere_points
 
 MIN_SCALE, MAX_SCALE = 1.0, 100.0  # bounds of 1/temperature; CLIP's (Radford et al. 2021, section 2.5)
-
-
-class _Gather(torch.autograd.Function):
-    """Rows of all processes, in rank order; the gradient of every process's loss flows back to the rows' owner."""
-
-    @staticmethod
-    def forward(ctx: Any, local_bd: Tensor) -> Tensor:
-        gathered = [torch.empty_like(local_bd) for _ in range(dist.get_world_size())]
-        dist.all_gather(gathered, local_bd.contiguous())
-        return torch.cat(gathered)
-
-    @staticmethod
-    def backward(ctx: Any, gradient_ad: Tensor) -> Tensor:
-        total = gradient_ad.contiguous()
-        dist.all_reduce(total)
-        return total.chunk(dist.get_world_size())[dist.get_rank()]
 
 
 def processes() -> int:
@@ -42,8 +26,7 @@ def gather(local_bd: Tensor) -> Tensor:
     """All processes' rows in rank order, differentiably; every process must bring as many."""
     if processes() == 1:
         return local_bd
-    gathered: Tensor = _Gather.apply(local_bd)
-    return gathered
+    return torch.cat(all_gather(local_bd.contiguous()))
 
 
 def soft_targets(own_bx: Tensor, all_ax: Tensor, soft_target_km: float) -> Tensor:
@@ -81,7 +64,7 @@ class AlignmentLoss(nn.Module):
         self, views: ViewEmbeddings, gps_bd: Tensor, degrees_b2: Tensor, log_scale: nn.ParameterDict
     ) -> dict[str, Tensor]:
         """`loss` and each view's part of it; while training the queue then holds these places too."""
-        points_b3 = unit_vectors(degrees_b2.double()).float()
+        points_b3 = sphere_points(degrees_b2.double()).float()
         gps_ad, points_a3 = gather(gps_bd), gather(points_b3)
         places_nd = torch.cat([gps_ad, self.queue_gps_qd])
         to_places = soft_targets(points_b3, torch.cat([points_a3, self.queue_points_q3]), self.soft_target_km)

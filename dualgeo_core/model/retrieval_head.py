@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 VIEWS = ("image", "mask", "encoder")
-FIT_PHOTOS = 100_000  # more photos change a covariance no further
 
 
 class RetrievalViews(NamedTuple):
@@ -60,7 +59,7 @@ class RetrievalHead(nn.Module):
         """
         for view, vectors_nd in zip(VIEWS, views, strict=True):
             if vectors_nd is not None:
-                mean, linear = _principal_axes(functional.normalize(vectors_nd[:FIT_PHOTOS].float(), dim=-1), whitening)
+                mean, linear = _principal_axes(functional.normalize(vectors_nd.float(), dim=-1), whitening)
                 target = self.get_buffer(f"{view}_map")
                 self.get_buffer(f"{view}_mean").copy_(mean)
                 target.copy_(linear[:, : target.shape[1]])

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint, read_fingerprint, read_json
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import fingerprint, read_fingerprint, read_json
+from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.model.checkpoints import other_settings
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
 from dualgeo_core.model.training_run import CHECKPOINT, RESULT, OnMetrics, TrainingRun, unfinished_run
-from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import Profile, Representation
 from dualgeo_core.views.store import Views
 
@@ -31,7 +31,7 @@ class TrainingResult:
     retrieval_weights: dict[str, float]
 
 
-RECIPE = 1  # raised whenever the same settings come to train another model
+RECIPE = 2  # raised whenever the same settings come to train another model
 
 
 def train(

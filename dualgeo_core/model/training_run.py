@@ -21,16 +21,17 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_file, replace_folder, write_fingerprint, write_json
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import atomic_file, file_digest, replace_folder, write_fingerprint, write_json
+from dualgeo_core.base.progress import Progress
 from dualgeo_core.model.checkpoints import Position, load_checkpoint, save_checkpoint
 from dualgeo_core.model.embed import retrieval_views
-from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
+from dualgeo_core.model.fusion import WEIGHTS, Architecture, DualViewModel, new_model
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
 from dualgeo_core.model.losses import AlignmentLoss, clamp_temperatures
 from dualgeo_core.model.retrieval_head import VIEWS, RetrievalViews
-from dualgeo_core.model.validation import fit_retrieval_head, nearest_km, recall_at_1, split_by_photographer
-from dualgeo_core.progress import Progress
+from dualgeo_core.model.validation import fit_retrieval_head, nearest_km, recall_at_1
+from dualgeo_core.photos.photographers import split_by_photographer
 from dualgeo_core.settings import Profile, Representation
 from dualgeo_core.views.store import ViewBatch, Views
 
@@ -293,7 +294,7 @@ class TrainingRun:
                     "retrieval_weights": weights,
                 },
             )
-            write_fingerprint(target, signature, recipe=self.recipe)
+            write_fingerprint(target, signature, recipe=self.recipe, weights=file_digest(target / WEIGHTS))
             replace_folder(target, self.folder)
             shutil.rmtree(self.partial)
         self.accelerator.wait_for_everyone()

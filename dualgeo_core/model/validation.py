@@ -1,59 +1,13 @@
 """Validation by retrieval: photos of held-out photographers are searched among everybody else's."""
 
-import hashlib
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.geo import haversine_km
+from dualgeo_core.base.geo import THRESHOLDS_KM, haversine_km
 from dualgeo_core.model.retrieval_head import RetrievalHead, RetrievalViews, weight_grid
-from dualgeo_core.settings import TrainingSettings
-
-RADII_KM = (1, 25, 200, 750, 2500)
-QUERIES, GALLERY = 2_000, 50_000  # as many photos as settle which epoch was best
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of a gallery: to train on, held out to search with, and those of the former that are searched."""
-
-    training: NDArray[np.int64]
-    queries: NDArray[np.int64]
-    gallery: NDArray[np.int64]
-
-
-def split_by_photographer(frame: pd.DataFrame, settings: TrainingSettings) -> Split:
-    """A seeded share of photographers held out; photos of unknown photographers are trained on.
-
-    Raises InputError where either side would be empty.
-    """
-    held_out = frame["author"].map(lambda name: _held_out(name, settings)).to_numpy(dtype=bool)
-    training, queries = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-    if len(training) < 2 or len(queries) == 0:
-        raise InputError(
-            f"holding out {settings.validation_share:g} of the gallery's {frame['author'].nunique()} photographers "
-            f"leaves {len(training)} photos to train on and {len(queries)} to validate with: "
-            "change training.validation_share or training.validation_seed, or ingest photos of more photographers"
-        )
-    random = np.random.default_rng(settings.validation_seed)
-    return Split(
-        training=training,
-        queries=np.sort(random.permutation(queries)[:QUERIES]),
-        gallery=np.sort(random.permutation(training)[:GALLERY]),
-    )
-
-
-def _held_out(author: str | None, settings: TrainingSettings) -> bool:
-    """Salted, so that it does not repeat the hash that split queries from gallery."""
-    if not isinstance(author, str):
-        return False
-    digest = hashlib.sha256(f"validation {settings.validation_seed} {author}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < settings.validation_share * 2**64
 
 
 def nearest_km(similarity_qg: Tensor, queries: pd.DataFrame, gallery: pd.DataFrame) -> NDArray[np.float64]:
@@ -65,7 +19,7 @@ def nearest_km(similarity_qg: Tensor, queries: pd.DataFrame, gallery: pd.DataFra
 
 def recall_at_1(distances_km: NDArray[np.float64]) -> dict[str, float]:
     """Share of queries whose first answer lies within 1, 25, 200, 750 and 2500 km, and their mean."""
-    recall = {f"recall_{radius}km": float((distances_km <= radius).mean()) for radius in RADII_KM}
+    recall = {f"recall_{radius}km": float((distances_km <= radius).mean()) for radius in THRESHOLDS_KM}
     return {**recall, "recall_mean": float(np.mean(list(recall.values())))}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from PIL import Image
 from PIL.ExifTags import GPS, IFD, Base
 
-from dualgeo_core.geo import coordinate_fault
+from dualgeo_core.base.geo import coordinate_fault
 
 
 @dataclass(frozen=True)

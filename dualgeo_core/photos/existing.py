@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import read_json, replace_folder
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import read_json, replace_folder
 from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
 
 Fault = tuple[str, str]  # a photo's id, and why it was kept out

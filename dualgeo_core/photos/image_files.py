@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.progress import Progress
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.progress import Progress
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
 

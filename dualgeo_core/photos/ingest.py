@@ -8,15 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import file_digest, fingerprint
-from dualgeo_core.geo import coordinate_fault
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import file_digest, fingerprint
+from dualgeo_core.base.geo import coordinate_fault
+from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.decode import UndecodableImage, decode_image, open_image, upright_rgb
 from dualgeo_core.photos.exif import exif_artist, exif_position
 from dualgeo_core.photos.existing import ExistingSet, open_existing
 from dualgeo_core.photos.image_files import SUFFIXES, ImageFiles, open_images
 from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
-from dualgeo_core.progress import Progress, silent
 
 # The names that the tables of IM2GPS3k, YFCC4k and MP-16 give the columns.
 ALIASES = {"img_id": "id", "lat": "latitude", "lon": "longitude"}

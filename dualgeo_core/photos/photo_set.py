@@ -1,11 +1,9 @@
 """A photo set on disk: Parquet shards of id, latitude, longitude, author, image, and `set.json` that names them."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,8 +11,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint, read_json
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import fingerprint, read_json
+from dualgeo_core.base.shards import ShardKey
+from dualgeo_core.photos.photographers import is_query_photographer
 from dualgeo_core.settings import PhotoSource
 
 MANIFEST = "set.json"
@@ -28,14 +28,6 @@ class PhotoShard:
     name: str
     ids: list[str]
     images: list[bytes]
-
-
-class ShardKey(NamedTuple):
-    """Which photos one file is about: the file's stem, a fingerprint of what they are, their rows in the frame."""
-
-    name: str
-    fingerprint: str
-    rows: range
 
 
 @dataclass(frozen=True)
@@ -133,16 +125,9 @@ def _shard_frame(path: Path) -> pd.DataFrame:
     return pq.read_table(path, columns=columns).to_pandas()
 
 
-def is_query_photographer(author: str | None, share: float) -> bool:
-    """The split by photographer: the same for a name in every set and on every machine; unknown ones are gallery."""
-    if not isinstance(author, str):
-        return False
-    return int.from_bytes(hashlib.sha256(author.encode()).digest()[:8], "big") < share * 2**64
-
-
 def open_photos(source: PhotoSource, data: Path) -> Photos:
     """The photos of `source`; raises InputError where the set was not ingested."""
     folder = data / source.photo_set
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"there is no photo set {folder}; make it with `dvc repro` or `dualgeo ingest`")
+        raise InputError(f"there is no photo set {folder}; make it with `dualgeo ingest`")
     return Photos(folder=folder, source=source)

@@ -12,11 +12,19 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_file, file_digest, fingerprint, read_json, replace_folder, take_over, write_json
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import (
+    atomic_file,
+    file_digest,
+    fingerprint,
+    read_json,
+    replace_folder,
+    take_over,
+    write_json,
+)
+from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.existing import ExistingSet, Fault, ids_of, partial_folder
 from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
-from dualgeo_core.progress import Progress, silent
 
 SHARD_BYTES = 256 * 2**20
 SHARD_PHOTOS = 1024

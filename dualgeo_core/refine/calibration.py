@@ -7,10 +7,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from dualgeo_core.evaluate import THRESHOLDS_KM
+from dualgeo_core.base.geo import THRESHOLDS_KM, FloatArray
 from dualgeo_core.refine.kernels import RADII_KM
 
-Array = NDArray[np.float64]
 LOG_RADII = np.log(np.array(RADII_KM))
 _EDGE = 1e-4
 
@@ -26,7 +25,7 @@ class Calibration:
     confidence: dict[str, list[float]]
     risk: list[list[float]]
 
-    def confidences(self, mass: Array) -> Array:
+    def confidences(self, mass: FloatArray) -> FloatArray:
         """Probabilities (n, thresholds) that the truth is within THRESHOLDS_KM; `mass` (n, r) is uncalibrated."""
         columns = []
         for threshold in THRESHOLDS_KM:
@@ -40,7 +39,7 @@ class Calibration:
         return min(safe, default=float("inf"))
 
 
-def radius_at(mass: Array, level: float) -> Array:
+def radius_at(mass: FloatArray, level: float) -> FloatArray:
     """The radius (n,) that holds `level` of the posterior; `mass` (n, r) is what RADII_KM hold."""
     above = np.argmax(mass >= min(level, float(mass[:, -1].min(initial=1.0))), axis=1)
     below = np.maximum(above - 1, 0)
@@ -50,13 +49,13 @@ def radius_at(mass: Array, level: float) -> Array:
     return np.exp(LOG_RADII[below] + share * (LOG_RADII[above] - LOG_RADII[below]))
 
 
-def mass_within(mass: Array, distance_km: Array) -> Array:
+def mass_within(mass: FloatArray, distance_km: FloatArray) -> FloatArray:
     """The posterior mass (n,) nearer than each distance: `radius_at` the other way round."""
     logs = np.log(np.maximum(distance_km, RADII_KM[0]))
     return np.array([np.interp(log, LOG_RADII, row) for log, row in zip(logs, mass, strict=True)])
 
 
-def calibrate(*, mass: Array, error_km: Array, photographers: NDArray[np.int64]) -> Calibration:
+def calibrate(*, mass: FloatArray, error_km: FloatArray, photographers: NDArray[np.int64]) -> Calibration:
     """From predictions on photographers whom the fit did not see: `mass` (n, r) and what they were off by.
 
     The levels are split conformal with photographers as the exchangeable unit: the quantile is taken at
@@ -75,14 +74,14 @@ def calibrate(*, mass: Array, error_km: Array, photographers: NDArray[np.int64])
     return Calibration(**{**vars(fitted), "risk": _risk_table(sureness, ~hits[:, THRESHOLDS_KM.index(25)])})
 
 
-def _log_odds(share: Array) -> Array:
+def _log_odds(share: FloatArray) -> FloatArray:
     return logit(np.clip(share, _EDGE, 1 - _EDGE))
 
 
-def _fit_log_odds(odds: Array, hit: NDArray[np.bool_]) -> list[float]:
+def _fit_log_odds(odds: FloatArray, hit: NDArray[np.bool_]) -> list[float]:
     """Slope and intercept of a logistic regression, drawn a little to 1 and 0 (Platt 1999)."""
 
-    def loss(parameters: Array) -> float:
+    def loss(parameters: FloatArray) -> float:
         z = parameters[0] * odds + parameters[1]
         prior = 0.5 * ((parameters[0] - 1) ** 2 + parameters[1] ** 2)
         return float(np.sum(np.logaddexp(0, np.where(hit, -z, z))) + prior)
@@ -91,7 +90,7 @@ def _fit_log_odds(odds: Array, hit: NDArray[np.bool_]) -> list[float]:
     return [float(slope), float(intercept)]
 
 
-def _risk_table(sureness: Array, wrong: NDArray[np.bool_]) -> list[list[float]]:
+def _risk_table(sureness: FloatArray, wrong: NDArray[np.bool_]) -> list[list[float]]:
     rows = []
     for bound in np.linspace(0, 0.98, 50):
         sure = sureness >= bound

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import DBSCAN
 
-from dualgeo_core.geo import EARTH_RADIUS_KM, haversine_km, spherical_mean
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, FloatArray, haversine_km, spherical_mean
+from dualgeo_core.refine.kernels import RANK_DECAY
 from dualgeo_core.refine.places import place_names
 
 Labels = NDArray[np.int64]
-Array = NDArray[np.float64]
-RANK_DECAY = 0.3
 REGION_STEPS = 10
 
 
@@ -29,7 +28,7 @@ class Cluster:
     place: str
 
 
-def hdbscan_labels(latitude: Array, longitude: Array, *, radius_km: float) -> Labels:
+def hdbscan_labels(latitude: FloatArray, longitude: FloatArray, *, radius_km: float) -> Labels:
     """A label per point, -1 for scatter; no split is finer than `radius_km`. (Campello et al. 2013, on haversine.)
 
     HDBSCAN alone gathers points of different continents where nothing is denser, so each region, the points linked by
@@ -46,13 +45,13 @@ def hdbscan_labels(latitude: Array, longitude: Array, *, radius_km: float) -> La
     return labels
 
 
-def dbscan_labels(latitude: Array, longitude: Array, *, radius_km: float) -> Labels:
+def dbscan_labels(latitude: FloatArray, longitude: FloatArray, *, radius_km: float) -> Labels:
     """A label per point, -1 for scatter: any two points within `radius_km` chain (arXiv 2604.25533, re-ranking)."""
     model = DBSCAN(eps=radius_km / EARTH_RADIUS_KM, min_samples=2, metric="haversine", algorithm="ball_tree")
     return model.fit_predict(np.radians(np.column_stack([latitude, longitude]))).astype(np.int64)
 
 
-def candidate_weights(similarity: Array) -> Array:
+def candidate_weights(similarity: FloatArray) -> FloatArray:
     """Weights (k,) that sum to 1: exp(similarity) in units of its mean gap to the best, or rank^-0.3 without any."""
     known = len(similarity) > 0 and bool(np.isfinite(similarity).all())
     gap = similarity.max() - similarity if known else np.zeros(len(similarity))
@@ -60,7 +59,7 @@ def candidate_weights(similarity: Array) -> Array:
     return weights / weights.sum()
 
 
-def labels_by_mass(latitude: Array, longitude: Array, similarity: Array, *, radius_km: float) -> Labels:
+def labels_by_mass(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, *, radius_km: float) -> Labels:
     """HDBSCAN's labels (k,), numbered from the cluster of the greatest similarity mass on; -1 for scatter."""
     labels = hdbscan_labels(latitude, longitude, radius_km=radius_km)
     if labels.max(initial=-1) < 0:
@@ -72,7 +71,9 @@ def labels_by_mass(latitude: Array, longitude: Array, similarity: Array, *, radi
     return np.where(clustered, place[labels], -1)
 
 
-def clusters_of(latitude: Array, longitude: Array, similarity: Array, *, radius_km: float) -> list[Cluster]:
+def clusters_of(
+    latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, *, radius_km: float
+) -> list[Cluster]:
     """The HDBSCAN clusters of one query's candidates (k,), by descending mass; scatter is in none."""
     labels = labels_by_mass(latitude, longitude, similarity, radius_km=radius_km)
     weights = candidate_weights(similarity)
@@ -92,7 +93,7 @@ def clusters_of(latitude: Array, longitude: Array, similarity: Array, *, radius_
     ]
 
 
-def _hdbscan(latitude: Array, longitude: Array, *, radius_km: float) -> Labels:
+def _hdbscan(latitude: FloatArray, longitude: FloatArray, *, radius_km: float) -> Labels:
     model = hdbscan.HDBSCAN(
         min_cluster_size=2,
         min_samples=1,

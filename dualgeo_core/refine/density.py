@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
-from dualgeo_core.geo import EARTH_RADIUS_KM, unit_vectors
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, FloatArray, unit_vectors
 
-Array = NDArray[np.float64]
 SHIPPED = Path(__file__).parent / "data" / "photo_places.parquet"
 WIDTHS_KM = (4.0, 12.0, 100.0, 400.0)
 SPOT_RADIUS_KM = 1.5
@@ -30,8 +29,8 @@ class PhotoDensity:
 
     rasters: tuple[NDArray[np.float32], ...]
     tree: cKDTree
-    spot_count: Array
-    spot_sum: Array
+    spot_count: FloatArray
+    spot_sum: FloatArray
 
     def log_density(self, latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float32]:
         """Natural logarithm of density over the Earth's mean, shape (..., len(WIDTHS_KM)); NaN is read as 0°N 0°E."""
@@ -44,7 +43,7 @@ class PhotoDensity:
             found[..., index] = np.take(raster, row * columns + column, mode="clip")
         return found
 
-    def spots(self, points_xyz: Array) -> tuple[Array, Array]:
+    def spots(self, points_xyz: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Photos within SPOT_RADIUS_KM of the nearest known one: how many (n,), and the sum of their vectors (n, 3).
 
         Zero where no known photo is as near as that.
@@ -78,6 +77,11 @@ def density_of(latitude: ArrayLike, longitude: ArrayLike, photos: ArrayLike | No
     return PhotoDensity(rasters=rasters, tree=tree, spot_count=count, spot_sum=total)
 
 
+def gallery_density(gallery: pd.DataFrame) -> PhotoDensity:
+    """Where the gallery's photos were taken: the prior for photos that are searched in it."""
+    return density_of(gallery["latitude"], gallery["longitude"])
+
+
 @cache
 def shipped_density() -> PhotoDensity:
     """The density of the sample that ships with the package."""
@@ -86,7 +90,7 @@ def shipped_density() -> PhotoDensity:
 
 
 def _raster(
-    latitude: Array, longitude: Array, weight: Array, *, width_km: float, degrees: float
+    latitude: FloatArray, longitude: FloatArray, weight: FloatArray, *, width_km: float, degrees: float
 ) -> NDArray[np.float32]:
     """Log density by cell, a Gaussian of `width_km` wide: exact round each parallel, then along the meridians."""
     edges = [np.linspace(-side, side, round(2 * side / degrees) + 1) for side in (90, 180)]

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.geo import FloatArray
 from dualgeo_core.refine.granularity import GRANULARITIES, granularity_of
 from dualgeo_core.refine.tables import ANSWERED, SCORES
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -20,12 +19,12 @@ class Evidence:
     """Candidates (n, k) from the best rank on, and answers (n, a), of n queries; degrees, NaN where there is none."""
 
     ids: NDArray[np.object_]
-    latitude: Array
-    longitude: Array
-    similarity: Array
-    gps_score: Array
-    answer_latitude: Array
-    answer_longitude: Array
+    latitude: FloatArray
+    longitude: FloatArray
+    similarity: FloatArray
+    gps_score: FloatArray
+    answer_latitude: FloatArray
+    answer_longitude: FloatArray
     answer_granularity: NDArray[np.object_]
 
     def __len__(self) -> int:

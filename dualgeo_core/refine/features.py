@@ -6,15 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualgeo_core.geo import unit_vectors
+from dualgeo_core.base.geo import unit_vectors
 from dualgeo_core.refine.density import WIDTHS_KM, PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
 from dualgeo_core.refine.granularity import GRANULARITIES
-from dualgeo_core.refine.kernels import SUPPORT_KM, distance_bins, look_up, support_tables
+from dualgeo_core.refine.kernels import RANK_DECAY, SUPPORT_KM, distance_bins, look_up, support_tables
 from dualgeo_core.refine.tables import SCORES
 
 Features = NDArray[np.float32]
-RANK_DECAY = 0.3
 _SUPPORT_FLOOR = 0.02
 NAMED = GRANULARITIES[:-1]  # an answer that names nothing is no evidence
 CANDIDATE_FEATURES = {
@@ -26,7 +25,6 @@ CANDIDATE_FEATURES = {
     ),
     True: ("one", "log rank", "is first", *(f"answer within {s:g} km" for s in SUPPORT_KM), *SCORES),
 }
-ANSWER_FEATURES = ("one", *NAMED)
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def score_gap(score: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def answer_features(evidence: Evidence) -> Features:
-    """ANSWER_FEATURES of each answer: (n, a, features)."""
+    """Each answer's features, (n, a, features): a constant, and which of NAMED the answer pins down."""
     named = evidence.answer_granularity[..., None] == np.array(NAMED, dtype=object)
     return np.concatenate([np.ones((*named.shape[:2], 1)), named], axis=2).astype(np.float32)
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.evaluate import photographer_codes
-from dualgeo_core.files import fingerprint
-from dualgeo_core.geo import haversine_km
-from dualgeo_core.progress import Progress, silent
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.geo import FloatArray, haversine_km
+from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.photos.photographers import photographer_codes, photographer_folds
 from dualgeo_core.refine.calibration import calibrate
 from dualgeo_core.refine.density import PhotoDensity, shipped_density
 from dualgeo_core.refine.evidence import Evidence, gather_evidence
@@ -18,7 +18,6 @@ from dualgeo_core.refine.likelihood import maximise
 from dualgeo_core.refine.posterior import CHUNK, locate
 from dualgeo_core.refine.refiner import Head, Refiner, shipped_refiner
 
-Array = NDArray[np.float64]
 FEWEST_QUERIES = 50
 FOLDS = 5
 
@@ -74,23 +73,10 @@ def fit_refiner(
     return Refiner(alone=heads[False], answered=heads[True], data=data)
 
 
-def photographer_folds(photographers: NDArray[np.int64], *, folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold per photo: whole photographers, dealt at random to folds of about the same number of photos."""
-    random = np.random.default_rng(seed)
-    sizes = np.bincount(photographers)
-    load = np.zeros(folds)
-    fold_of = np.zeros(len(sizes), dtype=np.int64)
-    for photographer in np.argsort(-(sizes + random.uniform(0, 20, len(sizes)))):
-        fold = int(np.argmin(load + random.uniform(0, 40, folds)))
-        fold_of[photographer] = fold
-        load[fold] += sizes[photographer]
-    return fold_of[photographers]
-
-
 def _fit_head(
     evidence: Evidence,
-    latitude: Array,
-    longitude: Array,
+    latitude: FloatArray,
+    longitude: FloatArray,
     *,
     photographers: NDArray[np.int64],
     answered: bool,
@@ -100,7 +86,7 @@ def _fit_head(
     """Fits on all, and calibrates on what fits on the other folds say of each fold."""
     folds = min(FOLDS, int(photographers.max()) + 1)
     fold = photographer_folds(photographers, folds=folds, seed=seed)
-    held_out: dict[bool, list[tuple[NDArray[np.int64], Array, Array]]] = {False: [], True: []}
+    held_out: dict[bool, list[tuple[NDArray[np.int64], FloatArray, FloatArray]]] = {False: [], True: []}
     for number in np.unique(fold):
         rows = np.flatnonzero(fold != number)
         head = maximise(evidence.take(rows), latitude[rows], longitude[rows], answered=answered, density=density)
@@ -123,8 +109,8 @@ def _fit_head(
 
 
 def _errors(
-    evidence: Evidence, latitude: Array, longitude: Array, *, head: Head, density: PhotoDensity
-) -> tuple[Array, Array]:
+    evidence: Evidence, latitude: FloatArray, longitude: FloatArray, *, head: Head, density: PhotoDensity
+) -> tuple[FloatArray, FloatArray]:
     errors, masses = [], []
     for start in range(0, len(evidence), CHUNK):
         part = slice(start, start + CHUNK)

@@ -9,9 +9,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from dualgeo_core.geo import EARTH_RADIUS_KM, HALF_CIRCUMFERENCE_KM
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, HALF_CIRCUMFERENCE_KM, FloatArray
 
-Array = NDArray[np.float64]
+RANK_DECAY = 0.3  # the weight of rank r without any score is r^-0.3
 SCALES_KM = (0.2, 1.0, 5.0, 25.0, 120.0, 600.0, 3000.0)
 SUPPORT_KM = (2.0, 25.0, 200.0, 750.0)
 RADII_KM = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 750.0, 1300.0, 2500.0, 5000.0, 20016.0)
@@ -23,7 +23,7 @@ _FIRST = int(np.asarray(_SMALLEST).view(np.int32)) >> _SHIFT
 BINS = (int(np.float32(4.0).view(np.int32)) >> _SHIFT) - _FIRST + 1
 
 
-def distance_bins(a_xyz: Array, b_xyz: Array) -> NDArray[np.intp]:
+def distance_bins(a_xyz: FloatArray, b_xyz: FloatArray) -> NDArray[np.intp]:
     """Bins of the distances between unit vectors in double precision: (..., i, 3) and (..., j, 3) give (..., i, j).
 
     The product is exact to a decimetre in doubles; in single precision it would lose anything under 2 km.
@@ -38,14 +38,14 @@ def distance_bins(a_xyz: Array, b_xyz: Array) -> NDArray[np.intp]:
 
 
 @cache
-def bin_distances_km() -> Array:
+def bin_distances_km() -> FloatArray:
     """The distance in the middle of each bin."""
     edges = (np.arange(_FIRST, _FIRST + BINS + 1, dtype=np.int32) << _SHIFT).view(np.float32).astype(np.float64)
     middle = np.sqrt(np.clip((edges[:-1] + edges[1:]) / 2, 0, 4))
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.clip(middle / 2, 0, 1))
 
 
-def log_density(distance_km: Array, scale_km: Array) -> Array:
+def log_density(distance_km: FloatArray, scale_km: FloatArray) -> FloatArray:
     """Logarithm of the kernel's density per km², normalised over the sphere."""
     ratio = EARTH_RADIUS_KM / scale_km
     mass = 2 * np.pi * EARTH_RADIUS_KM**2 * (1 + np.exp(-np.pi * ratio)) / (1 + ratio**2)
@@ -89,7 +89,7 @@ def within_table(radii_km: tuple[float, ...]) -> NDArray[np.float32]:
     return table
 
 
-def _radial_quantiles(scale_km: float, count: int) -> Array:
+def _radial_quantiles(scale_km: float, count: int) -> FloatArray:
     """Distances from the centre that split the kernel's mass into equal parts (their middles)."""
     grid = np.concatenate([[0.0], np.geomspace(scale_km / 1e3, HALF_CIRCUMFERENCE_KM, 4000)])
     ring = np.exp(-grid / scale_km) * np.sin(grid / EARTH_RADIUS_KM)

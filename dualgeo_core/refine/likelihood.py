@@ -2,9 +2,8 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from dualgeo_core.geo import EARTH_RADIUS_KM, HALF_CIRCUMFERENCE_KM, haversine_km
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, HALF_CIRCUMFERENCE_KM, FloatArray, haversine_km
 from dualgeo_core.refine.calibration import Calibration
 from dualgeo_core.refine.density import PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
@@ -13,14 +12,15 @@ from dualgeo_core.refine.kernels import SCALES_KM, log_density
 from dualgeo_core.refine.refiner import Head
 from dualgeo_core.refine.tables import SCORES
 
-Array = NDArray[np.float64]
 # Ridge on what all scales share, and on what each scale adds; chosen by cross-validation by photographer.
 RIDGE = {False: (0.01, 0.1), True: (0.03, 0.3)}
 _UNCALIBRATED = Calibration(level_50=0.5, level_90=0.9, confidence={}, risk=[])
 _EARTH_LOG_DENSITY = -float(np.log(4 * np.pi * EARTH_RADIUS_KM**2))
 
 
-def maximise(evidence: Evidence, latitude: Array, longitude: Array, *, answered: bool, density: PhotoDensity) -> Head:
+def maximise(
+    evidence: Evidence, latitude: FloatArray, longitude: FloatArray, *, answered: bool, density: PhotoDensity
+) -> Head:
     """The head of the greatest penalised likelihood of the true places (L-BFGS; convex enough to start from zero)."""
     pairs = pairs_of(evidence)
     gaps = {name: float(np.abs(score_gap(getattr(evidence, name))).mean()) for name in SCORES}

@@ -6,7 +6,7 @@ import numpy as np
 import reverse_geocode
 from numpy.typing import ArrayLike, NDArray
 
-from dualgeo_core.geo import haversine_km
+from dualgeo_core.base.geo import haversine_km
 
 NEAR_KM = 30.0
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dualgeo_core.evaluate import THRESHOLDS_KM
-from dualgeo_core.geo import EARTH_RADIUS_KM, coordinates, unit_vectors
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, THRESHOLDS_KM, FloatArray, coordinates, unit_vectors
 from dualgeo_core.refine.calibration import radius_at
 from dualgeo_core.refine.density import SPOT_RADIUS_KM, PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
@@ -27,7 +26,6 @@ from dualgeo_core.refine.kernels import (
 )
 from dualgeo_core.refine.refiner import Head, Refiner
 
-Array = NDArray[np.float64]
 CHUNK = 512  # many enough that calls cost little, few enough to stay in the cache
 _OWN_WEIGHT = 3.0  # of the position and of each candidate by it, against one photo of the prior
 _AREA = (1 - np.cos(np.array(RADII_KM) / EARTH_RADIUS_KM)) / 2
@@ -37,11 +35,11 @@ _AREA = (1 - np.cos(np.array(RADII_KM) / EARTH_RADIUS_KM)) / 2
 class Posterior:
     """Per query (n,): the position, radii that hold it 50 and 90 % of the time, confidence by THRESHOLDS_KM (n, 5)."""
 
-    latitude: Array
-    longitude: Array
-    radius_50_km: Array
-    radius_90_km: Array
-    confidence: Array
+    latitude: FloatArray
+    longitude: FloatArray
+    radius_50_km: FloatArray
+    radius_90_km: FloatArray
+    confidence: FloatArray
 
 
 def posterior(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) -> Posterior:
@@ -63,7 +61,7 @@ def posterior(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) ->
     return found
 
 
-def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[Array, Array, Array]:
+def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Latitude (n,), longitude (n,), and the posterior mass within RADII_KM of them (n, r), by one head."""
     pairs = pairs_of(evidence)
     weights, background = component_weights(evidence, pairs, head=head, density=density)
@@ -79,7 +77,7 @@ def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[Ar
     within = look_up(within_table(RADII_KM), bins).reshape(n, m * len(SCALES_KM), -1)
     mass = np.matmul(weights.reshape(n, 1, -1), within)[:, 0].astype(np.float64) + background[:, None] * _AREA
     latitude, longitude = coordinates(position)
-    return latitude, longitude, mass / mass[:, -1:]
+    return latitude, longitude, mass
 
 
 def component_weights(
@@ -103,7 +101,7 @@ def component_weights(
     return weights, background / total
 
 
-def _position(evidence: Evidence, best: NDArray[np.int64]) -> Array:
+def _position(evidence: Evidence, best: NDArray[np.int64]) -> FloatArray:
     """The chosen points as unit vectors (n, 3)."""
     latitude = np.concatenate([evidence.latitude, evidence.answer_latitude], axis=1)
     longitude = np.concatenate([evidence.longitude, evidence.answer_longitude], axis=1)
@@ -111,7 +109,7 @@ def _position(evidence: Evidence, best: NDArray[np.int64]) -> Array:
     return unit_vectors(latitude[rows, best], longitude[rows, best])
 
 
-def _snapped(position: Array, pairs: Pairs, *, best: NDArray[np.int64], density: PhotoDensity) -> Array:
+def _snapped(position: FloatArray, pairs: Pairs, *, best: NDArray[np.int64], density: PhotoDensity) -> FloatArray:
     """One step of mean shift over SPOT_RADIUS_KM: towards candidates and answers nearby, and photos of the prior."""
     near = pairs.known & (bin_distances_km()[pairs.bins[np.arange(len(best)), best]] <= SPOT_RADIUS_KM)
     count, total = density.spots(position)

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.evaluate import THRESHOLDS_KM
-from dualgeo_core.geo import haversine_km
-from dualgeo_core.progress import Progress, silent
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.geo import THRESHOLDS_KM, FloatArray, haversine_km
+from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.refine.clusters import dbscan_labels, labels_by_mass
 from dualgeo_core.refine.density import PhotoDensity, shipped_density
 from dualgeo_core.refine.evidence import Evidence, gather_evidence
@@ -21,7 +20,6 @@ from dualgeo_core.refine.tables import PREDICTION_COLUMNS
 from dualgeo_core.settings import RefinementSettings, RefineMethod
 
 CHUNK = 4096
-Array = NDArray[np.float64]
 
 
 def predict(
@@ -110,11 +108,11 @@ def _chosen(evidence: Evidence, *, method: RefineMethod, settings: RefinementSet
     return Posterior(latitude, longitude, radius_50_km=nothing, radius_90_km=nothing, confidence=unsure)
 
 
-def _rank1(latitude: Array, longitude: Array, similarity: Array, settings: RefinementSettings) -> int:
+def _rank1(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, settings: RefinementSettings) -> int:
     return 0
 
 
-def _dbscan(latitude: Array, longitude: Array, similarity: Array, settings: RefinementSettings) -> int:
+def _dbscan(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, settings: RefinementSettings) -> int:
     """The candidate nearest to the centre, in plain degrees, of the largest cluster, as the paper's code has it."""
     labels = dbscan_labels(latitude, longitude, radius_km=settings.dbscan_radius_km)
     sizes = np.bincount(labels[labels >= 0])
@@ -123,13 +121,13 @@ def _dbscan(latitude: Array, longitude: Array, similarity: Array, settings: Refi
     return int(members[haversine_km(*centre, latitude[members], longitude[members]).argmin()])
 
 
-def _hdbscan(latitude: Array, longitude: Array, similarity: Array, settings: RefinementSettings) -> int:
+def _hdbscan(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, settings: RefinementSettings) -> int:
     """The best candidate of the heaviest cluster; rank 1 where all is scatter."""
     labels = labels_by_mass(latitude, longitude, similarity, radius_km=settings.cluster_radius_km)
     return int(np.argmax(labels == 0))
 
 
-Choice = Callable[[Array, Array, Array, RefinementSettings], int]
+Choice = Callable[[FloatArray, FloatArray, FloatArray, RefinementSettings], int]
 CANDIDATE_METHODS: dict[RefineMethod, Choice] = {"rank1": _rank1, "dbscan": _dbscan, "hdbscan": _hdbscan}
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint, read_json, write_json
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import fingerprint, read_json, write_json
 from dualgeo_core.refine.calibration import Calibration
 from dualgeo_core.refine.kernels import SCALES_KM
 

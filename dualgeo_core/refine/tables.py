@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 
 ANSWERED = "answered"
 SCORES = ("similarity", "gps_score")  # of the retriever, and of a GPS encoder that looked at photo and place

@@ -1,6 +1,7 @@
-"""Candidates: per query the gallery photos most and least similar, with their places; leakage kept out."""
+"""Candidates: the gallery photos most and least similar to each query, with their places. Leakage is kept out."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -8,9 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from dualgeo_core.model.embed import embed
+from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.retrieval.embeddings import Vectors
+from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, Neighbours
-from dualgeo_core.settings import RetrievalSettings
+from dualgeo_core.settings import Representation, RetrievalSettings
 from dualgeo_core.views.store import Views
 
 NEAR_DUPLICATE_MARGIN = 10
@@ -18,23 +22,38 @@ HUBNESS_REACH = 4  # times as many are looked at before hubs are marked down
 QUERIES_AT_ONCE = 256
 
 
+class Gallery(Protocol):
+    """The photos that are searched: row i of the index is `frame.iloc[i]` (id, latitude, longitude, author)."""
+
+    @property
+    def frame(self) -> pd.DataFrame: ...
+
+    def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The frozen encoder's pooled vectors of these rows, (n, e)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Retriever:
-    """A checked index, and the views of the gallery behind it."""
+    """One representation of a gallery, opened: views of photos in, candidates out. `encoder` needs no model."""
 
+    representation: Representation
+    model: DualViewModel | None
     index: GalleryIndex
-    gallery: Views
+    gallery: Gallery
     settings: RetrievalSettings
+    device: torch.device
 
-    def candidates(self, *, queries: Views, vectors: Vectors, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
+    def candidates(self, queries: Views, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
         """Per query the most and the least similar gallery photos, leakage kept out.
 
-        The queries are `rows` of a photo set's views (all by default), `vectors` their retrieval vectors. A query's own
-        photographer and near-duplicates of the query are not candidates. Columns: id, kind (similar or dissimilar),
-        rank (from 1), gallery_row, gallery_id, latitude, longitude, similarity. The least similar are the neighbours of
-        the negated vector; they are what the LMM's prompt contrasts with.
+        The queries are `rows` of `queries` (all by default). A query's own photographer and near-duplicates of the
+        query are not candidates. Columns: id, kind (similar or dissimilar), rank (from 1), gallery_row, gallery_id,
+        latitude, longitude, similarity, and gps_score where there is a model. The least similar photos are the
+        neighbours of the negated vector; the LMM's prompt contrasts with them.
         """
         rows = np.arange(len(queries.frame)) if rows is None else rows
+        vectors = self._embedded(queries, rows)
         asked = queries.frame.iloc[rows]
         count = min(self.settings.candidates, len(self.gallery.frame))
         gallery_authors = self.gallery.frame["author"]
@@ -45,12 +64,23 @@ class Retriever:
         similar = self._without_near_duplicates(similar, queries, rows)
         least = self.index.search_others(-vectors, count, asked["author"], gallery_authors)
         dissimilar = Neighbours(rows=least.rows, similarity=-least.similarity)
-        return self._frame(asked, similar=_first(similar, count), dissimilar=dissimilar)
+        return self._scored(queries, rows, similar=_first(similar, count), dissimilar=dissimilar)
 
-    def unfiltered_candidates(self, *, queries: Views, vectors: Vectors) -> pd.DataFrame:
-        """As `candidates`, most similar only and with nothing kept out: what leakage would score."""
+    def leaking_candidates(self, queries: Views) -> pd.DataFrame:
+        """As `candidates`, but only the most similar, with nothing kept out: for measuring what leakage would score."""
+        rows = np.arange(len(queries.frame))
         count = min(self.settings.candidates, len(self.gallery.frame))
-        return self._frame(queries.frame, similar=self.index.search(vectors, count))
+        return self._scored(queries, rows, similar=self.index.search(self._embedded(queries, rows), count))
+
+    def _embedded(self, queries: Views, rows: NDArray[np.int64]) -> Vectors:
+        return embed(model=self.model, views=queries, variant=self.representation, rows=rows, device=self.device)
+
+    def _scored(self, queries: Views, rows: NDArray[np.int64], **found: Neighbours) -> pd.DataFrame:
+        """A row per query and neighbour, with the GPS encoder's score of the place."""
+        ids = queries.frame["id"].iloc[rows].to_numpy()
+        parts = [_candidate_rows(kind, neighbours, ids, self.gallery.frame) for kind, neighbours in found.items()]
+        candidates = pd.concat(parts, ignore_index=True)
+        return with_gps_scores(candidates, model=self.model, queries=queries, rows=rows, device=self.device)
 
     def _hubs_marked_down(self, found: Neighbours) -> Neighbours:
         """Best first by CSLS (Conneau et al. 2018, equation 4), whose query term orders nothing and is left out.
@@ -82,13 +112,10 @@ class Retriever:
             kept[part] = np.where(near, -1, kept[part])
         return Neighbours(rows=kept, similarity=found.similarity)
 
-    def _frame(self, queries: pd.DataFrame, **found: Neighbours) -> pd.DataFrame:
-        ids, gallery = queries["id"].to_numpy(), self.gallery.frame
-        parts = [candidate_rows(kind, neighbours, ids, gallery) for kind, neighbours in found.items()]
-        return pd.concat(parts, ignore_index=True)
 
-
-def candidate_rows(kind: str, found: Neighbours, query_ids: NDArray[np.object_], gallery: pd.DataFrame) -> pd.DataFrame:
+def _candidate_rows(
+    kind: str, found: Neighbours, query_ids: NDArray[np.object_], gallery: pd.DataFrame
+) -> pd.DataFrame:
     """A row per query and neighbour: id, kind, rank (from 1), gallery_row, gallery_id, place, similarity."""
     query, position = np.nonzero(found.rows >= 0)
     rows = found.rows[query, position]

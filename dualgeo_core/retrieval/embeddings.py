@@ -1,19 +1,19 @@
 """Retrieval vectors on disk: a file of float16 rows per photo shard, each signed by what made it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import require_fingerprint
-from dualgeo_core.photos.photo_set import ShardKey
-from dualgeo_core.progress import Progress, silent
-from dualgeo_core.shards import Advance, Sharded, build_shards, shard_signatures
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import require_fingerprint
+from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.base.shards import Advance, Sharded, ShardKey, build_shards, shard_signatures
 
 Vectors = NDArray[np.float32]
 
@@ -63,17 +63,24 @@ class EmbeddingShard:
 
 def read_embeddings(folder: Path, signature: str) -> list[EmbeddingShard]:
     """The shards in the order of the gallery's rows; raises InputError where something else made them."""
-    require_fingerprint(folder, expected=signature, made_by="gallery_embeddings")
+    require_fingerprint(folder, expected=signature, step="gallery_embeddings")
     return [
         EmbeddingShard(path=folder / f"{name}.safetensors", signature=made_by)
         for name, made_by in sorted(shard_signatures(folder).items())
     ]
 
 
-def stored_vectors(folder: Path) -> Iterator[Vectors]:
-    """The shards in order, float32, as they were written."""
-    for path in sorted(folder.glob("*.safetensors")):
-        yield _stored(path)
+def embedding_summary(folders: Mapping[str, Path]) -> pd.DataFrame:
+    """Columns representation, norm, cosine_to_mean: a row per stored vector of each representation's folder."""
+    parts = []
+    for representation, folder in folders.items():
+        for path in sorted(folder.glob("*.safetensors")):
+            vectors = _stored(path)
+            norm = np.linalg.norm(vectors, axis=1)
+            mean = vectors.mean(axis=0)
+            cosine = vectors @ mean / (norm * np.linalg.norm(mean))
+            parts.append(pd.DataFrame({"representation": representation, "norm": norm, "cosine_to_mean": cosine}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _stored(path: Path) -> Vectors:

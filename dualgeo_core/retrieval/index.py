@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import FINGERPRINT_FILE, atomic_folder, read_json, require_fingerprint, write_fingerprint
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import FINGERPRINT_FILE, atomic_folder, read_json, require_fingerprint, write_fingerprint
 from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors
 
 try:
@@ -112,7 +112,7 @@ class GalleryIndex:
     """An index that was checked against the fingerprint of what should have made it."""
 
     def __init__(self, *, folder: Path, signature: str, probes: int) -> None:
-        require_fingerprint(folder, expected=signature, made_by="gallery_index")
+        require_fingerprint(folder, expected=signature, step="gallery_index")
         self.signature = signature
         self._index: Any = faiss.read_index(str(folder / INDEX_FILE))
         self._probes = probes

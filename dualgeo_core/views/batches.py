@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from PIL import Image
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.photos.decode import UndecodableImage, decode_image
 from dualgeo_core.photos.photo_set import PhotoShard
 from dualgeo_core.views.crop import square_crop

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from sklearn.cluster import MiniBatchKMeans
 from torch.nn import functional
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import file_digest, fingerprint
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import file_digest, fingerprint
+from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.photo_set import Photos, PhotoShard
-from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import SegmenterSettings
 from dualgeo_core.views.batches import square_batches
 from dualgeo_core.views.crop import LabelMaps
@@ -34,7 +34,7 @@ class Codebook:
     def __init__(self, settings: SegmenterSettings, encoder: Encoder, folder: Path) -> None:
         path = folder / CODEBOOK
         if not path.is_file():
-            raise InputError(f"there is no codebook {path}; materialize segmenter")
+            raise InputError(f"there is no codebook {path}: run the step segmenter")
         weights = load_file(path)
         self.classes = len(weights["bias"])
         self.fingerprint = fingerprint(

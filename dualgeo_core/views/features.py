@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.photos.photo_set import Photos, ShardKey
-from dualgeo_core.progress import Progress, silent
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.base.shards import Advance, ShardKey, build_shards
+from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import EncoderSettings
-from dualgeo_core.shards import Advance, build_shards
 from dualgeo_core.views.batches import square_batches
 from dualgeo_core.views.encoder import Encoder
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.views.crop import LabelMaps
 
 MAX_CLASSES = 256  # a map is one byte per pixel

@@ -2,16 +2,21 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.dataset import dataset
 
-from dualgeo_core.photos.photo_set import Photos, ShardKey
-from dualgeo_core.progress import Progress, silent
+from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.base.shards import Advance, ShardKey, build_shards
+from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import SegmenterSettings
-from dualgeo_core.shards import Advance, build_shards
 from dualgeo_core.views.batches import square_batches
-from dualgeo_core.views.label_maps import encode_png
+from dualgeo_core.views.label_maps import decode_png, encode_png
 from dualgeo_core.views.segmenter import Segmenter
+
+SUMMARISED_MASKS = 10_000
 
 
 def build_masks(
@@ -45,3 +50,15 @@ def build_masks(
         },
         progress=progress,
     )
+
+
+def mask_summary(folder: Path) -> pd.DataFrame:
+    """Columns id, largest_class, distinct_classes: a row per mask, counted in a seeded sample and null elsewhere."""
+    stored = dataset([str(path) for path in sorted(folder.glob("*.parquet"))])
+    masks = stored.to_table(columns=["id"]).to_pandas()
+    rows = np.sort(masks.sample(n=min(len(masks), SUMMARISED_MASKS), random_state=0).index)
+    pngs = stored.take(rows, columns=["mask"])["mask"].to_pylist()
+    found = [np.unique(np.asarray(decode_png(png))) for png in pngs]
+    masks["largest_class"] = pd.Series([classes.max() for classes in found], index=rows)
+    masks["distinct_classes"] = pd.Series([len(classes) for classes in found], index=rows)
+    return masks

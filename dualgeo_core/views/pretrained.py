@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, AutoImageProcessor
 from transformers.utils import logging
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.settings import checkpoint
 
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from transformers import SegformerForSemanticSegmentation
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import (
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import (
     FINGERPRINT_FILE,
     atomic_folder,
     fingerprint,
@@ -19,8 +19,8 @@ from dualgeo_core.files import (
     require_fingerprint,
     write_fingerprint,
 )
+from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.photo_set import Photos
-from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import EncoderSettings, SegmenterSettings
 from dualgeo_core.views.codebook import Codebook, fit_codebook
 from dualgeo_core.views.crop import LabelMaps, square_crop
@@ -112,7 +112,7 @@ def load_segmenter(
 ) -> Segmenter:
     """The segmenter that `fit_segmenter` left in `folder`; raises InputError where it is not this profile's."""
     segmenter = _open(settings, _codebook_encoder(settings, encoder_settings, device), folder, device)
-    require_fingerprint(folder, segmenter.fingerprint, made_by="segmenter")
+    require_fingerprint(folder, expected=segmenter.fingerprint, step="segmenter")
     return segmenter
 
 

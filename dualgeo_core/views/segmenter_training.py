@@ -13,10 +13,10 @@ from PIL import Image
 from torch.nn import functional
 from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessorPil
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_folder, write_json
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import atomic_folder, write_json
+from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.photo_set import Photos
-from dualgeo_core.progress import Progress, silent
 from dualgeo_core.settings import SegmenterSettings
 from dualgeo_core.views.batches import square_batches
 from dualgeo_core.views.crop import LabelMaps, resize_labels, square_crop_labels

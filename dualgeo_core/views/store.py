@@ -1,9 +1,9 @@
 """Both views of every photo of a set, row for row with its frame, read lazily from memory-mapped files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import atomic_file, fingerprint
-from dualgeo_core.photos.photo_set import Photos, ShardKey
-from dualgeo_core.shards import require_shards
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import atomic_file, fingerprint
+from dualgeo_core.base.shards import ShardKey, read_record
+from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.views.crop import resize_labels
 from dualgeo_core.views.label_maps import decode_png
 
@@ -56,30 +56,55 @@ class Views:
         """The pooled vectors alone, as `batch` gives them."""
         return self._take(rows, ViewBatch._fields.index("pooled_bd"))
 
-    @cached_property
-    def _first_rows(self) -> NDArray[np.int64]:
-        return np.array([key.rows.start for key in self.shard_keys])
-
     def _take(self, rows: NDArray[np.int64], field: int) -> torch.Tensor:
-        rows = np.asarray(rows, dtype=np.int64)
-        shard_of_row = np.searchsorted(self._first_rows, rows, side="right") - 1
-        order = np.argsort(shard_of_row, kind="stable")
-        shards, starts = np.unique(shard_of_row[order], return_index=True)
-        pieces = [
-            self.shards[shard][field][torch.from_numpy(rows[positions] - self._first_rows[shard])]
-            for shard, positions in zip(shards, np.split(order, starts[1:]), strict=True)
-        ]
-        return torch.cat(pieces)[torch.from_numpy(np.argsort(order))]
+        return take_rows([shard[field] for shard in self.shards], rows)
+
+
+def take_rows(shards: Sequence[torch.Tensor], rows: NDArray[np.int64]) -> torch.Tensor:
+    """These rows, in this order, of the tensor whose consecutive parts are `shards`; reads only those rows."""
+    rows = np.asarray(rows, dtype=np.int64)
+    first_rows = np.cumsum([0, *map(len, shards)])[:-1]
+    shard_of_row = np.searchsorted(first_rows, rows, side="right") - 1
+    order = np.argsort(shard_of_row, kind="stable")
+    numbers, starts = np.unique(shard_of_row[order], return_index=True)
+    pieces = [
+        shards[number][torch.from_numpy(rows[positions] - first_rows[number])]
+        for number, positions in zip(numbers, np.split(order, starts[1:]), strict=True)
+    ]
+    return torch.cat(pieces)[torch.from_numpy(np.argsort(order))]
+
+
+@dataclass(frozen=True)
+class ViewsRecord:
+    """What the records of a set's features and masks say; no shard is read for it."""
+
+    features: dict[str, Any]
+    masks: dict[str, Any]
+    label_grid: int
+
+    @classmethod
+    def read(cls, *, photos: Photos, features_folder: Path, masks_folder: Path, label_grid: int) -> "ViewsRecord":
+        """The records; raises InputError if either folder was made from other photos or is unfinished."""
+        features = read_record(features_folder, photos=photos.fingerprint, step="features")
+        masks = read_record(masks_folder, photos=photos.fingerprint, step="masks")
+        return cls(features=features, masks=masks, label_grid=label_grid)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of these photos' views."""
+        return fingerprint(self.features["fingerprint"], self.masks["fingerprint"], self.label_grid)
 
 
 def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, label_grid: int) -> Views:
-    """The views in these folders; raises InputError where either was made of other photos or is unfinished.
+    """The views in these folders. Raises InputError if either was made from other photos or is unfinished.
 
-    The first call for a `label_grid` reads every PNG once and keeps the maps at that grid beside them, a byte per cell:
-    random rows of a training epoch can then be taken from memory-mapped files instead of decoding PNGs each time.
+    The first call for a label grid reads every PNG once and keeps the maps at that grid next to them, a byte per cell:
+    random rows of a training epoch then come from memory-mapped files, and no PNG is decoded twice.
     """
-    features = require_shards(features_folder, photos=photos, made_by="features")
-    masks = require_shards(masks_folder, photos=photos, made_by="masks")
+    record = ViewsRecord.read(
+        photos=photos, features_folder=features_folder, masks_folder=masks_folder, label_grid=label_grid
+    )
+    features, masks = record.features, record.masks
     shards = tuple(
         ViewBatch(*_features(path), _label_maps(masks_folder / f"{path.stem}.parquet", label_grid))
         for path in sorted(features_folder.glob("*.safetensors"))
@@ -91,7 +116,7 @@ def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, lab
     made_by = [features["encoder"], masks["segmenter"], label_grid]
     return Views(
         frame=photos.frame,
-        fingerprint=fingerprint(features["fingerprint"], masks["fingerprint"], label_grid),
+        fingerprint=record.fingerprint,
         encoder=features["encoder"],
         segmenter=masks["segmenter"],
         label_grid=label_grid,

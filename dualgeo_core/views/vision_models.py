@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from transformers import AutoModel, CLIPVisionModelWithProjection
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.settings import EncoderSettings
-from dualgeo_core.views.encoder import Backbone
+from dualgeo_core.views.backbone import Backbone
 from dualgeo_core.views.pretrained import load_config, load_model, load_normalisation
 
 MID_LEVEL_STRIDE = 16
@@ -25,7 +25,7 @@ class VisionTransformer(Backbone):
     def __init__(self, model: Any, *, image_size: int) -> None:
         super().__init__()
         self.model = model
-        self.width = self.hidden_width = int(model.config.hidden_size)
+        self.width = int(model.config.hidden_size)
         self.patch = int(model.config.patch_size)
         if image_size % self.patch:
             raise InputError(

@@ -1,0 +1,1 @@
+"""Everything Dagster loads: assets, checks, observed sources, schedules and sensors."""

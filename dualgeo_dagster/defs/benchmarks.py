@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from dualgeo_dagster.defs.refinement import predictions
-from dualgeo_dagster.defs.resources import Tracking
-from dualgeo_dagster.reporting import markdown_table, picture, result, results_by_benchmark
-from dualgeo_dagster.retries import retried
-from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.mlflow.tracking import Tracking
+from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.reporting.results import markdown_table, picture, result, results_by_benchmark
+from dualgeo_dagster.runtime.retries import retried
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,10 +30,10 @@ def scores(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Material
 
 
 def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
-    from dualgeo_core import plots
-    from dualgeo_core.methods import main_method
-    from dualgeo_core.report import comparison_table, for_people, headline_metrics
-    from dualgeo_core.stage2 import make_scores, read_predictions
+    from dualgeo_core.evaluation import plots
+    from dualgeo_core.evaluation.report import comparison_table, for_people, headline_metrics
+    from dualgeo_core.pipeline.methods import main_method
+    from dualgeo_core.pipeline.stage2 import make_scores, predictions_by_method
 
     made = make_scores(workspace(), benchmark)
     main = main_method(workspace().profile).name
@@ -44,9 +44,8 @@ def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
     for method, score in made["scores"].items():
         slug = method.replace(", ", ".").replace(" ", "_")
         run.log_metrics({f"{slug}/{key}": value for key, value in headline_metrics(score).items()})
-    found, truth = read_predictions(workspace(), benchmark), workspace().photos(benchmark).frame
-    run.log_table(found[found["method"] == main], "predictions.json")
-    by_method = {str(name): rows.drop(columns="method") for name, rows in found.groupby("method", sort=False)}
+    by_method, truth = predictions_by_method(workspace(), benchmark), workspace().photos(benchmark).frame
+    run.log_table(by_method[main], "predictions.json")
     errors = plots.error_cdf(by_method, truth)
     world = plots.error_map(by_method[main], truth)
     surest_first = plots.coverage_curve(by_method[main], truth)
@@ -68,8 +67,8 @@ def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
 
 def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, Figure]":
     """The evidence of the surest, a middling and the least sure query, each on a map."""
-    from dualgeo_core import plots
-    from dualgeo_core.stage2 import main_candidates, read_clusters
+    from dualgeo_core.evaluation import plots
+    from dualgeo_core.pipeline.stage2 import main_candidates, read_clusters
 
     candidates = main_candidates(workspace(), benchmark)
     candidates = candidates[candidates["kind"] == "similar"]
@@ -90,13 +89,13 @@ def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, F
 @retried
 def report(tracking: Tracking) -> dg.MaterializeResult:
     """All benchmarks and methods side by side, also as the metrics and plots that DVC compares between commits."""
-    from dualgeo_core.report import comparison_table, for_people, read_scores, write_report
-    from dualgeo_core.report_page import report_page
+    from dualgeo_core.evaluation.report import comparison_table, for_people
+    from dualgeo_core.pipeline.report import read_scores, render_report, write_report
 
     facts = write_report(workspace())
     table = comparison_table(read_scores(workspace()))
     tracking.run.log_table(table, "scores.json")
-    tracking.run.log_page(report_page(workspace()), "report.html")
+    tracking.run.log_page(render_report(workspace()), "report.html")
     for file in sorted(workspace().report.iterdir()):
         tracking.run.log_file(file, "report")
     return result({**facts, "comparison": markdown_table(for_people(table))}, tracking)

@@ -4,22 +4,22 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dualgeo_core.files import FINGERPRINT_FILE, read_json
-from dualgeo_core.workspace import GALLERY
+from dualgeo_core.base.files import FINGERPRINT_FILE, read_json
+from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.defs.refinement import predictions
 from dualgeo_dagster.defs.retrieval import gallery_embeddings
 from dualgeo_dagster.defs.views import benchmark_masks, gallery_masks
-from dualgeo_dagster.workspace import workspace
+from dualgeo_dagster.profile import workspace
 
 if TYPE_CHECKING:
-    from dualgeo_dagster.expectations import Verdict
+    from dualgeo_dagster.reporting.expectations import Verdict
 
 
 @dg.asset_check(asset=gallery_photos, blocking=True, name="gallery_photos_are_placed_and_unique")
 def gallery_photos_check() -> dg.AssetCheckResult:
     """Every gallery photo has one id and a position on Earth."""
-    from dualgeo_dagster.expectations import check_photos
+    from dualgeo_dagster.reporting.expectations import check_photos
 
     return _result({GALLERY: check_photos(workspace().photos(GALLERY).frame)})
 
@@ -27,7 +27,7 @@ def gallery_photos_check() -> dg.AssetCheckResult:
 @dg.asset_check(asset=benchmark_photos, blocking=True, name="query_photos_are_placed_and_unique")
 def benchmark_photos_check() -> dg.AssetCheckResult:
     """Every query photo of every benchmark has one id and a position on Earth."""
-    from dualgeo_dagster.expectations import check_photos
+    from dualgeo_dagster.reporting.expectations import check_photos
 
     return _result({name: check_photos(workspace().photos(name).frame) for name in _benchmarks_with("photos")})
 
@@ -47,11 +47,11 @@ def benchmark_masks_check() -> dg.AssetCheckResult:
 @dg.asset_check(asset=gallery_embeddings, blocking=True, name="embeddings_are_unit_vectors_that_differ")
 def gallery_embeddings_check() -> dg.AssetCheckResult:
     """Every gallery photo has a unit vector in each representation, and they have not collapsed into one."""
-    from dualgeo_core.stage1 import embedding_summary
-    from dualgeo_dagster.expectations import check_embeddings
+    from dualgeo_core.retrieval.embeddings import embedding_summary
+    from dualgeo_dagster.reporting.expectations import check_embeddings
 
     verdict = check_embeddings(
-        embedding_summary(workspace()),
+        embedding_summary({name: workspace().embeddings(name) for name in workspace().profile.model.variants}),
         photos=len(workspace().photos(GALLERY)),
         representations=len(workspace().profile.model.variants),
     )
@@ -61,24 +61,24 @@ def gallery_embeddings_check() -> dg.AssetCheckResult:
 @dg.asset_check(asset=predictions, blocking=True, name="predictions_are_places_or_say_why_not")
 def predictions_check() -> dg.AssetCheckResult:
     """Every query has one prediction: a place on Earth with nested radii, or a status that says why there is none."""
-    from dualgeo_core.methods import main_method
-    from dualgeo_core.stage2 import read_predictions
-    from dualgeo_dagster.expectations import check_predictions
+    from dualgeo_core.pipeline.methods import main_method
+    from dualgeo_core.pipeline.stage2 import predictions_by_method
+    from dualgeo_dagster.reporting.expectations import check_predictions
 
     main = main_method(workspace().profile).name
     verdicts = {}
     for name in _benchmarks_with("predictions"):
-        found = read_predictions(workspace(), name)
-        verdicts[name] = check_predictions(found[found["method"] == main], queries=len(workspace().photos(name)))
+        found = predictions_by_method(workspace(), name)[main]
+        verdicts[name] = check_predictions(found, queries=len(workspace().photos(name)))
     return _result(verdicts)
 
 
 def _masks_verdict(photos_name: str) -> "Verdict":
-    from dualgeo_core.stage1 import mask_summary
-    from dualgeo_dagster.expectations import check_masks
+    from dualgeo_core.views.masks import mask_summary
+    from dualgeo_dagster.reporting.expectations import check_masks
 
     classes = int(read_json(workspace().segmenter / FINGERPRINT_FILE)["classes"])
-    summary = mask_summary(workspace(), photos_name)
+    summary = mask_summary(workspace().masks(photos_name))
     return check_masks(summary, classes=classes, photos=len(workspace().photos(photos_name)))
 
 

@@ -2,14 +2,14 @@
 
 import dagster as dg
 
-from dualgeo_core.workspace import GALLERY
-from dualgeo_dagster.columns import COLUMN_SCHEMA, ROW_COUNT, column_schema
-from dualgeo_dagster.defs.automation import benchmark_files, files_versions, gallery_files, observation
-from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_core.pipeline.workspace import GALLERY
+from dualgeo_dagster.defs.observed import benchmark_files, files_versions, gallery_files, observation
+from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.photo_versions import build_photo_set
-from dualgeo_dagster.reporting import Facts, result, results_by_benchmark
-from dualgeo_dagster.retries import retried
-from dualgeo_dagster.workspace import BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.reporting.columns import COLUMN_SCHEMA, ROW_COUNT, column_schema
+from dualgeo_dagster.reporting.results import Facts, result, results_by_benchmark
+from dualgeo_dagster.runtime.retries import retried
 
 
 @dg.asset(group_name="photos", kinds={"dvc", "parquet"}, code_version="1", deps=[gallery_files])

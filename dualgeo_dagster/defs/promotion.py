@@ -2,31 +2,31 @@
 
 import dagster as dg
 
-from dualgeo_core.files import fingerprint
+from dualgeo_core.base.files import fingerprint
 from dualgeo_dagster.defs.benchmarks import report
 from dualgeo_dagster.defs.refinement import locator
-from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.training import FRESH
-from dualgeo_dagster.reporting import result
-from dualgeo_dagster.retries import retried
-from dualgeo_dagster.workspace import workspace
+from dualgeo_dagster.mlflow.tracking import Tracking
+from dualgeo_dagster.profile import NAME, orchestration, workspace
+from dualgeo_dagster.reporting.results import result
+from dualgeo_dagster.runtime.retries import retried
 
 
 @dg.asset(group_name="promotion", kinds={"mlflow"}, code_version="1", deps=[locator, report])
 @retried
 def challenger(tracking: Tracking) -> dg.MaterializeResult:
     """A new version of the registered model: all it takes to locate photos, and what it predicted on the benchmarks."""
-    from dualgeo_core.files import read_json
-    from dualgeo_core.locator_folder import MANIFEST
-    from dualgeo_core.stage2 import write_main_predictions
-    from dualgeo_dagster.registry import Registry
+    from dualgeo_core.answering.locator_folder import MANIFEST
+    from dualgeo_core.base.files import read_json
+    from dualgeo_core.pipeline.stage2 import write_main_predictions
+    from dualgeo_dagster.mlflow.registry import Registry
 
     packed = read_json(workspace().locator / MANIFEST)["fingerprint"]
-    version = Registry(tracking.tracking_uri).register(
+    version = Registry(tracking.tracking_uri, profile=NAME).register(
         run_id=tracking.run.id,
         locator=workspace().locator,
         predictions={name: write_main_predictions(workspace(), name) for name in workspace().profile.photos.benchmarks},
-        tags={"locator": packed, "profile": workspace().profile.name},
+        tags={"locator": packed, "profile": NAME},
     )
     return result({"version": int(version), "fingerprint": packed}, tracking)
 
@@ -48,10 +48,10 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
 @retried
 def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The version that serves; the challenger takes its place unless a paired test shows it worse."""
-    from dualgeo_dagster.promotion import decide
-    from dualgeo_dagster.registry import Registry
+    from dualgeo_dagster.mlflow.promotion import decide
+    from dualgeo_dagster.mlflow.registry import Registry
 
-    decision = decide(Registry(tracking.tracking_uri), workspace())
+    decision = decide(Registry(tracking.tracking_uri, profile=NAME), workspace(), orchestration().promotion)
     tracking.close_rebuild()
     context.log.info(f"version {decision.facts['new']} is {decision.facts['decision']}")
     made = result({**decision.facts, "fingerprint": fingerprint("champion", decision.champion)}, tracking)

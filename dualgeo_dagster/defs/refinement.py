@@ -2,18 +2,18 @@
 
 import dagster as dg
 
-from dualgeo_dagster.defs.resources import Tracking
 from dualgeo_dagster.defs.retrieval import candidates, gallery_index
-from dualgeo_dagster.reporting import Facts, progress_log, result, results_by_benchmark
-from dualgeo_dagster.retries import retried
-from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.mlflow.tracking import Tracking
+from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.reporting.results import Facts, progress_log, result, results_by_benchmark
+from dualgeo_dagster.runtime.retries import retried
 
 
 @dg.asset(group_name="refinement", kinds={"scipy"}, code_version="1", pool=ACCELERATOR, deps=[gallery_index])
 @retried
 def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The posterior's few parameters and its calibrated radii, fitted on photographers held out of training."""
-    from dualgeo_core.stage2 import make_refiner
+    from dualgeo_core.pipeline.stage2 import make_refiner
 
     return result(make_refiner(workspace(), progress=progress_log(context)), tracking)
 
@@ -22,9 +22,9 @@ def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materia
 @retried
 def locator(tracking: Tracking) -> dg.MaterializeResult:
     """All it takes to locate photos, in one folder: what `dualgeo locate` uses."""
-    from dualgeo_core.locator_folder import pack_locator
+    from dualgeo_core.pipeline.stage2 import make_locator
 
-    return result(pack_locator(workspace()), tracking)
+    return result(make_locator(workspace()), tracking)
 
 
 @dg.asset(
@@ -38,7 +38,7 @@ def locator(tracking: Tracking) -> dg.MaterializeResult:
 @retried
 def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """HDBSCAN clusters of each query's candidates on the sphere, with radius, mass and place name."""
-    from dualgeo_core.stage2 import make_clusters
+    from dualgeo_core.pipeline.stage2 import make_clusters
 
     return results_by_benchmark(
         context, tracking, lambda name: make_clusters(workspace(), name), table=workspace().clusters
@@ -56,7 +56,7 @@ def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
 @retried
 def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """What a large multimodal model answers when shown photo and clusters; no rows while the profile names no model."""
-    from dualgeo_core.stage2 import make_lmm_answers
+    from dualgeo_core.pipeline.stage2 import make_lmm_answers
 
     def make(benchmark: str) -> Facts:
         facts = make_lmm_answers(workspace(), benchmark, progress=progress_log(context))
@@ -80,7 +80,7 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
 @retried
 def predictions(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Where each query was taken, by every method that is compared, with calibrated radii or a status."""
-    from dualgeo_core.stage2 import make_predictions
+    from dualgeo_core.pipeline.stage2 import make_predictions
 
     progress = progress_log(context)
     return results_by_benchmark(

@@ -4,13 +4,13 @@ from collections.abc import Collection
 
 import dagster as dg
 
-from dualgeo_core.files import fingerprint
-from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_core.base.files import fingerprint
 from dualgeo_dagster.defs.training import models
 from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gallery_features, gallery_masks
-from dualgeo_dagster.reporting import Facts, progress_log, result, results_by_benchmark
-from dualgeo_dagster.retries import retried
-from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.mlflow.tracking import Tracking
+from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.reporting.results import Facts, progress_log, result, results_by_benchmark
+from dualgeo_dagster.runtime.retries import retried
 
 
 @dg.asset(
@@ -23,7 +23,7 @@ from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspac
 @retried
 def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The gallery's retrieval vectors, in every representation that is compared."""
-    from dualgeo_core.stage1 import make_embeddings
+    from dualgeo_core.pipeline.stage1 import make_embeddings
 
     made = {
         representation: make_embeddings(workspace(), representation, progress=progress_log(context))
@@ -43,7 +43,7 @@ def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) ->
 @retried
 def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     """A FAISS index per representation, refused by whoever finds it made from something else."""
-    from dualgeo_core.stage1 import make_index
+    from dualgeo_core.pipeline.stage1 import make_index
 
     made = {name: make_index(workspace(), name) for name in workspace().profile.model.variants}
     return result(
@@ -68,7 +68,7 @@ def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
 @retried
 def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The gallery photos most and least similar to each query; its own photographer and near-duplicates left out."""
-    from dualgeo_core.stage1 import make_candidates
+    from dualgeo_core.pipeline.stage1 import make_candidates
 
     return results_by_benchmark(
         context, tracking, lambda name: make_candidates(workspace(), name), table=workspace().candidates

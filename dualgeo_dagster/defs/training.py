@@ -2,29 +2,23 @@
 
 import json
 import os
-import signal
 import sys
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.errors import DagsterPipesExecutionError
 from pydantic import Field
 
-from dualgeo_core.errors import InputError
-from dualgeo_core.files import fingerprint
-from dualgeo_dagster.defs.resources import Tracking
+from dualgeo_core.base.files import fingerprint
 from dualgeo_dagster.defs.views import gallery_features, gallery_masks
-from dualgeo_dagster.provenance import is_unattended
-from dualgeo_dagster.reporting import result
-from dualgeo_dagster.retries import retried
-from dualgeo_dagster.workspace import ACCELERATOR, workspace
+from dualgeo_dagster.mlflow.provenance import is_unattended
+from dualgeo_dagster.mlflow.tracking import Tracking
+from dualgeo_dagster.profile import ACCELERATOR, workspace
+from dualgeo_dagster.reporting.results import result
+from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.runtime.training_client import run_training
 
 # A missed weekly retraining shows after a day, and counts as a failure after the second.
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
-KILLED = (
-    "training was killed, most likely because memory ran out: lower training.batch_size first, then model.width, "
-    "model.label_grid or training.gps_queue; the same settings go on from the last checkpoint"
-)
 PROFILE = workspace().profile.training
 
 
@@ -54,27 +48,15 @@ def models(
     context: dg.AssetExecutionContext,
     config: TrainingChanges,
     tracking: Tracking,
-    training_process: dg.PipesSubprocessClient,
 ) -> dg.MaterializeResult:
     """The trained representations, each the best of its epochs by the retrieval of held-out photographers."""
     changes = config.model_dump()
     training = workspace().settings.with_training(changes).profile.training
-    command = [*_launcher(training.processes), "-m", "dualgeo_dagster.training_process", json.dumps(changes)]
+    command = [*_launcher(training.processes), "-m", "dualgeo_dagster.runtime.training_process", json.dumps(changes)]
     if is_unattended(context.run):
         command.append("--unattended")
     extras = {"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run.id, "step_pid": os.getpid()}
-    try:
-        invocation = training_process.run(context=context, command=command, extras=extras)
-    except DagsterPipesExecutionError as error:
-        if str(error).rstrip(".").endswith(f"code {-signal.SIGKILL}"):
-            raise InputError(KILLED) from None
-        raise
-    messages = invocation.get_custom_messages()
-    for message in messages:
-        if "fault" in message:
-            raise InputError(message["fault"])
-        if "unreachable" in message:
-            raise ConnectionError(message["unreachable"])
+    messages = run_training(context, command=command, extras=extras)
     made = {message["representation"]: message for message in messages}
     facts = {
         f"{name}: recall@1 of held-out photographers within {radius_km} km": made[name]["validation"][

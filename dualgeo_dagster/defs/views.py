@@ -2,19 +2,19 @@
 
 import dagster as dg
 
-from dualgeo_core.workspace import GALLERY
+from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
-from dualgeo_dagster.defs.resources import Tracking
-from dualgeo_dagster.reporting import progress_log, result, results_by_benchmark
-from dualgeo_dagster.retries import retried
-from dualgeo_dagster.workspace import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.mlflow.tracking import Tracking
+from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.reporting.results import progress_log, result, results_by_benchmark
+from dualgeo_dagster.runtime.retries import retried
 
 
 @dg.asset(group_name="views", kinds={"transformers"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])
 @retried
 def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The model that labels pixels: a SegFormer checkpoint, or a codebook fitted on the gallery."""
-    from dualgeo_core.stage1 import make_segmenter
+    from dualgeo_core.pipeline.stage1 import make_segmenter
 
     return result(make_segmenter(workspace(), progress=progress_log(context)), tracking)
 
@@ -29,7 +29,7 @@ def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mater
 @retried
 def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """A label map per gallery photo: one-channel PNG of class ids, in the photo's own crop."""
-    from dualgeo_core.stage1 import make_masks
+    from dualgeo_core.pipeline.stage1 import make_masks
 
     return result(make_masks(workspace(), GALLERY, progress=progress_log(context)), tracking)
 
@@ -38,7 +38,7 @@ def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.M
 @retried
 def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The frozen encoder's pooled vector and patch tokens per gallery photo, in half precision."""
-    from dualgeo_core.stage1 import make_features
+    from dualgeo_core.pipeline.stage1 import make_features
 
     return result(make_features(workspace(), GALLERY, progress=progress_log(context)), tracking)
 
@@ -55,7 +55,7 @@ def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> d
 @retried
 def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """A label map per query photo."""
-    from dualgeo_core.stage1 import make_masks
+    from dualgeo_core.pipeline.stage1 import make_masks
 
     progress = progress_log(context)
     return results_by_benchmark(context, tracking, lambda name: make_masks(workspace(), name, progress=progress))
@@ -73,7 +73,7 @@ def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg
 @retried
 def benchmark_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """The frozen encoder's pooled vector and patch tokens per query photo."""
-    from dualgeo_core.stage1 import make_features
+    from dualgeo_core.pipeline.stage1 import make_features
 
     progress = progress_log(context)
     return results_by_benchmark(context, tracking, lambda name: make_features(workspace(), name, progress=progress))

@@ -1,1 +1,1 @@
-"""The large multimodal model as one more witness: prompt, typed answer, cache, client, and asking about many photos."""
+"""The large multimodal model: prompt, typed answer, reply cache, client, and asking about many photos."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal, get_args
 
-from dualgeo_core.geo import coordinate_fault
+from dualgeo_core.base.geo import NULL_ISLAND, coordinate_fault
 from dualgeo_core.refine.granularity import GRANULARITIES
 
 Status = Literal["answered", "refused", "unparseable", "out_of_range", "zero", "undecodable", "failed", "over_budget"]
@@ -15,7 +15,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 
 @dataclass(frozen=True)
-class Answer:
+class LmmAnswer:
     """A place in degrees where `status` is answered; NaN otherwise."""
 
     status: Status
@@ -37,7 +37,7 @@ _DEGREES = re.compile(
 )
 
 
-def parse_answer(text: str) -> Answer:
+def parse_answer(text: str) -> LmmAnswer:
     """The first JSON object with coordinates in `text`, whatever prose surrounds it.
 
     Numbers, integers, and strings such as `33.9 S` or `33°51′ S` are read; nothing is guessed: a refusal, broken JSON,
@@ -45,9 +45,9 @@ def parse_answer(text: str) -> Answer:
     """
     found = next((item for item in _objects(text) if "latitude" in item and "longitude" in item), None)
     if found is None:
-        return Answer("refused" if _REFUSAL.search(text) and "{" not in text else "unparseable")
+        return LmmAnswer("refused" if _REFUSAL.search(text) and "{" not in text else "unparseable")
     granularity = str(found.get("granularity") or "").strip().lower()
-    told = Answer(
+    told = LmmAnswer(
         "refused",
         location=str(found.get("place") or ""),
         granularity=granularity if granularity in GRANULARITIES else "",
@@ -60,7 +60,7 @@ def parse_answer(text: str) -> Answer:
         return replace(told, status="unparseable")
     fault = coordinate_fault(latitude, longitude)
     if fault:
-        return replace(told, status="zero" if fault == "coordinates 0,0" else "out_of_range")
+        return replace(told, status="zero" if fault == NULL_ISLAND else "out_of_range")
     return replace(told, status="answered", latitude=latitude, longitude=longitude)
 
 

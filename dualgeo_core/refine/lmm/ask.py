@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
+from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.decode import UndecodableImage
-from dualgeo_core.progress import Progress, silent
 from dualgeo_core.refine.clusters import clusters_of
-from dualgeo_core.refine.lmm.answer import STATUSES, Answer, parse_answer
+from dualgeo_core.refine.lmm.answer import STATUSES, LmmAnswer, parse_answer
 from dualgeo_core.refine.lmm.cache import ReplyCache, reply_key
 from dualgeo_core.refine.lmm.client import Failed, Ledger, OverBudget, ask
 from dualgeo_core.refine.lmm.prompt import SYSTEM, evidence_text, messages, photo_jpeg
+from dualgeo_core.refine.tables import read_answers
 from dualgeo_core.settings import LmmSettings
 
 ANSWER_COLUMNS = (
@@ -43,25 +45,53 @@ class Question:
     text: str
 
 
-def ask_photos(
+def gather_answers(
     *,
     ids: Sequence[str],
-    image: Callable[[str], bytes],
+    image: Callable[[str], Image.Image],
     candidates: pd.DataFrame,
     settings: LmmSettings,
     cluster_radius_km: float,
-    cache: Path,
+    replies: Path | None,
+    progress: Progress = silent,
+) -> tuple[pd.DataFrame | None, dict[str, float]]:
+    """Answers about `ids` as the settings say: replayed from a file, asked for, or None. Counts as `ask_photos`."""
+    if settings.answers_file is not None:
+        answers = read_answers(Path(settings.answers_file))
+        return answers[answers["id"].isin(ids)], {}
+    if settings.model is None:
+        return None, {}
+    return ask_photos(
+        ids=ids,
+        image=image,
+        candidates=candidates,
+        settings=settings,
+        cluster_radius_km=cluster_radius_km,
+        replies=replies,
+        progress=progress,
+    )
+
+
+def ask_photos(
+    *,
+    ids: Sequence[str],
+    image: Callable[[str], Image.Image],
+    candidates: pd.DataFrame,
+    settings: LmmSettings,
+    cluster_radius_km: float,
+    replies: Path | None,
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Answers (ANSWER_COLUMNS, `settings.samples` rows per photo, in the order of `ids`) and what is worth logging.
 
-    `image(id)` gives the encoded photo. Only answered rows have a position; every other status says why not. Replies
-    are kept under `cache` as they come, so a run that was stopped goes on where it was. The counts: `status <status>`,
+    `image(id)` gives the upright photo, or raises UndecodableImage. Only answered rows have a position; every other
+    status says why not. Replies are kept in the folder `replies`, if one is given, as they come: a run that was stopped
+    resumes, and the same question is not paid for twice. The counts: `status <status>`,
     `fault <kind>` per failed attempt, calls, cached, prompt_tokens, completion_tokens, cost_usd, mean_latency_s,
     unpriced. Raises InputError where no model of the settings lets us in.
     """
     ledger = Ledger(max_cost_usd=settings.max_cost_usd)
-    replies = ReplyCache(cache)
+    cache = ReplyCache(replies)
     of_photo = dict(tuple(candidates.groupby("id", sort=False)))
 
     def answer(photo_id: str) -> list[dict[str, Any]]:
@@ -69,12 +99,13 @@ def ask_photos(
             jpeg = photo_jpeg(image(photo_id), longest_side=settings.image_size)
         except UndecodableImage as error:
             return [
-                _row(photo_id, sample, Answer("undecodable"), reason=str(error)) for sample in range(settings.samples)
+                _row(photo_id, sample, LmmAnswer("undecodable"), reason=str(error))
+                for sample in range(settings.samples)
             ]
         text = _describe(of_photo.get(photo_id), cluster_radius_km=cluster_radius_km)
         question = Question(photo_id=photo_id, jpeg=jpeg, text=text)
         return [
-            _answer_once(question, sample=sample, settings=settings, replies=replies, ledger=ledger)
+            _answer_once(question, sample=sample, settings=settings, replies=cache, ledger=ledger)
             for sample in range(settings.samples)
         ]
 
@@ -113,14 +144,14 @@ def _answer_once(
         try:
             reply = ask(messages(jpeg=question.jpeg, text=question.text), settings=settings, ledger=ledger)
         except OverBudget:
-            return _row(question.photo_id, sample, Answer("over_budget"), model=settings.model)
+            return _row(question.photo_id, sample, LmmAnswer("over_budget"), model=settings.model)
         except Failed as error:
-            return _row(question.photo_id, sample, Answer("failed"), model=settings.model, reason=str(error))
+            return _row(question.photo_id, sample, LmmAnswer("failed"), model=settings.model, reason=str(error))
         replies.put(key, reply)
     return _row(question.photo_id, sample, parse_answer(reply.text), model=reply.model)
 
 
-def _row(photo_id: str, sample: int, answer: Answer, *, model: str = "", reason: str = "") -> dict[str, Any]:
+def _row(photo_id: str, sample: int, answer: LmmAnswer, *, model: str = "", reason: str = "") -> dict[str, Any]:
     return {"id": photo_id, "model": model, "sample": sample, "reason": reason, **asdict(answer)}
 
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dualgeo_core.files import fingerprint, read_json, write_json
+from dualgeo_core.base.files import fingerprint, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,27 @@ class Reply:
 
 @dataclass(frozen=True)
 class ReplyCache:
-    """One JSON file per question in `folder`; the key covers image, prompt, model, server and sampling."""
+    """One JSON file per question in `folder`; without a folder nothing is kept.
 
-    folder: Path
+    The key covers image, prompt, model, server and sampling.
+    """
+
+    folder: Path | None
 
     def get(self, key: str) -> Reply | None:
         """The reply kept under `key`."""
-        path = self._path(key)
-        return Reply(**read_json(path)) if path.is_file() else None
+        if self.folder is None or not (path := _path(self.folder, key)).is_file():
+            return None
+        return Reply(**read_json(path))
 
     def put(self, key: str, reply: Reply) -> None:
         """Keeps a reply; a killed process leaves it whole or absent."""
-        write_json(self._path(key), asdict(reply))
+        if self.folder is not None:
+            write_json(_path(self.folder, key), asdict(reply))
 
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / f"{key}.json"
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}.json"
 
 
 def reply_key(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import litellm
 
-from dualgeo_core.errors import InputError
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.refine.lmm.cache import Reply
 from dualgeo_core.settings import LmmSettings
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.refine.clusters import Cluster
 
 SYSTEM = """You find where a photo was taken. Look at architecture, vegetation, terrain, light, vehicles, road marks, \
@@ -25,15 +24,15 @@ MOST_SIMILAR = 15
 MOST_DISSIMILAR = 5
 
 
-def photo_jpeg(data: bytes, *, longest_side: int) -> bytes:
-    """The photo upright, at most `longest_side` pixels, as a JPEG of pixels alone: no EXIF, comment or profile.
+def photo_jpeg(image: Image.Image, *, longest_side: int) -> bytes:
+    """An upright RGB photo, at most `longest_side` pixels, as a JPEG of pixels alone: no EXIF, comment or profile.
 
-    Its metadata would tell the place, and who took it. Raises UndecodableImage.
+    Its metadata would tell the place, and who took it.
     """
-    image = decode_image(data)
-    image.thumbnail((longest_side, longest_side))
-    pixels = Image.new("RGB", image.size)
-    pixels.paste(image)
+    small = image.copy()
+    small.thumbnail((longest_side, longest_side))
+    pixels = Image.new("RGB", small.size)
+    pixels.paste(small)
     buffer = io.BytesIO()
     pixels.save(buffer, format="JPEG", quality=90)
     return buffer.getvalue()

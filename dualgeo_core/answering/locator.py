@@ -1,0 +1,184 @@
+"""Photo in, answer out: where it was taken, how sure that is, and the gallery photos that are the evidence."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from dualgeo_core.answering.answerer import Answerer
+from dualgeo_core.answering.locator_folder import (
+    INDEX,
+    MODEL,
+    REFINER_FILE,
+    SEGMENTER,
+    LocatorFolder,
+    read_locator_folder,
+)
+from dualgeo_core.base.devices import choose_device
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.shards import ShardKey
+from dualgeo_core.model.fusion import DualViewModel
+from dualgeo_core.refine.density import gallery_density
+from dualgeo_core.refine.refiner import load_refiner
+from dualgeo_core.retrieval.candidates import Retriever
+from dualgeo_core.retrieval.index import GalleryIndex
+from dualgeo_core.settings import LmmSettings, Profile
+from dualgeo_core.views.crop import resize_labels
+from dualgeo_core.views.encoder import load_encoder
+from dualgeo_core.views.segmenter import load_segmenter
+from dualgeo_core.views.store import ViewBatch, Views
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A gallery photo that looks like the query."""
+
+    gallery_id: str
+    latitude: float
+    longitude: float
+    similarity: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Where a photo was taken. Positions and radii (km) are None if there is none to give; `status` says why."""
+
+    photo: str
+    status: str
+    latitude: float | None
+    longitude: float | None
+    place: str | None
+    radius_50_km: float | None
+    radius_90_km: float | None
+    confidence_25km: float | None
+    candidates: list[Candidate]
+    locator: str
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Locator:
+    """The models of a locator folder, loaded once and checked against its index; locates any number of photos.
+
+    `lmm_model` replaces the profile's multimodal model; `replies` is a folder that keeps the model's replies.
+    """
+
+    def __init__(self, folder: Path, *, lmm_model: str | None = None, replies: Path | None = None) -> None:
+        self._packed = read_locator_folder(folder)
+        self._profile = _asking(self._packed.profile, lmm_model)
+        device = choose_device(self._profile.device, threads=self._profile.threads)
+        self._encoder = load_encoder(self._profile.encoder, device=device)
+        self._segmenter = load_segmenter(
+            self._profile.segmenter, self._profile.encoder, folder=folder / SEGMENTER, device=device
+        )
+        self._require("encoder", self._encoder.fingerprint)
+        self._require("segmenter", self._segmenter.fingerprint)
+        retriever = _open_retriever(self._packed, device)
+        density = gallery_density(retriever.gallery.frame)
+        self._answerer = Answerer(
+            profile=self._profile,
+            open_retriever=lambda: retriever,
+            open_refiner=partial(load_refiner, folder / REFINER_FILE),
+            open_density=lambda: density,
+            replies=replies,
+        )
+
+    @property
+    def lmm(self) -> LmmSettings:
+        """The multimodal model that photos are sent to; its `model` is None if they are sent nowhere."""
+        return self._profile.lmm
+
+    def locate(self, names: Sequence[str], images: Sequence[Image.Image]) -> list[Answer]:
+        """An answer per upright RGB image; `names` say in the answers which photo is which."""
+        ids = [str(number) for number in range(len(names))]
+        by_id: Callable[[str], Image.Image] = dict(zip(ids, images, strict=True)).__getitem__
+        answered = self._answerer.answer(self._views(ids, images), image=by_id)
+        similar = answered.candidates[answered.candidates["kind"] == "similar"]
+        by_photo = dict(list(similar.groupby("id")))
+        return [
+            self._answer(name, prediction, by_photo.get(photo_id, similar.iloc[:0]))
+            for name, photo_id, (_, prediction) in zip(names, ids, answered.predictions.iterrows(), strict=True)
+        ]
+
+    def _require(self, part: str, found: str) -> None:
+        expected = getattr(self._packed, part)
+        if found != expected:
+            raise InputError(
+                f"the {part} that is loaded ({found}) is not the one that saw the gallery ({expected}): "
+                f"run the step {part} and those after it again"
+            )
+
+    def _views(self, ids: list[str], images: Sequence[Image.Image]) -> Views:
+        """Both views, computed in the pipeline's batches: the last digit of a sum may depend on the batch's size."""
+        encoded = [self._encoder.encode(batch) for batch in _batches(images, self._profile.encoder.batch_size)]
+        label_maps = [
+            resize_labels(self._segmenter.segment(batch), self._packed.label_grid)
+            for batch in _batches(images, self._profile.segmenter.batch_size)
+        ]
+        views = ViewBatch(
+            pooled_bd=torch.cat([part.pooled_bd.half() for part in encoded]),
+            tokens_btd=torch.cat([part.tokens_btd.half() for part in encoded]),
+            label_maps_bhw=torch.from_numpy(np.concatenate(label_maps)),
+        )
+        return Views(
+            frame=pd.DataFrame({"id": ids, "author": None}),
+            fingerprint="queries",
+            encoder=self._encoder.fingerprint,
+            segmenter=self._segmenter.fingerprint,
+            label_grid=self._packed.label_grid,
+            classes=self._segmenter.classes,
+            width=self._encoder.width,
+            tokens_per_photo=self._profile.encoder.token_grid**2,
+            shards=(views,),
+            shard_keys=(ShardKey(name="queries", fingerprint="queries", rows=range(len(ids))),),
+        )
+
+    def _answer(self, name: str, prediction: "pd.Series[Any]", candidates: pd.DataFrame) -> Answer:
+        def known(column: str) -> Any:
+            return None if pd.isna(prediction[column]) else prediction[column]
+
+        return Answer(
+            photo=name,
+            status=str(prediction["status"]),
+            latitude=known("latitude"),
+            longitude=known("longitude"),
+            place=known("place"),
+            radius_50_km=known("radius_50_km"),
+            radius_90_km=known("radius_90_km"),
+            confidence_25km=known("confidence_25km"),
+            candidates=[
+                Candidate(**{str(column): value for column, value in row.items()})
+                for row in candidates[["gallery_id", "latitude", "longitude", "similarity"]].to_dict("records")
+            ],
+            locator=self._packed.fingerprint,
+        )
+
+
+def _asking(profile: Profile, lmm_model: str | None) -> Profile:
+    """The profile with another multimodal model, if one is given. A file of replayed answers is about other photos."""
+    changes = {"answers_file": None} if lmm_model is None else {"answers_file": None, "model": lmm_model}
+    return profile.model_copy(update={"lmm": profile.lmm.model_copy(update=changes)})
+
+
+def _open_retriever(packed: LocatorFolder, device: torch.device) -> Retriever:
+    main = packed.profile.model.main
+    model = None if main == "encoder" else DualViewModel.from_pretrained(packed.folder / MODEL).to(device).eval()
+    retrieval = packed.profile.retrieval
+    index = GalleryIndex(folder=packed.folder / INDEX, signature=packed.index, probes=retrieval.probes)
+    return Retriever(
+        representation=main, model=model, index=index, gallery=packed.gallery, settings=retrieval, device=device
+    )
+
+
+def _batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

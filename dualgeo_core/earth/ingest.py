@@ -1,0 +1,182 @@
+"""The synthetic Earth: who photographs which cell when, in what weather; the embedded gallery and query sets.
+
+It tests the machinery. Its pictures are drawings, its climate and customs a caricature, and an accuracy measured on it
+says nothing about photos of the world (docs/datasets.md).
+"""
+
+import multiprocessing
+import os
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import file_digest, fingerprint
+from dualgeo_core.base.geo import destination
+from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.earth.canvas import Camera
+from dualgeo_core.earth.geography import Cell, choose_cells, seeded, sun_position, temperature
+from dualgeo_core.earth.light import Conditions, Lens, develop
+from dualgeo_core.earth.scene import paint_scene
+from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
+from dualgeo_core.settings import EarthSettings
+
+Part = Literal["gallery", "same_weather", "other_weather", "night", "other_season", "mixed"]
+PARTS: tuple[Part, ...] = ("gallery", "same_weather", "other_weather", "night", "other_season", "mixed")
+GALLERY_PHOTOGRAPHERS = 5  # per city
+QUERY_PHOTOGRAPHERS = 2  # per country: they travel, and none of them is among the gallery's
+SHARD_PHOTOS = 256
+POOL_FROM = 200  # photos for which starting worker processes pays
+
+COLUMNS = {
+    "label_map": pa.binary(),
+    "country": pa.string(),
+    "city": pa.string(),
+    "cell": pa.string(),
+    "weather": pa.string(),
+    "season": pa.string(),
+    "hour": pa.float64(),
+    "night": pa.bool_(),
+}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One photo to be taken."""
+
+    earth: EarthSettings
+    part: Part
+    number: int
+    cell: Cell
+
+
+def ingest_synthetic(
+    *, earth: EarthSettings, part: Part, photos: int, out: Path, workers: int | None = None, progress: Progress = silent
+) -> dict[str, Any]:
+    """Makes one part's photo set, the same bytes for the same arguments, and returns its manifest.
+
+    Beside the columns of every set it carries the true `label_map` (PNG of synthetic_canvas.CLASSES) and what the photo
+    was taken in. Gallery and query parts share cells, never photographers. Raises InputError on an unknown part.
+    """
+    if part not in PARTS:
+        raise InputError(f"the synthetic Earth has no part {part!r}; take one of: {', '.join(PARTS)}")
+    cells = choose_cells(seed=earth.seed, countries=earth.countries, cities=earth.cities, cells=earth.cells)
+    with _pool(photos, workers) as pool:
+        writer = PhotoWriter(
+            out=out,
+            recipe=fingerprint("synthetic", earth.model_dump(), part, photos, _own_code()),
+            entries=_shots(earth, part, photos, cells),
+            read=take_photo,
+            pool=pool,
+            more_columns=COLUMNS,
+            shard_photos=SHARD_PHOTOS,
+            progress=progress,
+        )
+        return writer.write(max_quarantine_share=0.0)
+
+
+def take_photo(shot: Shot) -> IngestedPhoto:
+    """Takes one photo: everything random about it follows from the Earth's seed, the part and the number."""
+    rng = seeded(shot.earth.seed, shot.part, shot.number)
+    cell, city = shot.cell, shot.cell.city
+    home = f"{city.country.code}-{city.name}-g" if shot.part == "gallery" else f"{city.country.code}-q"
+    author = f"{home}{rng.integers(GALLERY_PHOTOGRAPHERS if shot.part == 'gallery' else QUERY_PHOTOGRAPHERS)}"
+    forward = bool(rng.random() < 0.75)
+    conditions = _conditions(cell, forward, shot.part, rng)
+    camera, lens = _equipment(author, shot.earth.image_size, cell, rng)
+    canvas = paint_scene(cell=cell, forward=forward, camera=camera, conditions=conditions, rng=rng)
+    image, label_map = develop(canvas, conditions, lens, rng)
+    latitude, longitude = destination(cell.latitude, cell.longitude, rng.uniform(0, 360), 0.15 * np.sqrt(rng.random()))
+    facts = {
+        "label_map": label_map,
+        "country": city.country.code,
+        "city": city.name,
+        "cell": cell.key,
+        "weather": conditions.weather,
+        "season": conditions.season,
+        "hour": round(conditions.hour, 2),
+        "night": conditions.night,
+    }
+    photo_id = f"{shot.part}-{shot.number:05d}"
+    return IngestedPhoto(photo_id, round(float(latitude), 6), round(float(longitude), 6), author, image, more=facts)
+
+
+def _shots(earth: EarthSettings, part: Part, photos: int, cells: tuple[Cell, ...]) -> list[Shot]:
+    """Every cell equally often, as far as the number of photos allows, in a seeded order."""
+    rng = seeded(earth.seed, "order", part)
+    rounds = -(-photos // len(cells))
+    order = np.concatenate([rng.permutation(len(cells)) for _ in range(rounds)])[:photos]
+    return [Shot(earth, part, number, cells[row]) for number, row in enumerate(order)]
+
+
+def _conditions(cell: Cell, forward: bool, part: Part, rng: np.random.Generator) -> Conditions:
+    """When and in what weather: the gallery is mostly clear summer days, each shifted part differs in one thing."""
+    city = cell.city
+    season = str(rng.choice(["summer", "spring", "autumn"], p=[0.84, 0.08, 0.08]))
+    weather = str(rng.choice(["clear", "cloudy"], p=[0.65, 0.35]))
+    hour = float(rng.uniform(8.5, 16.5))
+    mixed = rng.random(3)
+    if part == "other_season" or (part == "mixed" and mixed[0] < 0.4):
+        season = str(rng.choice(["winter", "autumn"], p=[0.7, 0.3]))
+    if part == "other_weather" or (part == "mixed" and mixed[1] < 0.6):
+        weather = str(rng.choice(["overcast", "rain", "fog"], p=[0.35, 0.35, 0.3]))
+    if part == "night" or (part == "mixed" and mixed[2] < 0.3):
+        hour = float(rng.uniform(-2.5, 2.5)) % 24
+        if abs(city.latitude) > 45 and season == "summer":  # no darkness there in summer
+            season, hour = "autumn", float(rng.uniform(-1, 1)) % 24
+    northern_day = {"spring": 110, "summer": 200, "autumn": 290, "winter": 20}[season] + rng.uniform(-20, 20)
+    day = float((northern_day + (0 if city.latitude >= 0 else 182.6)) % 365.25)
+    if season == "winter":
+        hour = float(np.clip(hour, 10, 14)) if 6 < hour < 18 else hour
+    altitude, azimuth = sun_position(city.latitude, day, hour)
+    cold = temperature(city, day) < 1
+    if cold and weather == "rain":
+        weather = "snow"
+    bearing = azimuth - cell.heading - (0 if forward else 180)
+    return Conditions(weather, season, day, hour, altitude, bearing, snow_cover=cold)
+
+
+def _equipment(author: str, size: int, cell: Cell, rng: np.random.Generator) -> tuple[Camera, Lens]:
+    """The photographer's own camera and habits, and how this one photo was aimed and set."""
+    own = seeded("photographer", author)
+    height, focal, warmth = own.uniform(1.5, 2.2), own.uniform(0.78, 0.95), own.normal(0, 0.05)
+    noise, quality, contrast = own.uniform(0.005, 0.03), int(own.integers(55, 92)), own.uniform(0.9, 1.15)
+    stand = seeded("stand", cell.key).uniform(-3.2, 3.2)
+    camera = Camera(
+        size=size,
+        x=float(stand + rng.normal(0, 0.8)),
+        y=float(height),
+        z=float(rng.uniform(-3, 3)),
+        yaw=float(np.radians(rng.normal(0, 6))),
+        roll=float(np.radians(rng.normal(0, 1.5))),
+        focal=float(focal * rng.uniform(0.92, 1.1)),
+        horizon=float(rng.normal(0.6, 0.035)),
+    )
+    shift = warmth + rng.normal(0, 0.03)
+    lens = Lens(
+        white_balance=(float(1 + shift), 1.0, float(1 - shift)),
+        exposure=float(rng.lognormal(0, 0.12)),
+        contrast=float(contrast),
+        noise=float(noise),
+        vignette=float(own.uniform(0, 0.25)),
+        blur=float(rng.choice([0.0, 0.5, 0.9], p=[0.7, 0.2, 0.1])),
+        jpeg_quality=quality,
+    )
+    return camera, lens
+
+
+def _pool(photos: int, workers: int | None) -> Executor:
+    count = workers or len(os.sched_getaffinity(0))
+    if photos < POOL_FROM or count == 1:
+        return ThreadPoolExecutor(max_workers=1)
+    # Not forked: the caller may hold threads (torch, a test runner), which a fork would copy half-way.
+    return ProcessPoolExecutor(max_workers=count, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _own_code() -> list[str]:
+    """What the pictures depend on besides their settings: a half-made set of other code is not gone on with."""
+    return [file_digest(path) for path in sorted(Path(__file__).parent.glob("*.py"))]

@@ -1,0 +1,1 @@
+"""How good predictions are: scores with intervals, plots, and the report."""

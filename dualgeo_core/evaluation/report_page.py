@@ -1,0 +1,65 @@
+"""The last evaluation as one page that any browser opens: the comparison of methods, error curves, maps."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dualgeo_core.evaluation import plots
+from dualgeo_core.evaluation.report import comparison_table, for_people
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; margin: 1rem 0; width: 100% }
+td, th { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
+td:first-child, th:first-child { text-align: left }
+figure { margin: 1rem 0 } img { max-width: 100% } figcaption { color: #666 }
+"""
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """One benchmark of the report: scores and predictions by method, and the true places."""
+
+    scores: Mapping[str, dict[str, Any]]
+    predictions: Mapping[str, pd.DataFrame]
+    truth: pd.DataFrame
+
+
+def report_page(results: Mapping[str, BenchmarkResult], *, profile: str, main_method: str) -> str:
+    """HTML that needs no other file."""
+    title = f"DualGeo: {html.escape(profile)}"
+    head = f"<meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>"
+    body = "".join(_section(name, result, main_method=main_method) for name, result in results.items())
+    return f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{title}</h1>{body}</body></html>"
+
+
+def _section(benchmark: str, result: BenchmarkResult, *, main_method: str) -> str:
+    truth, main = result.truth, result.predictions[main_method]
+    table = comparison_table({benchmark: dict(result.scores)}).drop(columns="benchmark")
+    parts = [
+        f"<h2>{html.escape(benchmark)}</h2><p>{len(truth)} photos by {truth['author'].nunique()} photographers. "
+        "Intervals (95 %) resample photographers.</p>",
+        _table(table),
+        _figure(plots.error_cdf(result.predictions, truth), "Share of photos located within each distance"),
+        _figure(plots.error_map(main, truth), f"Errors of {main_method}"),
+        _figure(plots.coverage_curve(main, truth), f"{main_method}: accuracy if only the surest photos are answered"),
+    ]
+    return "".join(parts)
+
+
+def _table(frame: pd.DataFrame) -> str:
+    return for_people(frame).to_html(index=False, border=0, float_format="{:.1f}".format, na_rep="")
+
+
+def _figure(figure: Figure, caption: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    text = html.escape(caption)
+    return f"<figure><img src='data:image/png;base64,{encoded}' alt='{text}'><figcaption>{text}</figcaption></figure>"

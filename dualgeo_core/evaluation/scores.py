@@ -1,0 +1,147 @@
+"""How good predictions are: accuracy by distance, median error, coverage of the radii, and what is chance in them.
+
+Photos of one photographer stand or fall together, so every interval resamples photographers, not photos.
+"""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.geo import THRESHOLDS_KM, haversine_km
+from dualgeo_core.photos.photographers import photographer_codes
+
+METRICS = tuple(f"acc_{threshold}km" for threshold in THRESHOLDS_KM)
+INTERVAL = (2.5, 97.5)
+
+
+def errors_km(predictions: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float64]:
+    """Distance from each photo of `truth` to its prediction, in the order of `truth`; inf where there is none.
+
+    Raises InputError where predictions hold a photo twice, or one that `truth` does not know.
+    """
+    found = _aligned(predictions, truth)
+    distance = haversine_km(found["latitude"], found["longitude"], truth["latitude"], truth["longitude"])
+    return np.where(np.isfinite(distance), distance, np.inf)
+
+
+def evaluate(
+    *, predictions: pd.DataFrame, truth: pd.DataFrame, bootstrap_samples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Scores of `predictions` (id, latitude, longitude[, radius_50_km, radius_90_km]) on `truth` (id, ..., author).
+
+    Shares are percent. `<name>_interval` is the 95 % interval of the photographer-clustered bootstrap. A photo without
+    a prediction counts as wrong; coverage is over the photos that have a radius. None stands where nothing is finite.
+    """
+    errors = errors_km(predictions, truth)
+    photographers = photographer_codes(truth)
+    weights = _resampled_weights(photographers, samples=bootstrap_samples, seed=seed)
+    scores: dict[str, Any] = {
+        "n": len(truth),
+        "n_missing": int(np.isinf(errors).sum()),
+        "photographers": int(photographers.max()) + 1,
+    }
+    for name, threshold in zip(METRICS, THRESHOLDS_KM, strict=True):
+        _add_share(scores, name, hit=errors <= threshold, counted=np.ones(len(errors), bool), weights=weights)
+    scores["median_km"] = _finite(np.median(errors))
+    scores["median_km_interval"] = _median_interval(errors, weights)
+    found = _aligned(predictions, truth)
+    for level in (50, 90):
+        radius = found.get(f"radius_{level}_km", pd.Series(np.nan, index=found.index)).to_numpy(np.float64)
+        counted = np.isfinite(radius) & np.isfinite(errors)
+        _add_share(scores, f"coverage_{level}", hit=errors <= radius, counted=counted, weights=weights)
+        scores[f"median_radius_{level}_km"] = _finite(np.median(radius[counted])) if counted.any() else None
+    return scores
+
+
+def paired_difference(
+    *,
+    challenger: pd.DataFrame,
+    champion: pd.DataFrame,
+    truth: pd.DataFrame,
+    bootstrap_samples: int = 1000,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """By metric of METRICS: challenger minus champion in points, its 95 % interval, and p of no difference.
+
+    Both are scored on the same photos and the same resamples of photographers, so what the two share cancels out.
+    `p_value` is two-sided: twice the share of resamples on the other side of zero, at least 1 / resamples.
+    """
+    challenger_errors, champion_errors = errors_km(challenger, truth), errors_km(champion, truth)
+    weights = _resampled_weights(photographer_codes(truth), samples=bootstrap_samples, seed=seed)
+    result = {}
+    for name, threshold in zip(METRICS, THRESHOLDS_KM, strict=True):
+        gain = (challenger_errors <= threshold).astype(float) - (champion_errors <= threshold).astype(float)
+        resampled = 100 * (weights @ gain) / weights.sum(axis=1)
+        low, high = np.percentile(resampled, INTERVAL)
+        beyond = 2 * min(float((resampled <= 0).mean()), float((resampled >= 0).mean()))
+        result[name] = {
+            "difference": 100 * float(gain.mean()),
+            "low": float(low),
+            "high": float(high),
+            "p_value": min(1.0, max(beyond, 1 / bootstrap_samples)),
+        }
+    return result
+
+
+def accuracy_by_coverage(
+    *, predictions: pd.DataFrame, truth: pd.DataFrame, threshold_km: float = 25, confidence: str = "confidence_25km"
+) -> pd.DataFrame:
+    """What answering only the surest photos gives: columns `coverage` and `accuracy`, percent, surest first.
+
+    A photo without a prediction is the least sure of all.
+    """
+    sureness = _aligned(predictions, truth)[confidence].to_numpy(np.float64)
+    order = np.argsort(-np.nan_to_num(sureness, nan=-1.0), kind="stable")
+    hit = (errors_km(predictions, truth) <= threshold_km)[order]
+    answered = np.arange(1, len(hit) + 1)
+    return pd.DataFrame({"coverage": 100 * answered / len(hit), "accuracy": 100 * np.cumsum(hit) / answered})
+
+
+def _aligned(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    if len(truth) == 0:
+        raise InputError("there is no photo with a known place to score against; give a truth of at least one row")
+    twice = predictions["id"][predictions["id"].duplicated()]
+    if len(twice):
+        raise InputError(f"the predictions hold {twice.iloc[0]!r} twice; keep one row per photo")
+    unknown = predictions["id"][~predictions["id"].isin(truth["id"])]
+    if len(unknown):
+        raise InputError(f"the predictions hold {unknown.iloc[0]!r}, which the truth does not know")
+    return predictions.set_index("id").reindex(truth["id"])
+
+
+def _resampled_weights(photographers: NDArray[np.int64], *, samples: int, seed: int) -> NDArray[np.float32]:
+    """How often each photo is in each resample of photographers: shape (samples, photos)."""
+    count = int(photographers.max()) + 1
+    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=samples)
+    return draws.astype(np.float32)[:, photographers]
+
+
+def _add_share(
+    scores: dict[str, Any],
+    name: str,
+    *,
+    hit: NDArray[np.bool_],
+    counted: NDArray[np.bool_],
+    weights: NDArray[np.float32],
+) -> None:
+    if not counted.any():
+        scores[name] = scores[f"{name}_interval"] = None
+        return
+    totals = weights[:, counted].sum(axis=1)
+    resampled = 100 * (weights[:, counted] @ hit[counted].astype(np.float32))[totals > 0] / totals[totals > 0]
+    scores[name] = 100 * float(hit[counted].mean())
+    scores[f"{name}_interval"] = [float(bound) for bound in np.percentile(resampled, INTERVAL)]
+
+
+def _median_interval(errors: NDArray[np.float64], weights: NDArray[np.float32]) -> list[float | None]:
+    order = np.argsort(errors)
+    below = np.cumsum(weights[:, order], axis=1)
+    medians = errors[order][np.argmax(below >= below[:, -1:] / 2, axis=1)]
+    return [_finite(np.percentile(medians, bound, method="nearest")) for bound in INTERVAL]
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if np.isfinite(value) else None

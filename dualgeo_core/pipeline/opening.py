@@ -1,0 +1,129 @@
+"""Opens the artifacts of a workspace on the profile's device; refuses those that do not belong together."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from dualgeo_core.answering.answerer import Answerer
+from dualgeo_core.base.devices import choose_device
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import require_fingerprint
+from dualgeo_core.model.fusion import DualViewModel
+from dualgeo_core.pipeline.signatures import index_signature, refiner_signature, views_record
+from dualgeo_core.pipeline.workspace import GALLERY, REFINER_FILE, Workspace
+from dualgeo_core.refine.density import PhotoDensity, gallery_density
+from dualgeo_core.refine.refiner import Refiner, load_refiner
+from dualgeo_core.retrieval.candidates import Retriever
+from dualgeo_core.retrieval.index import GalleryIndex
+from dualgeo_core.settings import Profile, Representation
+from dualgeo_core.views.encoder import Encoder, load_encoder
+from dualgeo_core.views.segmenter import Segmenter, load_segmenter
+from dualgeo_core.views.store import Views, load_views
+
+if TYPE_CHECKING:
+    from dualgeo_core.model.augmentation import AugmentedEncoding
+
+
+def profile_device(profile: Profile) -> torch.device:
+    """The device that the profile's models run on."""
+    return choose_device(profile.device, threads=profile.threads)
+
+
+def open_encoder(workspace: Workspace) -> Encoder:
+    """The profile's frozen image encoder."""
+    return load_encoder(workspace.profile.encoder, device=profile_device(workspace.profile))
+
+
+def open_segmenter(workspace: Workspace) -> Segmenter:
+    """The segmenter that the step `segmenter` left. Raises InputError if it is not this profile's."""
+    return load_segmenter(
+        workspace.profile.segmenter,
+        workspace.profile.encoder,
+        folder=workspace.segmenter,
+        device=profile_device(workspace.profile),
+    )
+
+
+def open_model(workspace: Workspace, representation: Representation) -> DualViewModel | None:
+    """The trained model of a representation; None for `encoder`, which needs none."""
+    if representation == "encoder":
+        return None
+    model = DualViewModel.from_pretrained(workspace.model(representation))
+    return model.to(profile_device(workspace.profile)).eval()
+
+
+def open_views(workspace: Workspace, photos_name: str) -> Views:
+    """Both views of a photo set. Raises InputError if they were made from other photos or with other settings."""
+    record = views_record(workspace, photos_name)
+    return load_views(
+        photos=workspace.photos(photos_name),
+        features_folder=workspace.features(photos_name),
+        masks_folder=workspace.masks(photos_name),
+        label_grid=record.label_grid,
+    )
+
+
+def open_augmentation(workspace: Workspace) -> "AugmentedEncoding | None":
+    """Encodes augmented gallery photos anew in every training step, if the profile recomputes; else None."""
+    if not workspace.profile.training.recompute:
+        return None
+    from dualgeo_core.model.augmentation import AugmentedEncoding
+
+    return AugmentedEncoding(
+        photos=workspace.photos(GALLERY),
+        masks_folder=workspace.masks(GALLERY),
+        encoder=open_encoder(workspace),
+        label_grid=workspace.profile.model.label_grid,
+    )
+
+
+def open_retriever(workspace: Workspace, representation: Representation, gallery: Views) -> Retriever:
+    """Model and index of a representation over `gallery`. Raises InputError if they do not belong together."""
+    retrieval = workspace.profile.retrieval
+    index = GalleryIndex(
+        folder=workspace.index(representation),
+        signature=index_signature(workspace, representation),
+        probes=retrieval.probes,
+    )
+    return Retriever(
+        representation=representation,
+        model=open_model(workspace, representation),
+        index=index,
+        gallery=gallery,
+        settings=retrieval,
+        device=profile_device(workspace.profile),
+    )
+
+
+def open_refiner(workspace: Workspace) -> Refiner:
+    """The refiner that belongs to the present index. Raises InputError if it was fitted on something else."""
+    require_fingerprint(workspace.refiner, expected=refiner_signature(workspace), step="refiner")
+    return load_refiner(workspace.refiner / REFINER_FILE)
+
+
+def open_answerer(workspace: Workspace) -> Answerer:
+    """What answers for the profile; each of its parts is opened when it is first used."""
+    return Answerer(
+        profile=workspace.profile,
+        open_retriever=partial(_open_main_retriever, workspace),
+        open_refiner=partial(open_refiner, workspace),
+        open_density=partial(_open_density, workspace),
+        replies=workspace.lmm_replies,
+    )
+
+
+def _open_main_retriever(workspace: Workspace) -> Retriever:
+    return open_retriever(workspace, workspace.profile.model.main, open_views(workspace, GALLERY))
+
+
+def _open_density(workspace: Workspace) -> PhotoDensity:
+    return gallery_density(workspace.photos(GALLERY).frame)
+
+
+def require_same_views(gallery: Views, queries: Views) -> None:
+    """Raises InputError if another encoder or segmenter saw the queries than saw the gallery."""
+    for view, step in (("encoder", "features"), ("segmenter", "masks")):
+        theirs, ours = getattr(queries, view), getattr(gallery, view)
+        if theirs != ours:
+            raise InputError(f"the queries' {view} is {theirs}, the gallery's {ours}: run the step {step} again")

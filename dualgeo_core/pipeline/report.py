@@ -1,0 +1,64 @@
+"""The last evaluation of a workspace: its scores, the files of it that git keeps, and its page."""
+
+from typing import Any
+
+import pandas as pd
+
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import atomic_file, fingerprint, read_json, write_json
+from dualgeo_core.evaluation.report import Scores, comparison_table, error_curve, headline_metrics
+from dualgeo_core.evaluation.report_page import BenchmarkResult, report_page
+from dualgeo_core.pipeline.methods import compared_methods, main_method
+from dualgeo_core.pipeline.signatures import scores_signature
+from dualgeo_core.pipeline.stage2 import predictions_by_method
+from dualgeo_core.pipeline.workspace import Workspace
+
+
+def read_scores(workspace: Workspace) -> Scores:
+    """Scores by benchmark and method, in the profile's order. Raises InputError if a benchmark has no current ones."""
+    methods = [method.name for method in compared_methods(workspace.profile)]
+    scores = {}
+    for name in workspace.profile.photos.benchmarks:
+        found = read_json(workspace.scores(name))
+        if found["fingerprint"] != scores_signature(workspace, name):
+            raise InputError(f"{workspace.scores(name)} is of earlier predictions: run the step scores again")
+        scores[name] = {method: found["scores"][method] for method in methods}
+    return scores
+
+
+def write_report(workspace: Workspace) -> dict[str, Any]:
+    """Writes metrics.json (the answering method), scores.csv (every method) and error_cdf.csv to `workspace.report`."""
+    scores = read_scores(workspace)
+    main = main_method(workspace.profile).name
+    metrics = {name: headline_metrics(by_method[main]) for name, by_method in scores.items()}
+    curves = [
+        error_curve(predictions_by_method(workspace, name)[main], workspace.photos(name).frame).assign(benchmark=name)
+        for name in scores
+    ]
+    write_json(workspace.report / "metrics.json", metrics)
+    _write_csv(workspace, "scores.csv", comparison_table(scores))
+    _write_csv(workspace, "error_cdf.csv", pd.concat(curves, ignore_index=True))
+    return {
+        "benchmarks": len(scores),
+        "methods": len(compared_methods(workspace.profile)),
+        "fingerprint": fingerprint(scores),
+    }
+
+
+def render_report(workspace: Workspace) -> str:
+    """The report as one HTML page. Raises InputError if a benchmark has no scores of its present predictions."""
+    results = {
+        name: BenchmarkResult(
+            scores=by_method,
+            predictions=predictions_by_method(workspace, name),
+            truth=workspace.photos(name).frame,
+        )
+        for name, by_method in read_scores(workspace).items()
+    }
+    profile = workspace.profile
+    return report_page(results, profile=profile.name, main_method=main_method(profile).name)
+
+
+def _write_csv(workspace: Workspace, name: str, frame: pd.DataFrame) -> None:
+    with atomic_file(workspace.report / name) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.3f")

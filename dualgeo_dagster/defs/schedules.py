@@ -1,0 +1,27 @@
+"""The job that makes the whole graph, and its weekly schedule."""
+
+import dagster as dg
+
+from dualgeo_dagster.profile import ALL_BENCHMARKS, JOB, NAME, orchestration
+
+everything = dg.define_asset_job(
+    JOB,
+    selection="*",
+    tags={"profile": NAME},
+    description="The whole graph, from photos to the model that serves, as one run.",
+)
+
+
+@dg.schedule(
+    name=f"{NAME}_weekly_retraining",
+    job=everything,
+    cron_schedule=orchestration().automation.retraining_cron,
+    default_status=dg.DefaultScheduleStatus.RUNNING
+    if orchestration().automation.weekly_retraining
+    else dg.DefaultScheduleStatus.STOPPED,
+    description="Runs the whole graph with a model trained from new weights, which challenges the champion.",
+)
+def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    # The date is the seed: a tick that is tried again resumes the same training.
+    seed = int(context.scheduled_execution_time.strftime("%Y%m%d"))
+    return dg.RunRequest(tags=ALL_BENCHMARKS, run_config={"ops": {"models": {"config": {"seed": seed}}}})

@@ -1,0 +1,61 @@
+"""Whether a challenger takes the champion's place: a paired test on the promotion benchmark, by photographer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.evaluation.scores import paired_difference
+from dualgeo_core.pipeline.workspace import Workspace
+from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.settings import PromotionSettings
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, and the numbers it rests on."""
+
+    promoted: bool
+    champion: str
+    facts: dict[str, Any]
+
+
+def decide(registry: Registry, workspace: Workspace, settings: PromotionSettings) -> Decision:
+    """Promotes the challenger unless the test shows it worse: its 95 % interval lies below zero.
+
+    Both are scored on the photos that both predicted and that the benchmark still holds. If there are none, or if the
+    champion has no predictions on this benchmark, there is nothing to compare and the champion stays.
+    """
+    challenger, champion = registry.version_of(CHALLENGER), registry.version_of(CHAMPION)
+    assert challenger is not None, "the asset challenger comes first"
+    facts: dict[str, Any] = {"old": champion or "none", "new": challenger}
+    if champion is None:
+        registry.promote(challenger, reason="the first version")
+        return Decision(True, challenger, {**facts, "decision": "promoted: the first version"})
+    if champion == challenger:
+        return Decision(True, champion, {**facts, "decision": "champion already"})
+    benchmark = settings.benchmark or next(iter(workspace.profile.photos.benchmarks))
+    new = registry.predictions_of(challenger, benchmark)
+    try:
+        old = registry.predictions_of(champion, benchmark)
+    except InputError as error:
+        command = f"dualgeo promote {challenger} --profile {workspace.profile.name}"
+        fault = f"blocked: {error}. `{command}` promotes it nevertheless"
+        return Decision(False, champion, {**facts, "decision": fault})
+    truth = workspace.photos(benchmark).frame
+    truth = truth[truth["id"].isin(new["id"]) & truth["id"].isin(old["id"])]
+    facts |= {"benchmark": benchmark, "metric": settings.metric, "photos in common": len(truth)}
+    if truth.empty:
+        return Decision(False, champion, {**facts, "decision": "blocked: no photo in common to compare on"})
+    found = paired_difference(
+        challenger=new[new["id"].isin(truth["id"])],
+        champion=old[old["id"].isin(truth["id"])],
+        truth=truth,
+        bootstrap_samples=workspace.profile.evaluation.bootstrap_samples,
+        seed=workspace.profile.evaluation.seed,
+    )[settings.metric]
+    interval = f"{found['low']:+.2f} to {found['high']:+.2f} points"
+    facts |= {"difference": found["difference"], "interval_low": found["low"], "interval_high": found["high"]}
+    if found["high"] < 0:
+        return Decision(False, champion, {**facts, "decision": f"blocked: shown worse ({interval})"})
+    registry.promote(challenger, reason=f"not shown worse on {benchmark} ({interval})")
+    return Decision(True, challenger, {**facts, "decision": f"promoted: not shown worse ({interval})"})

@@ -1,0 +1,157 @@
+"""The registered model of a profile: versions, the aliases challenger and champion, and the trail of promotions."""
+
+import getpass
+import json
+import os
+import warnings
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from dualgeo_core.base.errors import InputError
+from dualgeo_dagster.runtime.retries import comes_from_outside
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+TRAIL = "promotion."
+ROLLBACK = "rollback: "
+SERVING = Path(__file__).parent / "serving.py"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """One entry of the trail: which version took the place of which, when, by whom, and why."""
+
+    version: str
+    replaced: str | None
+    when: str
+    by: str
+    reason: str
+
+
+class Registry:
+    """The registered model `dualgeo-<profile>` at one tracking URI."""
+
+    def __init__(self, tracking_uri: str, *, profile: str) -> None:
+        import mlflow
+
+        mlflow.set_tracking_uri(tracking_uri)
+        self.model = f"dualgeo-{profile}"
+        self._client: MlflowClient = mlflow.MlflowClient(tracking_uri=tracking_uri)
+
+    def register(self, *, run_id: str, locator: Path, predictions: dict[str, Path], tags: dict[str, str]) -> str:
+        """A new version holding the packed locator and its benchmark predictions; it becomes the challenger.
+
+        What an attempt registered whose connection was cut before the tags were on it is not registered twice.
+        """
+        version = self._untagged_version(run_id) or self._log_model(run_id, locator, predictions)
+        for key, value in tags.items():
+            self._client.set_model_version_tag(self.model, version, key, value)
+        self._client.set_registered_model_alias(self.model, CHALLENGER, version)
+        return version
+
+    def _untagged_version(self, run_id: str) -> str | None:
+        found = self._client.search_model_versions(f"name = '{self.model}' and run_id = '{run_id}'")
+        return next((str(version.version) for version in found if not version.tags), None)
+
+    def _log_model(self, run_id: str, locator: Path, predictions: dict[str, Path]) -> str:
+        import mlflow
+        from mlflow.types.schema import ColSpec, Schema
+
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*input example")
+            logged = mlflow.pyfunc.log_model(
+                name=self.model,
+                python_model=str(SERVING),
+                artifacts={
+                    "locator": str(locator),
+                    **{f"predictions_{name}": str(path) for name, path in predictions.items()},
+                },
+                signature=mlflow.models.ModelSignature(inputs=Schema([ColSpec("string", "photo")])),
+                pip_requirements=[],  # it runs where DualGeo is installed: serve it with --env-manager local
+                registered_model_name=self.model,
+            )
+        return str(logged.registered_model_version)
+
+    def version_of(self, alias: str) -> str | None:
+        """The version an alias points to, if any."""
+        if not self._client.search_registered_models(filter_string=f"name = '{self.model}'"):
+            return None
+        aliases: dict[str, int | str] = self._client.get_registered_model(self.model).aliases
+        return str(aliases[alias]) if alias in aliases else None
+
+    def predictions_of(self, version: str, benchmark: str) -> pd.DataFrame:
+        """What a version predicted on a benchmark when it was registered; raises InputError where it was not asked."""
+        import mlflow
+
+        uri = f"models:/{self.model}/{version}/artifacts/{benchmark}.parquet"
+        try:
+            return pd.read_parquet(mlflow.artifacts.download_artifacts(artifact_uri=uri))
+        except (mlflow.exceptions.MlflowException, OSError) as error:
+            if comes_from_outside(error):
+                raise
+            raise InputError(
+                f"version {version} of {self.model} has no predictions on {benchmark}: "
+                f"it was not evaluated there ({error})"
+            ) from None
+
+    def promote(self, version: str, *, reason: str) -> Promotion:
+        """Makes `version` the champion and writes the trail; raises InputError where it is absent or champion."""
+        import mlflow
+
+        try:
+            self._client.get_model_version(self.model, version)
+        except mlflow.exceptions.MlflowException as error:
+            if comes_from_outside(error):
+                raise
+            raise InputError(f"{self.model} has no version {version}: `dualgeo versions` lists what there is") from None
+        champion = self.version_of(CHAMPION)
+        if champion == version:
+            raise InputError(f"version {version} of {self.model} is champion already")
+        promotion = Promotion(
+            version=version,
+            replaced=champion,
+            when=datetime.now(UTC).isoformat(timespec="seconds"),
+            by=_user(),
+            reason=reason,
+        )
+        # The trail comes first: a process killed between the two leaves an entry that promotes nothing, never a
+        # champion without an entry.
+        self._client.set_registered_model_tag(
+            self.model, f"{TRAIL}{len(self.trail()):06d}", json.dumps(asdict(promotion))
+        )
+        self._client.set_registered_model_alias(self.model, CHAMPION, version)
+        return promotion
+
+    def rollback(self, *, reason: str) -> Promotion:
+        """Makes the version that the present champion replaced champion again; a second call goes one further back."""
+        champion = self.version_of(CHAMPION)
+        for promotion in reversed(self.trail()):
+            forward = promotion.version == champion and not promotion.reason.startswith(ROLLBACK)
+            if forward and promotion.replaced not in (None, champion):
+                return self.promote(promotion.replaced, reason=f"{ROLLBACK}{reason}")
+        raise InputError(f"the champion, version {champion}, replaced no other: there is nothing to roll back to")
+
+    def trail(self) -> list[Promotion]:
+        """All promotions, oldest first."""
+        if not self._client.search_registered_models(filter_string=f"name = '{self.model}'"):
+            return []
+        tags: dict[str, str] = self._client.get_registered_model(self.model).tags
+        return [Promotion(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(TRAIL)]
+
+    def versions(self) -> list[str]:
+        """All versions, newest first."""
+        found = self._client.search_model_versions(f"name = '{self.model}'")
+        return sorted((str(version.version) for version in found), key=int, reverse=True)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number and no name
+        return f"uid {os.getuid()}"

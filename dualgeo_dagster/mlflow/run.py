@@ -1,0 +1,120 @@
+"""One MLflow run, and what can be written to it."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dualgeo_dagster.runtime.retries import comes_from_outside, waits_s
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+TRY_AGAIN_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run by its id; it may be another process that ends it."""
+
+    client: "MlflowClient"
+    id: str
+
+    def log_metrics(self, metrics: Mapping[str, float]) -> None:
+        self.client.log_batch(self.id, metrics=points(metrics, step=0))
+
+    def log_parameters(self, parameters: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+        from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_PARAMS_TAGS_PER_BATCH
+
+        params = [Param(key, value[:MAX_PARAM_VAL_LENGTH]) for key, value in parameters.items()]
+        for start in range(0, len(params), MAX_PARAMS_TAGS_PER_BATCH):
+            self.client.log_batch(self.id, params=params[start : start + MAX_PARAMS_TAGS_PER_BATCH])
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def log_figure(self, figure: "Figure", path: str) -> None:
+        self.client.log_figure(self.id, figure, path)
+
+    def log_table(self, frame: "pd.DataFrame", path: str) -> None:
+        """A frame as the JSON that MLflow's UI shows as a table."""
+        self.client.log_table(self.id, data=frame, artifact_file=path)
+
+    def log_page(self, html: str, path: str) -> None:
+        self.client.log_text(self.id, html, path)
+
+    def log_file(self, path: Path, folder: str) -> None:
+        self.client.log_artifact(self.id, str(path), artifact_path=folder)
+
+    def log_photo_set(self, name: str, *, folder: Path, dvc_hash: str, context: str) -> None:
+        """Records a photo set as the run's data set input, with its DVC hash as digest and as tag."""
+        from mlflow.data.dataset_source_registry import get_dataset_source_from_json
+        from mlflow.data.meta_dataset import MetaDataset
+        from mlflow.entities import DatasetInput, InputTag
+
+        dataset = MetaDataset(  # type: ignore[abstract]
+            source=get_dataset_source_from_json(json.dumps({"uri": str(folder)}), source_type="local"),
+            name=name,
+            digest=dvc_hash[:36],
+        )
+        tag = InputTag(key="mlflow.data.context", value=context)
+        self.client.log_inputs(self.id, [DatasetInput(dataset=dataset._to_mlflow_entity(), tags=[tag])])
+        self.log_tags({f"dvc.{name}": dvc_hash})
+
+
+class Curve:
+    """Metrics over the steps of a long training: what cannot be sent while MLflow is away is sent later."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        self._run = run
+        self._unsent: list[Metric] = []
+        self._next_try = 0.0
+
+    def add(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Sends these metrics, with those that wait; where MLflow does not answer, training goes on."""
+        self._unsent += points(metrics, step)
+        if time.monotonic() < self._next_try:
+            return
+        if not self._sent():
+            self._next_try = time.monotonic() + TRY_AGAIN_SECONDS
+
+    def finish(self) -> None:
+        """Sends what waits, with as much patience as a step has; raises MLflow's error where it does not answer."""
+        for wait_s in waits_s():
+            if self._sent():
+                return
+            time.sleep(wait_s)
+        self._send()
+
+    def _sent(self) -> bool:
+        try:
+            self._send()
+        except Exception as error:
+            if not comes_from_outside(error):
+                raise
+            return False
+        return True
+
+    def _send(self) -> None:
+        from mlflow.utils.validation import MAX_METRICS_PER_BATCH
+
+        while self._unsent:
+            self._run.client.log_batch(self._run.id, metrics=self._unsent[:MAX_METRICS_PER_BATCH])
+            del self._unsent[:MAX_METRICS_PER_BATCH]
+
+
+def points(metrics: Mapping[str, float], step: int) -> "list[Metric]":
+    """The metrics of one step, as of now."""
+    from mlflow.entities import Metric
+
+    now = int(datetime.now().timestamp() * 1000)
+    return [Metric(key, value, now, step) for key, value in metrics.items()]

@@ -1,0 +1,172 @@
+"""MLflow as a Dagster resource: one MLflow run per Dagster run, with a child per benchmark, found by tags or begun.
+
+What new photos ask for is rebuilt by many Dagster runs, one after the other: they share one MLflow run, which is open
+until the champion is decided.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from dualgeo_dagster.mlflow.provenance import commit, is_rebuild, parameters, run_name
+from dualgeo_dagster.mlflow.run import TrackedRun
+from dualgeo_dagster.mlflow.store import tracking_store, without_password
+from dualgeo_dagster.profile import NAME, workspace
+from dualgeo_dagster.settings import TrackingEnvironment
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = f"dualgeo-{NAME}"
+DAGSTER_RUN, REBUILD_TAG = "dagster.run_id", "rebuild"
+PARENT, BENCHMARK = "mlflow.parentRunId", "benchmark"
+
+
+class Tracking(dg.ConfigurableResource):
+    """The MLflow run that belongs to the Dagster run in progress; it begins with the first thing logged.
+
+    It has no fields of its own: the launchpad would ask for each of them.
+    """
+
+    _dagster_run: dg.DagsterRun = PrivateAttr()
+    _instance: dg.DagsterInstance = PrivateAttr()
+    _client: Any = PrivateAttr(None)
+    _run: TrackedRun | None = PrivateAttr(None)
+    _children: dict[str, TrackedRun] = PrivateAttr(default_factory=dict)
+    _monitor: Any = PrivateAttr(None)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        assert context.dagster_run is not None
+        assert context.instance is not None
+        self._dagster_run, self._instance = context.dagster_run, context.instance
+        self.tag_dagster_run({"profile": NAME, "commit": commit(workspace().settings.home)})
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        from mlflow.exceptions import MlflowException
+
+        if self._run is None:
+            return
+        self._monitor.finish()
+        failures = self._instance.all_logs(self._dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+        try:
+            for run in (*self._children.values(), self._run):
+                self.client.set_terminated(run.id, status="FAILED" if failures else "FINISHED")
+        except MlflowException as error:  # what the steps made and said stands without MLflow's closing entry
+            assert context.log is not None
+            context.log.warning(without_password(f"the MLflow run {self._run.id} is left open: {error}"))
+
+    @property
+    def tracking_uri(self) -> str:
+        return tracking_store(workspace().settings.home).tracking_uri
+
+    @property
+    def client(self) -> "MlflowClient":
+        if self._client is None:
+            from mlflow import MlflowClient
+
+            self._client = MlflowClient(tracking_uri=self.tracking_uri)
+        return self._client
+
+    @property
+    def run(self) -> TrackedRun:
+        """The MLflow run of this Dagster run."""
+        if self._run is None:
+            found = self._search(self._identity)
+            self._run = self._go_on(found[0]) if found else self._begin()
+            self._monitor = self._watch_system(self._run.id)
+        return self._run
+
+    @property
+    def _identity(self) -> dict[str, str]:
+        """The tags by which the MLflow run is found again."""
+        if is_rebuild(self._dagster_run):
+            return {REBUILD_TAG: "open"}
+        return {DAGSTER_RUN: self._dagster_run.run_id}
+
+    def benchmark_run(self, benchmark: str) -> TrackedRun:
+        """The child run of one benchmark; its metrics have the same names whichever benchmark it is."""
+        if benchmark not in self._children:
+            found = self._search({PARENT: self.run.id, BENCHMARK: benchmark})
+            self._children[benchmark] = TrackedRun(self.client, found[0]) if found else self._begin_child(benchmark)
+        return self._children[benchmark]
+
+    def close_rebuild(self) -> None:
+        """What was rebuilt for new photos is done: the next new photos begin another MLflow run."""
+        if is_rebuild(self._dagster_run):
+            self.run.log_tags({REBUILD_TAG: "done"})
+
+    def links(self, run: TrackedRun) -> dict[str, dg.MetadataValue[Any]]:
+        """Metadata that leads from an asset to its MLflow run."""
+        url = f"{TrackingEnvironment().ui}/#/experiments/{self._experiment_id()}/runs/{run.id}"
+        return {"mlflow_run": dg.MetadataValue.url(url), "mlflow_run_id": dg.MetadataValue.text(run.id)}
+
+    def tag_dagster_run(self, tags: Mapping[str, str]) -> None:
+        """Tags of the Dagster run, by which its UI filters runs."""
+        self._instance.add_run_tags(self._dagster_run.run_id, dict(tags))
+
+    def find_run(self, dagster_run_id: str) -> str | None:
+        """The MLflow run of a Dagster run, where there is one."""
+        found = self._search({DAGSTER_RUN: dagster_run_id})
+        return found[0] if found else None
+
+    def _search(self, tags: Mapping[str, str]) -> list[str]:
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        return [str(run.info.run_id) for run in self.client.search_runs([self._experiment_id()], wanted)]
+
+    def _begin(self) -> TrackedRun:
+        self._end_killed_runs()
+        tags = {DAGSTER_RUN: self._dagster_run.run_id, **self._identity, "profile": NAME}
+        tags["git.commit"] = commit(workspace().settings.home)
+        name = run_name(NAME, self._dagster_run)
+        run = TrackedRun(
+            self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
+        )
+        run.log_parameters(parameters(workspace().profile, self._dagster_run))
+        return run
+
+    def _go_on(self, run_id: str) -> TrackedRun:
+        self.client.update_run(run_id, status="RUNNING")
+        run = TrackedRun(self.client, run_id)
+        run.log_tags({DAGSTER_RUN: self._dagster_run.run_id})
+        if not self.client.get_run(run_id).data.params:  # the connection was cut when it began
+            run.log_parameters(parameters(workspace().profile, self._dagster_run))
+        return run
+
+    def _begin_child(self, benchmark: str) -> TrackedRun:
+        tags = {PARENT: self.run.id, BENCHMARK: benchmark, "profile": NAME}
+        name = f"{NAME}, {benchmark}"
+        run = TrackedRun(
+            self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
+        )
+        run.log_parameters(parameters(workspace().profile, self._dagster_run))
+        return run
+
+    def _end_killed_runs(self) -> None:
+        """A Dagster run that was killed could not end its MLflow runs: they would look as if they went on for ever."""
+        for run in self.client.search_runs([self._experiment_id()], "attributes.status = 'RUNNING'"):
+            parent = run.data.tags.get(PARENT)
+            tags = self.client.get_run(parent).data.tags if parent else run.data.tags
+            dagster_run = self._instance.get_run_by_id(tags.get(DAGSTER_RUN, ""))
+            if dagster_run is not None and dagster_run.is_finished:
+                self.client.set_terminated(run.info.run_id, status="KILLED")
+
+    def _experiment_id(self) -> str:
+        experiment = self.client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        return self.client.create_experiment(
+            EXPERIMENT,
+            artifact_location=tracking_store(workspace().settings.home).artifact_location,
+            tags={"mlflow.experimentKind": "custom_model_development"},  # the UI then opens on runs, not on traces
+        )
+
+    def _watch_system(self, run_id: str) -> Any:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        logging.getLogger("mlflow.system_metrics").setLevel(logging.WARNING)
+        monitor = SystemMetricsMonitor(run_id, tracking_uri=self.tracking_uri, resume_logging=True)
+        monitor.start()
+        return monitor

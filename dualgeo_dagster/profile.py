@@ -1,0 +1,37 @@
+"""The profile of this process's code location, and what carries its name."""
+
+from functools import cache
+
+import dagster as dg
+
+from dualgeo_core.pipeline.workspace import Workspace
+from dualgeo_core.settings import load_settings
+from dualgeo_dagster.settings import OrchestrationSettings, orchestration_of
+
+
+@cache
+def workspace() -> Workspace:
+    """The workspace of the profile that DUALGEO_PROFILE names."""
+    return Workspace(load_settings())
+
+
+@cache
+def orchestration() -> OrchestrationSettings:
+    """The profile's settings for Dagster and MLflow."""
+    return orchestration_of(workspace().profile)
+
+
+NAME = workspace().profile.name
+JOB = f"{NAME}_everything"
+BENCHMARKS = dg.StaticPartitionsDefinition(list(workspace().profile.photos.benchmarks))
+ONE_RUN = dg.BackfillPolicy.single_run()
+ACCELERATOR = "accelerator"  # the pool of steps that would compete for one GPU, whatever their profile
+ALL_BENCHMARKS = {
+    "dagster/asset_partition_range_start": BENCHMARKS.get_first_partition_key() or "",
+    "dagster/asset_partition_range_end": BENCHMARKS.get_last_partition_key() or "",
+}
+
+
+def asset_key(asset: str) -> dg.AssetKey:
+    """The key of an asset of this profile: `demo/models`."""
+    return dg.AssetKey([NAME, asset])

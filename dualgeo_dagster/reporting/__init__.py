@@ -1,0 +1,1 @@
+"""What assets tell Dagster: metadata, data versions, column descriptions, data checks."""

@@ -1,0 +1,16 @@
+"""Where Dagster keeps its history: DAGSTER_HOME, or `.dagster` in the project's home."""
+
+import os
+import shutil
+from pathlib import Path
+
+INSTANCE_SETTINGS = Path(__file__).parent.parent.parent / "dagster.yaml"
+
+
+def ensure_dagster_home(home: Path) -> Path:
+    """Sets DAGSTER_HOME if it is not set, gives a new folder the instance's settings, and returns the folder."""
+    folder = Path(os.environ.setdefault("DAGSTER_HOME", str(home / ".dagster")))
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "dagster.yaml").exists():
+        shutil.copyfile(INSTANCE_SETTINGS, folder / "dagster.yaml")
+    return folder

@@ -1,0 +1,79 @@
+"""What a profile says about orchestration, and what the environment says about MLflow."""
+
+import os
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.settings import Profile, Section, faults
+
+
+class AutomationSettings(Section):
+    """What Dagster's daemon does unattended. Either can also be switched in the UI, which has the last word."""
+
+    rebuild: bool = Field(False, description="Rebuild everything downstream of a photo set whose DVC version changed.")
+    weekly_retraining: bool = Field(False, description="Train from new weights on every tick of `retraining_cron`.")
+    retraining_cron: str = Field("0 3 * * 1", description="When to retrain, as a cron expression (UTC).")
+
+
+class PromotionSettings(Section):
+    """How challenger and champion are compared."""
+
+    benchmark: str | None = Field(
+        None, description="Benchmark on which a challenger must not be worse; None takes the first."
+    )
+    metric: Literal["acc_1km", "acc_25km", "acc_200km", "acc_750km", "acc_2500km"] = "acc_25km"
+
+
+class OrchestrationSettings(Section):
+    """The section `orchestration` of a profile."""
+
+    owners: tuple[str, ...] = Field(
+        ("team:dualgeo",), description="Owners of the assets, as Dagster shows them: e-mail addresses or team:NAME."
+    )
+    automation: AutomationSettings = AutomationSettings()
+    promotion: PromotionSettings = PromotionSettings()
+
+
+class TrackingEnvironment(BaseSettings):
+    """MLFLOW_TRACKING_URI and DUALGEO_MLFLOW_UI."""
+
+    model_config = SettingsConfigDict(extra="ignore")
+
+    tracking_uri: str | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
+    ui: str = Field(
+        "http://127.0.0.1:5000",
+        validation_alias="DUALGEO_MLFLOW_UI",
+        description="Address of MLflow's page, for links.",
+    )
+
+
+def orchestration_of(profile: Profile) -> OrchestrationSettings:
+    """The profile's section `orchestration`. Raises InputError naming every key at fault."""
+    try:
+        settings = OrchestrationSettings.model_validate(profile.orchestration)
+    except ValidationError as error:
+        raise InputError(f"profile {profile.name}, section orchestration: {faults(error)}") from None
+    benchmark = settings.promotion.benchmark
+    if benchmark is not None and benchmark not in profile.photos.benchmarks:
+        raise InputError(
+            f"profile {profile.name}: orchestration.promotion.benchmark is {benchmark}, "
+            f"which is not among photos.benchmarks ({', '.join(profile.photos.benchmarks)})"
+        )
+    return settings
+
+
+def keep_libraries_quiet() -> None:
+    """Turns off telemetry, update checks and slow retries of the libraries in use, unless the user has set them."""
+    for variable, value in {
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "DVC_NO_ANALYTICS": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }.items():
+        os.environ.setdefault(variable, value)
