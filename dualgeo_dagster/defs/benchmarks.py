@@ -8,7 +8,7 @@ from dualgeo_dagster.defs.refinement import predictions
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.results import markdown_table, picture, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 if TYPE_CHECKING:
     import pandas as pd

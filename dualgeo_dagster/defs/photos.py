@@ -9,7 +9,7 @@ from dualgeo_dagster.photo_versions import build_photo_set
 from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.columns import COLUMN_SCHEMA, ROW_COUNT, column_schema
 from dualgeo_dagster.reporting.results import Facts, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(group_name="photos", kinds={"dvc", "parquet"}, code_version="1", deps=[gallery_files])

@@ -9,7 +9,7 @@ from dualgeo_dagster.defs.training import FRESH
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import NAME, orchestration, workspace
 from dualgeo_dagster.reporting.results import result
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(group_name="promotion", kinds={"mlflow"}, code_version="1", deps=[locator, report])

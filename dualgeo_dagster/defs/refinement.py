@@ -6,7 +6,7 @@ from dualgeo_dagster.defs.retrieval import candidates, gallery_index
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.results import Facts, progress_log, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(group_name="refinement", kinds={"scipy"}, code_version="1", pool=ACCELERATOR, deps=[gallery_index])

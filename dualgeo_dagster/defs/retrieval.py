@@ -10,7 +10,7 @@ from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gall
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.results import Facts, progress_log, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(

@@ -14,7 +14,7 @@ from dualgeo_dagster.mlflow.provenance import is_unattended
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, workspace
 from dualgeo_dagster.reporting.results import result
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 from dualgeo_dagster.runtime.training_client import run_training
 
 # A missed weekly retraining shows after a day, and counts as a failure after the second.

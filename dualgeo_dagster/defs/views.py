@@ -7,7 +7,7 @@ from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.results import progress_log, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(group_name="views", kinds={"transformers"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])

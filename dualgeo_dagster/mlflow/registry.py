@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_dagster.runtime.retries import comes_from_outside
+from dualgeo_dagster.retries import comes_from_outside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

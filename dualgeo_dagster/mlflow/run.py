@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualgeo_dagster.runtime.retries import comes_from_outside, waits_s
+from dualgeo_dagster.retries import comes_from_outside, waits_s
 
 if TYPE_CHECKING:
     import pandas as pd

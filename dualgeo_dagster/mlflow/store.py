@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_dagster.runtime.retries import comes_from_outside
+from dualgeo_dagster.retries import comes_from_outside
 from dualgeo_dagster.settings import TrackingEnvironment
 
 

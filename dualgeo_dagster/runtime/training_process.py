@@ -21,7 +21,7 @@ from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import Representation, load_settings
 from dualgeo_dagster.mlflow.run import Curve, TrackedRun
 from dualgeo_dagster.mlflow.store import without_password
-from dualgeo_dagster.runtime.retries import comes_from_outside
+from dualgeo_dagster.retries import comes_from_outside
 from dualgeo_dagster.settings import keep_libraries_quiet
 
 

@@ -19,7 +19,7 @@ def run(profile: ProfileOption = None) -> None:
     Finished steps are reused if nothing they depend on has changed. Exit code 2: an error that you can fix; the last
     line says how. Exit code 1: any other failure.
     """
-    from dualgeo_dagster.runtime.run import run_everything
+    from dualgeo_dagster.commands.run import run_everything
 
     raise typer.Exit(run_everything(profile))
 
@@ -33,7 +33,7 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's page.")] = 5000,
 ) -> None:
     """Shows Dagster's and MLflow's web pages until Ctrl-C. Each profile is a code location of its own."""
-    from dualgeo_dagster.runtime.ui import show_pages
+    from dualgeo_dagster.commands.ui import show_pages
 
     show_pages(profiles, dagster_port=dagster_port, mlflow_port=mlflow_port)
 
