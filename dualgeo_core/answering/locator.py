@@ -15,7 +15,6 @@ from dualgeo_core.answering.answerer import Answerer
 from dualgeo_core.answering.locator_folder import (
     INDEX,
     MODEL,
-    REFINER_FILE,
     SEGMENTER,
     LocatorFolder,
     read_locator_folder,
@@ -25,7 +24,7 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.shards import ShardKey
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.refine.density import gallery_density
-from dualgeo_core.refine.refiner import load_refiner
+from dualgeo_core.refine.refiner import REFINER_FILE, load_refiner
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import LmmSettings, Profile
@@ -173,7 +172,7 @@ def _open_retriever(packed: LocatorFolder, device: torch.device) -> Retriever:
     main = packed.profile.model.main
     model = None if main == "encoder" else DualViewModel.from_pretrained(packed.folder / MODEL).to(device).eval()
     retrieval = packed.profile.retrieval
-    index = GalleryIndex(folder=packed.folder / INDEX, signature=packed.index, probes=retrieval.probes)
+    index = GalleryIndex(packed.folder / INDEX, probes=retrieval.probes)
     return Retriever(
         representation=main, model=model, index=index, gallery=packed.gallery, settings=retrieval, device=device
     )

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import atomic_file
+from dualgeo_core.base.tensors import read_metadata, read_tensors, write_tensors
 
 
 @dataclass
@@ -32,12 +31,12 @@ def save_checkpoint(
     path: Path, *, recipe: dict[str, Any], position: Position, module: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
     """Writes the state after `position.step` steps, atomically."""
-    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in state.items()}
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     metadata = {"recipe": json.dumps(recipe), "position": json.dumps(asdict(position))}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        write_tensors(temporary, tensors, metadata=metadata)
 
 
 def load_checkpoint(
@@ -50,9 +49,9 @@ def load_checkpoint(
             f"{path} was begun with other settings: {difference}; "
             f"go on with those, or delete {path.parent} to begin anew"
         )
-    with safe_open(path, framework="pt") as file:
-        position = Position(**json.loads(file.metadata()["position"]))
-    tensors = load_file(path)
+    remedy = f"delete {path.parent} to train from the start"
+    position = Position(**json.loads(read_metadata(path, remedy=remedy)["position"]))
+    tensors = read_tensors(path, remedy=remedy)
     _load_module(module, {name.removeprefix("module."): t for name, t in tensors.items() if name[:7] == "module."})
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -67,8 +66,8 @@ def other_settings(path: Path, *, recipe: dict[str, Any]) -> str | None:
     """In which setting the checkpoint differs first from `recipe`; None where it does not, or there is none."""
     if not path.exists():
         return None
-    with safe_open(path, framework="pt") as file:
-        return first_difference(json.loads(file.metadata()["recipe"]), recipe)
+    metadata = read_metadata(path, remedy=f"delete {path.parent} to train from the start")
+    return first_difference(json.loads(metadata["recipe"]), recipe)
 
 
 def first_difference(stored: Any, wanted: Any, name: str = "") -> str | None:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import FINGERPRINT_FILE, atomic_folder, read_json, write_json
+from dualgeo_core.base.files import atomic_folder, read_json, reading, write_json
+from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.model.gps_encoder import GEOCLIP_SIGMAS, GpsEncoder, Projection
 from dualgeo_core.model.retrieval_head import RetrievalHead
 from dualgeo_core.settings import ModelSettings, Representation
@@ -216,30 +216,17 @@ class DualViewModel(nn.Module):
     def save_pretrained(self, folder: Path) -> None:
         """Writes weights (safetensors) and config.json, atomically."""
         with atomic_folder(folder) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, temporary / WEIGHTS)
+            write_tensors(temporary / WEIGHTS, self.state_dict())
             write_json(temporary / CONFIG, self.architecture.model_dump(mode="json"))
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "DualViewModel":
         """The model saved in `folder`, ready to embed; raises InputError where its files do not fit each other."""
+        remedy = "run the step models again"
         model = cls(Architecture(**read_json(folder / CONFIG)))
-        try:
-            model.load_state_dict(load_file(folder / WEIGHTS))
-        except (FileNotFoundError, RuntimeError) as error:
-            fault = " ".join(str(error).split())[:300]
-            raise InputError(f"{folder} does not hold the weights of its {CONFIG}: {fault}") from None
+        with reading(folder / WEIGHTS, remedy=remedy):
+            model.load_state_dict(read_tensors(folder / WEIGHTS, remedy=remedy))
         return model.eval()
-
-
-def model_fingerprint(folder: Path) -> str:
-    """Digest of a trained model's weights as its record states it; ties embeddings and index to the model.
-
-    Raises InputError if the training that fills `folder` has not finished.
-    """
-    record = folder / FINGERPRINT_FILE
-    if not record.is_file():
-        raise InputError(f"{folder} holds no finished model: run the step models")
-    return str(read_json(record)["weights"])
 
 
 def new_model(*, architecture: Architecture, gps_weights: str, seed: int) -> DualViewModel:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import fingerprint, read_fingerprint, read_json
+from dualgeo_core.base.files import fingerprint, read_json
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.model.checkpoints import other_settings
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
@@ -34,6 +35,23 @@ class TrainingResult:
 RECIPE = 2  # raised whenever the same settings come to train another model
 
 
+def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]:
+    """All settings that decide what training makes of given views."""
+    return {
+        "code": RECIPE,
+        "variant": variant,
+        "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
+        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes"}),
+    }
+
+
+def model_artifact(folder: Path, *, profile: Profile, variant: Representation, views: str) -> Artifact:
+    """The trained model that belongs in `folder`: of these settings, and of views of this fingerprint."""
+    return Artifact(
+        path=folder, step="models", recipe=fingerprint(training_recipe(profile, variant)), inputs={"views": views}
+    )
+
+
 def train(
     *,
     views: Views,
@@ -54,22 +72,16 @@ def train(
     """
     if profile.training.recompute and augmented is None:
         raise InputError("training.recompute is set, but only cached features were given; set it to false")
-    recipe = {
-        "code": RECIPE,
-        "variant": variant,
-        "views": views.fingerprint,
-        "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
-        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes"}),
-    }
-    signature = fingerprint("model", recipe)
-    if read_fingerprint(folder) != signature:
+    artifact = model_artifact(folder, profile=profile, variant=variant, views=views.fingerprint)
+    recipe = training_recipe(profile, variant) | {"views": views.fingerprint}
+    if not artifact.is_current():
         if give_up_others:
             _give_up_others(unfinished_run(folder), recipe)
         try:
             with Interruption() as interruption:
                 run = TrainingRun(views, augmented, profile, variant, folder, recipe, interruption)
                 run.train(on_metrics, progress)
-                run.finish(signature)
+                run.finish(artifact)
             if interruption.requested:
                 raise TrainingInterruptedError(f"training {variant} was finished, then stopped as asked")
         except (RuntimeError, MemoryError) as error:

@@ -18,15 +18,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dualgeo_core.base.artifacts import Artifact, digest_files, write_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import atomic_file, file_digest, replace_folder, write_fingerprint, write_json
+from dualgeo_core.base.files import atomic_file, replace_folder, write_json
 from dualgeo_core.base.progress import Progress
+from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.model.checkpoints import Position, load_checkpoint, save_checkpoint
 from dualgeo_core.model.embed import retrieval_views
-from dualgeo_core.model.fusion import WEIGHTS, Architecture, DualViewModel, new_model
+from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
 from dualgeo_core.model.losses import AlignmentLoss, clamp_temperatures
 from dualgeo_core.model.retrieval_head import VIEWS, RetrievalViews
@@ -232,7 +233,7 @@ class TrainingRun:
             self.position.epochs_without_gain = 0
             if self.accelerator.is_main_process:
                 with atomic_file(self.partial / BEST) as temporary:
-                    save_file({name: t.contiguous() for name, t in self.model.state_dict().items()}, temporary)
+                    write_tensors(temporary, self.model.state_dict())
         else:
             self.position.epochs_without_gain += 1
         return recall
@@ -268,10 +269,11 @@ class TrainingRun:
             )
         self.accelerator.wait_for_everyone()
 
-    def finish(self, signature: str) -> None:
+    def finish(self, artifact: Artifact) -> None:
         """Fits the retrieval head of the best epoch's model and puts both in the run's folder."""
         self.accelerator.wait_for_everyone()
-        self.model.load_state_dict(load_file(self.partial / BEST))
+        remedy = f"delete {self.partial} to train from the start"
+        self.model.load_state_dict(read_tensors(self.partial / BEST, remedy=remedy))
         gallery_views, query_views = self._views(self.split.gallery), self._views(self.split.queries)
         recall = fit_retrieval_head(
             head=self.model.retrieval_head,
@@ -294,7 +296,7 @@ class TrainingRun:
                     "retrieval_weights": weights,
                 },
             )
-            write_fingerprint(target, signature, recipe=self.recipe, weights=file_digest(target / WEIGHTS))
+            write_record(target, artifact, digest_files(target), {"recipe": self.recipe})
             replace_folder(target, self.folder)
             shutil.rmtree(self.partial)
         self.accelerator.wait_for_everyone()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import fingerprint, read_json
+from dualgeo_core.base.files import file_digest, fingerprint, read_json, reading
 from dualgeo_core.base.shards import ShardKey
 from dualgeo_core.photos.photographers import is_query_photographer
 from dualgeo_core.settings import PhotoSource
@@ -75,8 +75,13 @@ class Photos:
             yield self.shard(path.stem, column)
 
     def shard(self, name: str, column: str = "image") -> PhotoShard:
-        """The photos (or another bytes column) of one shard."""
-        table = pq.read_table(self.folder / f"{name}.parquet", columns=["id", column]).to_pandas()
+        """The photos (or another bytes column) of one shard. Raises InputError if its bytes have changed."""
+        path = self.folder / f"{name}.parquet"
+        remedy = "restore the photo set, or ingest it again"
+        with reading(path, remedy=remedy):
+            if file_digest(path) != read_json(self.folder / MANIFEST)["shards"][path.name]:
+                raise InputError(f"{path} is damaged: {remedy}")
+            table = pq.read_table(path, columns=["id", column]).to_pandas()
         kept = table[self._members[name]]
         return PhotoShard(name=name, ids=kept["id"].tolist(), images=kept[column].tolist())
 

@@ -1,23 +1,23 @@
 """Stage 1, photos to candidates: one function per artifact, in the order in which they feed each other.
 
-Each reads what is before it in the workspace with fingerprints checked, writes its own artifact, and returns facts
-worth telling: counts, shares, rates, how many photos were `computed` in this call and how many `taken_over` from an
-earlier one, and `fingerprint`, which is the artifact's version.
+Each reads what comes before it, checked against its record, writes its own artifact, and returns facts worth showing:
+counts, shares, rates, how many photos were `computed` in this call and how many `taken_over` from an earlier one, and
+`fingerprint`, the artifact's content.
 """
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 
-from dualgeo_core.base.files import read_fingerprint
-from dualgeo_core.base.frames import write_frame
+from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.frames import read_parquet, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.earth.canvas import CLASSES
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.trainer import OnMetrics, TrainingResult, train
+from dualgeo_core.pipeline.artifacts import Artifacts
 from dualgeo_core.pipeline.methods import LEAKING
 from dualgeo_core.pipeline.opening import (
     open_augmentation,
@@ -29,12 +29,6 @@ from dualgeo_core.pipeline.opening import (
     profile_device,
     require_same_views,
 )
-from dualgeo_core.pipeline.signatures import (
-    candidates_signature,
-    embeddings_recipe,
-    embeddings_signature,
-    index_signature,
-)
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.retrieval.embeddings import build_embeddings, read_embeddings
 from dualgeo_core.retrieval.index import build_index
@@ -42,7 +36,7 @@ from dualgeo_core.settings import Representation
 from dualgeo_core.views.crop import square_crop_labels
 from dualgeo_core.views.features import build_features
 from dualgeo_core.views.label_maps import decode_png, mean_iou
-from dualgeo_core.views.masks import build_masks
+from dualgeo_core.views.masks import build_label_maps, build_masks
 from dualgeo_core.views.segmenter import fit_segmenter
 
 Facts = dict[str, Any]
@@ -52,29 +46,37 @@ def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
     """Fits the codebook on gallery photos, or signs the SegFormer checkpoint that the profile names."""
     profile = workspace.profile
     segmenter = fit_segmenter(
-        profile.segmenter,
-        profile.encoder,
+        Artifacts(workspace).segmenter(),
+        settings=profile.segmenter,
+        encoder_settings=profile.encoder,
         photos=workspace.photos(GALLERY),
-        folder=workspace.segmenter,
-        device=profile_device(workspace.profile),
+        device=profile_device(profile),
         progress=progress,
     )
     return {"kind": profile.segmenter.kind, "classes": segmenter.classes, "fingerprint": segmenter.fingerprint}
 
 
 def make_masks(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
-    """Label maps of every photo; scored by mean IoU where the set knows the true ones, in the segmenter's classes."""
-    segmenter = open_segmenter(workspace)
-    folder = workspace.masks(photos_name)
-    photos = workspace.photos(photos_name)
+    """Label maps of every photo, as PNGs and at the model's grid.
+
+    If the set knows the true label maps, in the segmenter's classes, the masks are scored by mean IoU.
+    """
+    segmenter, artifacts = open_segmenter(workspace), Artifacts(workspace)
+    photos, masks = workspace.photos(photos_name), artifacts.masks(photos_name)
     made = build_masks(
-        photos=photos, folder=folder, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
+        masks, photos=photos, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
+    )
+    build_label_maps(
+        artifacts.label_maps(photos_name),
+        photos=photos,
+        masks=masks.path,
+        label_grid=workspace.profile.model.label_grid,
     )
     facts: Facts = {
         "rows": len(photos),
         **made,
         "classes": segmenter.classes,
-        "fingerprint": read_fingerprint(folder),
+        "fingerprint": artifacts.require(masks).content,
     }
     if photos.knows("label_map") and getattr(segmenter, "class_names", None) == CLASSES:
         facts["mean_iou"] = round(_masks_mean_iou(workspace, photos_name, classes=segmenter.classes), 4)
@@ -84,7 +86,8 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
 def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> float:
     """How far the masks agree with the true label maps of a synthetic set, over its first shard."""
     truth = next(workspace.photos(photos_name).shards(column="label_map"))
-    made = pq.read_table(workspace.masks(photos_name) / f"{truth.name}.parquet")["mask"].to_pylist()
+    masks = workspace.folder("masks", photos_name) / f"{truth.name}.parquet"
+    made = read_parquet(masks, columns=["mask"], remedy="run the step masks again")["mask"]
     size = workspace.profile.segmenter.mask_size
     true_maps = np.stack([np.asarray(square_crop_labels(decode_png(png), size)) for png in truth.images])
     return mean_iou(np.stack([np.asarray(decode_png(png)) for png in made]), true_maps, classes=classes)
@@ -92,13 +95,12 @@ def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> flo
 
 def make_features(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
     """The frozen encoder's outputs, once per photo."""
-    encoder = open_encoder(workspace)
-    folder = workspace.features(photos_name)
-    photos = workspace.photos(photos_name)
+    encoder, photos = open_encoder(workspace), workspace.photos(photos_name)
+    artifact = Artifacts(workspace).features(photos_name, encoder=encoder.fingerprint)
     made = build_features(
-        photos=photos, folder=folder, encoder=encoder, settings=workspace.profile.encoder, progress=progress
+        artifact, photos=photos, encoder=encoder, settings=workspace.profile.encoder, progress=progress
     )
-    return {"rows": len(photos), **made, "width": encoder.width, "fingerprint": read_fingerprint(folder)}
+    return {"rows": len(photos), **made, "width": encoder.width, "fingerprint": artifact.require().content}
 
 
 def make_model(
@@ -112,10 +114,10 @@ def make_model(
     profile = workspace.profile
     torch.set_num_threads(profile.threads)
     return train(
-        views=open_views(workspace, GALLERY),
+        views=open_views(workspace, GALLERY, intact=True),
         profile=profile,
         variant=representation,
-        folder=workspace.model(representation),
+        folder=workspace.folder("models", representation),
         augmented=open_augmentation(workspace),
         give_up_others=give_up_others,
         on_metrics=on_metrics,
@@ -125,42 +127,39 @@ def make_model(
 
 def make_embeddings(workspace: Workspace, representation: Representation, progress: Progress = silent) -> Facts:
     """The gallery's retrieval vectors in one representation."""
-    views = open_views(workspace, GALLERY)
+    artifact = Artifacts(workspace).embeddings(representation)
+    views = open_views(workspace, GALLERY, intact=not artifact.is_current())
     model = open_model(workspace, representation)
-    folder = workspace.embeddings(representation)
     made = build_embeddings(
+        artifact,
         views=views,
-        folder=folder,
-        recipe=embeddings_recipe(workspace, representation),
         embed=lambda rows: embed(
             model=model, views=views, variant=representation, rows=rows, device=profile_device(workspace.profile)
         ),
+        shard_recipe=fingerprint(artifact.recipe, artifact.inputs.get(f"{representation} model")),
         progress=progress,
     )
-    return {"rows": len(views.frame), **made, "fingerprint": read_fingerprint(folder)}
+    return {"rows": len(views.frame), **made, "fingerprint": artifact.require().content}
 
 
 def make_index(workspace: Workspace, representation: Representation) -> Facts:
     """The FAISS index over one representation of the gallery."""
-    embeddings = embeddings_signature(workspace, representation)
-    signature = index_signature(workspace, representation)
-    made = build_index(
-        folder=workspace.index(representation),
-        shards=read_embeddings(workspace.embeddings(representation), signature=embeddings),
-        specification=workspace.profile.retrieval.index,
-        signature=signature,
-    )
+    artifacts = Artifacts(workspace)
+    artifact, specification = artifacts.index(representation), workspace.profile.retrieval.index
+    shards = read_embeddings(artifacts.embeddings(representation))
+    made = build_index(artifact, shards=shards, specification=specification)
     return {
         "rows": made["computed"] + made["taken_over"],
         **made,
-        "specification": workspace.profile.retrieval.index,
-        "fingerprint": signature,
+        "specification": specification,
+        "fingerprint": artifact.require().content,
     }
 
 
 def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
     """Per query of a benchmark its candidates in every representation, and what the main one finds with leakage."""
-    gallery, queries = open_views(workspace, GALLERY), open_views(workspace, benchmark)
+    artifact = Artifacts(workspace).candidates(benchmark)
+    gallery, queries = (open_views(workspace, name, intact=True) for name in (GALLERY, benchmark))
     require_same_views(gallery, queries)
     parts = []
     for representation in workspace.profile.model.variants:
@@ -170,6 +169,5 @@ def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
             leaking = retriever.leaking_candidates(queries)
             parts.append(leaking.assign(representation=f"{representation}{LEAKING}"))
     candidates = pd.concat(parts, ignore_index=True)
-    signature = candidates_signature(workspace, benchmark)
-    write_frame(workspace.candidates(benchmark), candidates, signature=signature)
-    return {"queries": len(queries.frame), "rows": len(candidates), "fingerprint": signature}
+    write_table(artifact, candidates)
+    return {"queries": len(queries.frame), "rows": len(candidates), "fingerprint": artifact.require().content}

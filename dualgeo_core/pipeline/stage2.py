@@ -1,41 +1,29 @@
 """Stage 2, candidates to scores: one function per artifact, in the order in which they feed each other."""
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from dualgeo_core.answering.locator_folder import pack_locator
-from dualgeo_core.base.files import (
-    atomic_folder,
-    fingerprint,
-    write_fingerprint,
-    write_json,
-)
-from dualgeo_core.base.frames import frame_signature, read_frame, write_frame
+from dualgeo_core.base.artifacts import new_artifact
+from dualgeo_core.base.files import read_json, write_json
+from dualgeo_core.base.frames import read_table, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.evaluation.scores import evaluate
 from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.photos.photographers import split_by_photographer
+from dualgeo_core.pipeline.artifacts import Artifacts
 from dualgeo_core.pipeline.methods import compared_methods, main_method
 from dualgeo_core.pipeline.opening import open_answerer, open_refiner, open_views
-from dualgeo_core.pipeline.signatures import (
-    answers_signature,
-    candidates_signature,
-    clusters_signature,
-    index_signature,
-    predictions_signature,
-    refiner_signature,
-    scores_signature,
-)
-from dualgeo_core.pipeline.workspace import GALLERY, REFINER_FILE, Workspace
+from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.refine.clusters import clusters_of
 from dualgeo_core.refine.density import gallery_density
 from dualgeo_core.refine.fit import FEWEST_QUERIES, fit_refiner
 from dualgeo_core.refine.lmm.ask import ANSWER_COLUMNS
 from dualgeo_core.refine.predict import refiner_of
-from dualgeo_core.refine.refiner import save_refiner, shipped_refiner
+from dualgeo_core.refine.refiner import REFINER_FILE, save_refiner, shipped_refiner
 
+SCORES_FILE = "scores.json"
 Facts = dict[str, Any]
 
 
@@ -45,7 +33,7 @@ def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
     A profile that names a fitted refiner gets that one; a gallery with too few held-out photos, or those of a single
     photographer, gets the shipped one.
     """
-    profile = workspace.profile
+    profile, artifact = workspace.profile, Artifacts(workspace).refiner()
     gallery = open_views(workspace, GALLERY)
     if profile.refinement.params_file is not None:
         refiner, fitted_on = refiner_of(profile.refinement), profile.refinement.params_file
@@ -63,30 +51,32 @@ def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
                 progress=progress,
             )
             fitted_on = f"{len(rows)} gallery photos by photographers held out of training"
-    with atomic_folder(workspace.refiner) as folder:
+    with new_artifact(artifact, {"fitted_on": fitted_on}) as folder:
         save_refiner(folder / REFINER_FILE, refiner)
-        write_fingerprint(folder, refiner_signature(workspace), fitted_on=fitted_on)
     return {"fitted_on": fitted_on, "fingerprint": refiner.fingerprint}
 
 
 def make_locator(workspace: Workspace) -> Facts:
-    """All it takes to locate photos, in one folder that can be moved; only what belongs together is packed."""
-    main = workspace.profile.model.main
+    """All it takes to locate photos, in one folder that can be moved. What is damaged is not packed."""
+    artifacts, main = Artifacts(workspace), workspace.profile.model.main
+    index, segmenter = artifacts.index(main), artifacts.segmenter()
+    model = None if main == "encoder" else artifacts.model(main)
+    for part in filter(None, (index, segmenter, model)):
+        part.require_intact()
     return pack_locator(
-        workspace.locator,
+        artifacts.locator(),
         profile=workspace.profile,
-        model=None if main == "encoder" else workspace.model(main),
-        index=workspace.index(main),
-        index_signature=index_signature(workspace, main),
-        segmenter=workspace.segmenter,
+        model=model.path if model else None,
+        index=index.path,
+        segmenter=segmenter.path,
         refiner=open_refiner(workspace),
-        gallery=open_views(workspace, GALLERY),
+        gallery=open_views(workspace, GALLERY, intact=True),
     )
 
 
 def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
     """What the multimodal model answers about each query, or what a file says it did; no rows while neither is set."""
-    photos = workspace.photos(benchmark)
+    artifact, photos = Artifacts(workspace).lmm_answers(benchmark), workspace.photos(benchmark)
     found, counts = open_answerer(workspace).answers(
         ids=photos.frame["id"].tolist(),
         image=lambda photo_id: decode_image(photos.image(photo_id)),
@@ -94,9 +84,8 @@ def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = 
         progress=progress,
     )
     answers = pd.DataFrame(columns=list(ANSWER_COLUMNS)) if found is None else found
-    signature = answers_signature(workspace, benchmark)
-    write_frame(workspace.lmm_answers(benchmark), answers, signature=signature)
-    return {"answers": len(answers), **counts, "fingerprint": fingerprint(signature, answers.to_csv(index=False))}
+    write_table(artifact, answers)
+    return {"answers": len(answers), **counts, "fingerprint": artifact.require().content}
 
 
 def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
@@ -122,17 +111,22 @@ def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
     frame = pd.DataFrame(
         rows, columns=["id", "cluster", "latitude", "longitude", "radius_km", "mass", "members", "place"]
     )
-    signature = clusters_signature(workspace, benchmark)
-    write_frame(workspace.clusters(benchmark), frame, signature=signature)
-    return {"rows": len(frame), "queries_with_a_cluster": int(frame["id"].nunique()), "fingerprint": signature}
+    artifact = Artifacts(workspace).clusters(benchmark)
+    write_table(artifact, frame)
+    return {
+        "rows": len(frame),
+        "queries_with_a_cluster": int(frame["id"].nunique()),
+        "fingerprint": artifact.require().content,
+    }
 
 
 def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
     """Where each query was taken, by every method that is compared; column `method` names it."""
-    profile = workspace.profile
-    candidates = _candidates(workspace, benchmark)
+    profile, artifacts = workspace.profile, Artifacts(workspace)
+    artifact = artifacts.predictions(benchmark)
+    candidates = read_table(artifacts.candidates(benchmark))
     ids = workspace.photos(benchmark).frame["id"].tolist()
-    answers = read_frame(workspace.lmm_answers(benchmark), signature=answers_signature(workspace, benchmark))
+    answers = read_table(artifacts.lmm_answers(benchmark))
     answerer = open_answerer(workspace)
     parts = []
     for method in compared_methods(profile):
@@ -145,15 +139,14 @@ def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = 
         )
         parts.append(predictions.assign(method=method.name))
     frame = pd.concat(parts, ignore_index=True)
-    signature = predictions_signature(workspace, benchmark)
-    write_frame(workspace.predictions(benchmark), frame, signature=signature)
+    write_table(artifact, frame)
     main = frame[frame["method"] == main_method(profile).name]
     statuses = {f"status {status}": int(count) for status, count in main["status"].value_counts().items()}
     return {
         "queries": len(ids),
         "methods": len(parts),
         **statuses,
-        "fingerprint": fingerprint(signature, frame.to_csv()),
+        "fingerprint": artifact.require().content,
     }
 
 
@@ -167,35 +160,37 @@ def make_scores(workspace: Workspace, benchmark: str) -> Facts:
         )
         for method, found in predictions_by_method(workspace, benchmark).items()
     }
-    signature = scores_signature(workspace, benchmark)
-    write_json(workspace.scores(benchmark), {"fingerprint": signature, "scores": scores})
-    return {"scores": scores, "fingerprint": fingerprint(signature, scores)}
+    artifact = Artifacts(workspace).scores(benchmark)
+    with new_artifact(artifact) as folder:
+        write_json(folder / SCORES_FILE, scores)
+    return {"scores": scores, "fingerprint": artifact.require().content}
 
 
 def predictions_by_method(workspace: Workspace, benchmark: str) -> dict[str, pd.DataFrame]:
-    """The predictions of every method on a benchmark. Raises InputError if they were made from something else."""
-    found = read_frame(workspace.predictions(benchmark), signature=predictions_signature(workspace, benchmark))
+    """The predictions of every method on a benchmark. Raises InputError if they are stale or damaged."""
+    found = read_table(Artifacts(workspace).predictions(benchmark))
     return {str(method): rows.drop(columns="method") for method, rows in found.groupby("method", sort=False)}
 
 
+def main_predictions(workspace: Workspace, benchmark: str) -> pd.DataFrame:
+    """The predictions of the method that answers."""
+    return predictions_by_method(workspace, benchmark)[main_method(workspace.profile).name]
+
+
+def read_scores(workspace: Workspace, benchmark: str) -> dict[str, dict[str, Any]]:
+    """The scores of every method, in the profile's order. Raises InputError if they are stale or damaged."""
+    artifact = Artifacts(workspace).scores(benchmark)
+    artifact.require_intact()
+    scores = read_json(artifact.path / SCORES_FILE)
+    return {method.name: scores[method.name] for method in compared_methods(workspace.profile)}
+
+
 def read_clusters(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    """The clusters of each query's candidates; raises InputError where they were made from something else."""
-    return read_frame(workspace.clusters(benchmark), signature=clusters_signature(workspace, benchmark))
+    """The clusters of each query's candidates. Raises InputError if they are stale or damaged."""
+    return read_table(Artifacts(workspace).clusters(benchmark))
 
 
 def main_candidates(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    """The candidates that the answering method looks at."""
-    candidates = _candidates(workspace, benchmark)
+    """The candidates that the answering method reads."""
+    candidates = read_table(Artifacts(workspace).candidates(benchmark))
     return candidates[candidates["representation"] == workspace.profile.model.main]
-
-
-def _candidates(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    return read_frame(workspace.candidates(benchmark), signature=candidates_signature(workspace, benchmark))
-
-
-def write_main_predictions(workspace: Workspace, benchmark: str) -> Path:
-    """The answering method's predictions as a plain table of their own, to travel with a registered model."""
-    main = predictions_by_method(workspace, benchmark)[main_method(workspace.profile).name]
-    path = workspace.settings.artifacts / "registered" / f"{benchmark}.parquet"
-    write_frame(path, main, signature=frame_signature(workspace.predictions(benchmark)))
-    return path

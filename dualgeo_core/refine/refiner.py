@@ -14,6 +14,7 @@ from dualgeo_core.refine.calibration import Calibration
 from dualgeo_core.refine.kernels import SCALES_KM
 
 SHIPPED = Path(__file__).parent / "data" / "refiner.json"
+REFINER_FILE = "refiner.json"
 FORMAT = 1
 
 

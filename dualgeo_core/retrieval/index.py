@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dualgeo_core.base.artifacts import Artifact, damaged_files, new_artifact, read_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import FINGERPRINT_FILE, atomic_folder, read_json, require_fingerprint, write_fingerprint
+from dualgeo_core.base.files import reading
 from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors
 
 try:
@@ -23,50 +24,57 @@ INDEX_FILE = "index.faiss"
 TRAINING_ROWS = 262_144
 
 
-def build_index(
-    *, folder: Path, shards: Sequence[EmbeddingShard], specification: str, signature: str
-) -> dict[str, int]:
-    """Makes `folder` the inner-product index of `shards` by the FAISS factory string `specification`.
+def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], specification: str) -> dict[str, int]:
+    """Makes `artifact` the inner-product index of `shards` by the FAISS factory string `specification`.
 
-    An index there that was made of the first of these shards gains the others; else, and where it learns from vectors
-    and the gallery is over twice as large as when it learned, it is built anew. Returns how many rows were added now
-    (`computed`) and how many were there (`taken_over`). Beside the index there is one shard in memory, or as many as
-    TRAINING_ROWS take while an index learns.
+    An intact index of the first of these shards gains the others. Otherwise, and if the index learns from vectors and
+    the gallery is over twice as large as when it learned, it is built from nothing. Returns how many rows were
+    `computed` now and how many `taken_over`. Memory holds the index and one shard, or TRAINING_ROWS rows while the
+    index learns.
     """
     if not shards:
-        raise InputError(f"nothing to index in {folder}: the gallery has no photos")
-    made = _made_of_the_first(shards, folder, specification)
-    if made:
-        index = faiss.read_index(str(folder / INDEX_FILE))
-    else:
-        made = {"shards": [], "learned_from": None}
-        index = _new_index(shards[0].vectors().shape[1], specification)
+        raise InputError(f"nothing to index in {artifact.path}: the gallery has no photos")
+    if artifact.is_current():
+        return {"computed": 0, "taken_over": sum(map(len, shards))}
+    grown = _index_of_the_first(shards, artifact.path, specification)
+    index = _read(artifact.path) if grown else _new_index(shards[0].vectors().shape[1], specification)
+    indexed = len(grown["shards"]) if grown else 0
     taken_over, learns = index.ntotal, not index.is_trained
-    _add(index, shards[len(made["shards"]) :], specification)
-    with atomic_folder(folder) as temporary:
-        faiss.write_index(index, str(temporary / INDEX_FILE))
-        write_fingerprint(
-            temporary,
-            signature,
-            rows=index.ntotal,
-            specification=specification,
-            shards=[shard.signature for shard in shards],
-            learned_from=index.ntotal if learns else made["learned_from"],
-        )
+    _add(index, shards[indexed:], specification)
+    facts = {
+        "rows": index.ntotal,
+        "specification": specification,
+        "shards": [shard.sha256 for shard in shards],
+        "learned_from": index.ntotal if learns else (grown or {}).get("learned_from"),
+    }
+    with new_artifact(artifact, facts) as folder:
+        _write(index, folder / INDEX_FILE)
     return {"computed": index.ntotal - taken_over, "taken_over": taken_over}
 
 
-def _made_of_the_first(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
-    """The facts of the index in `folder` where the others of `shards` can be added to it."""
-    path = folder / FINGERPRINT_FILE
-    made: dict[str, Any] = read_json(path) if path.is_file() else {}
-    indexed = made.get("shards")
-    if not indexed or made["specification"] != specification:
+def _index_of_the_first(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
+    """The facts of an intact index in `folder` that the later ones of `shards` can be added to."""
+    record = read_record(folder)
+    if record is None or record.facts["specification"] != specification:
         return None
-    if [shard.signature for shard in shards[: len(indexed)]] != indexed:
+    indexed: list[str] = record.facts["shards"]
+    if [shard.sha256 for shard in shards[: len(indexed)]] != indexed or damaged_files(folder, record):
         return None
-    outgrown = made["learned_from"] is not None and sum(map(len, shards)) > 2 * made["learned_from"]
-    return None if outgrown else made
+    learned_from = record.facts["learned_from"]
+    outgrown = learned_from is not None and sum(map(len, shards)) > 2 * learned_from
+    return None if outgrown else record.facts
+
+
+def _read(folder: Path) -> Any:
+    with reading(folder / INDEX_FILE, remedy="run the step gallery_index again"):
+        return faiss.read_index(str(folder / INDEX_FILE))
+
+
+def _write(index: Any, path: Path) -> None:
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path.parent} cannot be written ({_said(error)}): free space on its disk") from None
 
 
 def _new_index(width: int, specification: str) -> Any:
@@ -109,12 +117,10 @@ class Neighbours:
 
 
 class GalleryIndex:
-    """An index that was checked against the fingerprint of what should have made it."""
+    """An index in memory, and how thoroughly it is searched."""
 
-    def __init__(self, *, folder: Path, signature: str, probes: int) -> None:
-        require_fingerprint(folder, expected=signature, step="gallery_index")
-        self.signature = signature
-        self._index: Any = faiss.read_index(str(folder / INDEX_FILE))
+    def __init__(self, folder: Path, *, probes: int) -> None:
+        self._index: Any = _read(folder)
         self._probes = probes
 
     def search(self, vectors: Vectors, k: int, excluded_rows: NDArray[np.int64] | None = None) -> Neighbours:

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from sklearn.cluster import MiniBatchKMeans
 from torch.nn import functional
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import file_digest, fingerprint
 from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.photos.photo_set import Photos, PhotoShard
 from dualgeo_core.settings import SegmenterSettings
 from dualgeo_core.views.batches import square_batches
@@ -33,9 +33,7 @@ class Codebook:
 
     def __init__(self, settings: SegmenterSettings, encoder: Encoder, folder: Path) -> None:
         path = folder / CODEBOOK
-        if not path.is_file():
-            raise InputError(f"there is no codebook {path}: run the step segmenter")
-        weights = load_file(path)
+        weights = read_tensors(path, remedy="run the step segmenter again")
         self.classes = len(weights["bias"])
         self.fingerprint = fingerprint(
             "codebook",
@@ -72,7 +70,7 @@ def fit_codebook(
     centres_kc = kmeans.fit((features_nc - mean_c) / std_c).cluster_centers_.astype(np.float32)
     weight_kc = centres_kc / std_c
     bias_k = -(weight_kc @ mean_c) - (centres_kc**2).sum(axis=1) / 2
-    save_file({"weight": torch.from_numpy(weight_kc), "bias": torch.from_numpy(bias_k)}, folder / CODEBOOK)
+    write_tensors(folder / CODEBOOK, {"weight": torch.from_numpy(weight_kc), "bias": torch.from_numpy(bias_k)})
 
 
 def _sample_features(

@@ -51,12 +51,12 @@ def run_everything(profile: str | None) -> int:
 
 def _tell(dagster_run_id: str) -> None:
     from dualgeo_core.evaluation.report import comparison_table
-    from dualgeo_core.pipeline.report import read_scores
+    from dualgeo_core.pipeline.report import all_scores
     from dualgeo_dagster.mlflow.tracking import Tracking
     from dualgeo_dagster.profile import NAME, workspace
 
     console = Console(width=120 if not sys.stdout.isatty() else None)
-    for benchmark, by_method in read_scores(workspace()).items():
+    for benchmark, by_method in all_scores(workspace()).items():
         console.print(_table(benchmark, comparison_table({benchmark: by_method})))
     run_id = Tracking().find_run(dagster_run_id)
     console.print(f"Dagster run  {dagster_run_id}\nMLflow run   {run_id}")

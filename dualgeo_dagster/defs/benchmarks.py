@@ -90,10 +90,10 @@ def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, F
 def report(tracking: Tracking) -> dg.MaterializeResult:
     """All benchmarks and methods side by side, also as the metrics and plots that DVC compares between commits."""
     from dualgeo_core.evaluation.report import comparison_table, for_people
-    from dualgeo_core.pipeline.report import read_scores, render_report, write_report
+    from dualgeo_core.pipeline.report import all_scores, render_report, write_report
 
     facts = write_report(workspace())
-    table = comparison_table(read_scores(workspace()))
+    table = comparison_table(all_scores(workspace()))
     tracking.run.log_table(table, "scores.json")
     tracking.run.log_page(render_report(workspace()), "report.html")
     for file in sorted(workspace().report.iterdir()):

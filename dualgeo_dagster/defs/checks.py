@@ -1,10 +1,10 @@
 """The Great Expectations suites as asset checks; each blocks what would feed on bad data."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dualgeo_core.base.files import FINGERPRINT_FILE, read_json
 from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.defs.refinement import predictions
@@ -50,10 +50,11 @@ def gallery_embeddings_check() -> dg.AssetCheckResult:
     from dualgeo_core.retrieval.embeddings import embedding_summary
     from dualgeo_dagster.reporting.expectations import check_embeddings
 
+    representations = workspace().profile.model.variants
     verdict = check_embeddings(
-        embedding_summary({name: workspace().embeddings(name) for name in workspace().profile.model.variants}),
+        embedding_summary({name: workspace().folder("embeddings", name) for name in representations}),
         photos=len(workspace().photos(GALLERY)),
-        representations=len(workspace().profile.model.variants),
+        representations=len(representations),
     )
     return _result({GALLERY: verdict})
 
@@ -74,21 +75,24 @@ def predictions_check() -> dg.AssetCheckResult:
 
 
 def _masks_verdict(photos_name: str) -> "Verdict":
+    from dualgeo_core.pipeline.artifacts import Artifacts
     from dualgeo_core.views.masks import mask_summary
     from dualgeo_dagster.reporting.expectations import check_masks
 
-    classes = int(read_json(workspace().segmenter / FINGERPRINT_FILE)["classes"])
-    summary = mask_summary(workspace().masks(photos_name))
+    artifacts = Artifacts(workspace())
+    classes = int(artifacts.require(artifacts.segmenter()).facts["classes"])
+    summary = mask_summary(artifacts.masks(photos_name).path)
     return check_masks(summary, classes=classes, photos=len(workspace().photos(photos_name)))
 
 
 def _benchmarks_with(artifact: str) -> list[str]:
     """The benchmarks whose artifact was made; the check covers those, whichever partition the run is about."""
-    place = {
-        "photos": lambda name: workspace().settings.data / workspace().source(name).photo_set,
-        "masks": workspace().masks,
-        "predictions": workspace().predictions,
-    }[artifact]
+
+    def place(name: str) -> Path:
+        if artifact == "photos":
+            return workspace().settings.data / workspace().source(name).photo_set
+        return workspace().folder(artifact, name)
+
     return [name for name in workspace().profile.photos.benchmarks if place(name).exists()]
 
 

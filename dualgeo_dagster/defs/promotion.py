@@ -16,16 +16,15 @@ from dualgeo_dagster.retries import retried
 @retried
 def challenger(tracking: Tracking) -> dg.MaterializeResult:
     """A new version of the registered model: all it takes to locate photos, and what it predicted on the benchmarks."""
-    from dualgeo_core.answering.locator_folder import MANIFEST
-    from dualgeo_core.base.files import read_json
-    from dualgeo_core.pipeline.stage2 import write_main_predictions
+    from dualgeo_core.answering.locator_folder import read_locator_folder
+    from dualgeo_core.pipeline.stage2 import main_predictions
     from dualgeo_dagster.mlflow.registry import Registry
 
-    packed = read_json(workspace().locator / MANIFEST)["fingerprint"]
+    packed = read_locator_folder(workspace().locator).fingerprint
     version = Registry(tracking.tracking_uri, profile=NAME).register(
         run_id=tracking.run.id,
         locator=workspace().locator,
-        predictions={name: write_main_predictions(workspace(), name) for name in workspace().profile.photos.benchmarks},
+        predictions={name: main_predictions(workspace(), name) for name in workspace().profile.photos.benchmarks},
         tags={"locator": packed, "profile": NAME},
     )
     return result({"version": int(version), "fingerprint": packed}, tracking)

@@ -40,9 +40,7 @@ def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     """HDBSCAN clusters of each query's candidates on the sphere, with radius, mass and place name."""
     from dualgeo_core.pipeline.stage2 import make_clusters
 
-    return results_by_benchmark(
-        context, tracking, lambda name: make_clusters(workspace(), name), table=workspace().clusters
-    )
+    return results_by_benchmark(context, tracking, lambda name: make_clusters(workspace(), name), table="clusters")
 
 
 @dg.asset(
@@ -66,7 +64,7 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
         )
         return facts
 
-    return results_by_benchmark(context, tracking, make, table=workspace().lmm_answers)
+    return results_by_benchmark(context, tracking, make, table="lmm_answers")
 
 
 @dg.asset(
@@ -87,5 +85,5 @@ def predictions(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
         context,
         tracking,
         lambda name: make_predictions(workspace(), name, progress=progress),
-        table=workspace().predictions,
+        table="predictions",
     )

@@ -70,9 +70,7 @@ def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mate
     """The gallery photos most and least similar to each query; its own photographer and near-duplicates left out."""
     from dualgeo_core.pipeline.stage1 import make_candidates
 
-    return results_by_benchmark(
-        context, tracking, lambda name: make_candidates(workspace(), name), table=workspace().candidates
-    )
+    return results_by_benchmark(context, tracking, lambda name: make_candidates(workspace(), name), table="candidates")
 
 
 def _totals(made: Collection[Facts]) -> Facts:

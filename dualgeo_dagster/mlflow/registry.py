@@ -7,6 +7,7 @@ import warnings
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -44,7 +45,9 @@ class Registry:
         self.model = f"dualgeo-{profile}"
         self._client: MlflowClient = mlflow.MlflowClient(tracking_uri=tracking_uri)
 
-    def register(self, *, run_id: str, locator: Path, predictions: dict[str, Path], tags: dict[str, str]) -> str:
+    def register(
+        self, *, run_id: str, locator: Path, predictions: dict[str, pd.DataFrame], tags: dict[str, str]
+    ) -> str:
         """A new version holding the packed locator and its benchmark predictions; it becomes the challenger.
 
         What an attempt registered whose connection was cut before the tags were on it is not registered twice.
@@ -59,18 +62,20 @@ class Registry:
         found = self._client.search_model_versions(f"name = '{self.model}' and run_id = '{run_id}'")
         return next((str(version.version) for version in found if not version.tags), None)
 
-    def _log_model(self, run_id: str, locator: Path, predictions: dict[str, Path]) -> str:
+    def _log_model(self, run_id: str, locator: Path, predictions: dict[str, pd.DataFrame]) -> str:
         import mlflow
         from mlflow.types.schema import ColSpec, Schema
 
-        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings(), TemporaryDirectory() as folder:
             warnings.filterwarnings("ignore", message=".*input example")
+            for name, frame in predictions.items():
+                frame.to_parquet(Path(folder, f"{name}.parquet"), index=False)
             logged = mlflow.pyfunc.log_model(
                 name=self.model,
                 python_model=str(SERVING),
                 artifacts={
                     "locator": str(locator),
-                    **{f"predictions_{name}": str(path) for name, path in predictions.items()},
+                    **{f"predictions_{name}": str(Path(folder, f"{name}.parquet")) for name in predictions},
                 },
                 signature=mlflow.models.ModelSignature(inputs=Schema([ColSpec("string", "photo")])),
                 pip_requirements=[],  # it runs where DualGeo is installed: serve it with --env-manager local

@@ -4,13 +4,14 @@ import base64
 import io
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.frames import TABLE
 from dualgeo_core.base.progress import Progress, spoken
+from dualgeo_dagster.profile import workspace
 from dualgeo_dagster.reporting.columns import ROW_COUNT, table_facts
 
 if TYPE_CHECKING:
@@ -34,9 +35,10 @@ def results_by_benchmark(
     context: dg.AssetExecutionContext,
     tracking: "Tracking",
     make: Callable[[str], Facts],
-    table: Callable[[str], Path] | None = None,
+    table: str | None = None,
 ) -> dg.MaterializeResult:
-    """Makes each benchmark of the run; metadata is each partition's own, with the rows and columns of its `table`.
+    """Makes each benchmark of the run; metadata is each partition's own, with the rows and columns of its table, an
+    artifact of the kind `table`.
 
     A run over several partitions has one data version for all of them, so the version covers every benchmark: those
     of this run and what the others were last. It is the same whether benchmarks are made together or one by one.
@@ -46,7 +48,7 @@ def results_by_benchmark(
     for benchmark in context.partition_keys:
         facts = make(benchmark)
         versions[benchmark] = str(facts["fingerprint"])
-        rows = table_facts(table(benchmark)) if table else {}
+        rows = table_facts(workspace().folder(table, benchmark) / TABLE) if table else {}
         links = tracking.links(tracking.benchmark_run(benchmark))
         context.add_asset_metadata({**_metadata(facts), **rows, **links}, partition_key=benchmark)
     return dg.MaterializeResult(data_version=dg.DataVersion(fingerprint(versions)))

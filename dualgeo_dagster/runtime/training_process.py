@@ -80,7 +80,7 @@ def _train_and_tell(workspace: Workspace, pipes: PipesContext, unattended: bool)
     from mlflow import MlflowClient
 
     from dualgeo_core.base.progress import spoken
-    from dualgeo_core.model.fusion import model_fingerprint
+    from dualgeo_core.pipeline.artifacts import Artifacts
     from dualgeo_core.pipeline.stage1 import make_model
 
     run = TrackedRun(MlflowClient(tracking_uri=pipes.get_extra("tracking_uri")), pipes.get_extra("mlflow_run_id"))
@@ -102,7 +102,7 @@ def _train_and_tell(workspace: Workspace, pipes: PipesContext, unattended: bool)
             {
                 "representation": representation,
                 "validation": trained.validation,
-                "fingerprint": model_fingerprint(workspace.model(representation)),
+                "fingerprint": Artifacts(workspace).model(representation).require().content,
             }
         )
 
