@@ -11,6 +11,7 @@ from dualgeo_core.commands.locate import locate
 from dualgeo_core.commands.refine import evaluate, fit_refiner, refine
 from dualgeo_core.commands.segmenter import train_segmenter
 from dualgeo_core.commands.train import train
+from dualgeo_core.commands.verify import verify
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,6 +26,7 @@ app.command("train-segmenter")(train_segmenter)
 app.command("refine")(refine)
 app.command("fit-refiner")(fit_refiner)
 app.command("evaluate")(evaluate)
+app.command("verify")(verify)
 # Packages that build on this one add commands of their own, such as those of the model registry.
 for command in entry_points(group="dualgeo.commands"):
     app.command(command.name)(command.load())
