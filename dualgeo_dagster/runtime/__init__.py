@@ -1,1 +1,1 @@
-"""Processes: the run from a terminal, both web pages, training, the run launcher, retries."""
+"""Processes: runs from a terminal, web pages, training, run launcher, retries."""
