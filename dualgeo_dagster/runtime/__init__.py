@@ -1,1 +1,1 @@
-"""Processes: runs from a terminal, web pages, training, run launcher, retries."""
+"""Processes of a deployment: training, run launcher, instance settings, terminal output."""
