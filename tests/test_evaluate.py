@@ -103,7 +103,7 @@ def test_the_surest_come_first_in_the_curve():
 
 def test_predictions_that_do_not_belong_to_the_truth_are_refused():
     truth = _photos(3)
-    with pytest.raises(InputError, match="does not know"):
+    with pytest.raises(InputError, match="which is not in the truth"):
         evaluate(predictions=_off_by(_photos(5), np.zeros(5)), truth=truth)
     with pytest.raises(InputError, match="twice"):
         evaluate(predictions=pd.concat([_off_by(truth, np.zeros(3))] * 2), truth=truth)

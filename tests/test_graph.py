@@ -114,7 +114,7 @@ def test_tables_say_their_rows_and_columns(graph_home: Home, instance: dg.Dagste
     event = instance.get_latest_materialization_event(dg.AssetKey("predictions"))
     metadata = event.asset_materialization.metadata
     columns = {column.name: column.description for column in metadata["dagster/column_schema"].value.columns}
-    assert columns["latitude"] == "degrees north, WGS84"
+    assert columns["latitude"] == "Latitude in degrees north (WGS84)"
     for asset in ("gallery_photos", "candidates", "clusters", "lmm_answers", "predictions"):
         told = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization.metadata
         unexplained = [c.name for c in told["dagster/column_schema"].value.columns if c.description is None]
@@ -152,7 +152,7 @@ def test_views_made_with_other_settings_are_refused(graph_home: Home) -> None:
     profile = load_settings("tiny", home=graph_home.path).profile
     encoder = profile.encoder.model_copy(update={"image_size": 96})
     changed = Settings(profile=profile.model_copy(update={"encoder": encoder}), home=graph_home.path)
-    with pytest.raises(InputError, match=r"features/gallery was made with other settings"):
+    with pytest.raises(InputError, match=r"features/gallery was computed with other settings"):
         open_views(Workspace(changed), "gallery")
 
 

@@ -100,7 +100,7 @@ def test_the_champion_cannot_be_promoted_again(shelf: Shelf) -> None:
     shelf.put(0)
     shelf.registry.promote("1", reason="test")
     shelf.registry.promote("2", reason="test")
-    with pytest.raises(InputError, match="version 2 of dualgeo is champion already"):
+    with pytest.raises(InputError, match="version 2 of dualgeo is already the champion"):
         shelf.registry.promote("2", reason="once more")
     assert shelf.registry.rollback(reason="bad").version == "1"
 
@@ -212,5 +212,5 @@ def test_a_packed_file_that_changed_is_refused(graph_home: Home, tmp_path: Path,
     shutil.copytree(workspace.locator, copy)
     refiner = copy / "refiner.json"
     refiner.write_text(refiner.read_text().replace("0", "1", 1))
-    with pytest.raises(InputError, match=r"refiner.json is not the file that was packed"):
+    with pytest.raises(InputError, match=r"refiner.json is missing or has changed since it was packed"):
         Locator(copy)

@@ -36,14 +36,14 @@ def test_shipped_profiles_load(path: Path) -> None:
             "training.epochs: Input should be",
         ),
         ("photos: {gallery: {}, benchmarks: {}}", "photos.gallery.photo_set: Field required"),
-        ("photos: [", "is not YAML"),
+        ("photos: [", "is not valid YAML"),
         (
             "photos: {gallery: {photo_set: a}, benchmarks: {b: {photo_set: a, part: queries}}}",
-            "benchmark b shares photographers with the gallery",
+            "photos.benchmarks.b shares photographers with the gallery",
         ),
         (
             "photos: {gallery: {photo_set: a}, benchmarks: {}}\nmodel: {variants: [encoder]}",
-            "model.main is cross_attention, which is not among model.variants",
+            "model.main is cross_attention, which is not in model.variants",
         ),
     ],
 )
@@ -58,7 +58,7 @@ def test_faulty_profile_is_named_with_its_key(tmp_path: Path, text: str, fault: 
 
 
 def test_unknown_profile_tells_which_there_are() -> None:
-    with pytest.raises(InputError, match=r"take one of: .*demo"):
+    with pytest.raises(InputError, match=r"available profiles: .*demo"):
         load_settings("nosuch", home=ROOT)
 
 

@@ -1,4 +1,4 @@
-"""All it takes to locate photos in one folder that can be moved: models, index, gallery places, refiner."""
+"""The locator folder: models, index, gallery positions and refiner in one folder that can be moved."""
 
 import shutil
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ PLACES, POOLED = "places.parquet", "pooled"
 
 @dataclass(frozen=True)
 class LocatorFolder:
-    """A folder that `pack_locator` filled, every file checked against its digest."""
+    """The contents of a folder written by `pack_locator`, with every file checked against its digest."""
 
     folder: Path
     profile: Profile
@@ -37,13 +37,13 @@ class LocatorFolder:
 
     @property
     def gallery(self) -> "PackedGallery":
-        """The gallery's places, and the pooled vectors that tell near-duplicates."""
+        """The gallery's positions, and the pooled vectors for finding near-duplicates."""
         return PackedGallery(self.folder)
 
 
 @dataclass(frozen=True)
 class PackedGallery:
-    """What retrieval needs of a gallery. Photographers are numbers here: a name has no use in a packed folder."""
+    """The gallery data that retrieval needs. Photographers are numbered; their names are not packed."""
 
     folder: Path
 
@@ -53,7 +53,7 @@ class PackedGallery:
         return read_parquet(self.folder / PLACES, remedy="run the step locator again")
 
     def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """The frozen encoder's pooled vectors of these rows."""
+        """The frozen encoder's pooled vectors of these rows, shape (rows, width)."""
         return take_rows(self._vectors, rows)
 
     @cached_property
@@ -72,7 +72,10 @@ def pack_locator(
     refiner: Refiner,
     gallery: Views,
 ) -> dict[str, Any]:
-    """Makes `artifact` of these parts, of which `model`, `index` and `segmenter` are folders; returns its size."""
+    """Writes the locator folder `artifact` and returns its size and fingerprint.
+
+    `model`, `index` and `segmenter` are folders; `model` is None for the representation `encoder`.
+    """
     facts = {
         "profile": profile.model_dump(mode="json"),
         "encoder": gallery.encoder,
@@ -96,12 +99,12 @@ def pack_locator(
 
 
 def read_locator_folder(folder: Path) -> LocatorFolder:
-    """The folder's facts. Raises InputError if there is no locator, or a file is not the one that was packed."""
+    """The contents of a locator folder. Raises InputError if there is no locator, or a file is missing or changed."""
     record = read_record(folder)
     if record is None:
-        raise InputError(f"{folder} holds no locator: run the step locator")
+        raise InputError(f"{folder} does not contain a locator: run the step locator")
     for path in damaged_files(folder, record):
-        raise InputError(f"{path} is not the file that was packed into this locator: run the step locator again")
+        raise InputError(f"{path} is missing or has changed since it was packed: run the step locator again")
     profile = Profile.model_validate(record.facts["profile"])
     signature = fingerprint("locator", record.content, record.facts["profile"])
     if (folder / CHECKPOINT).is_dir():
@@ -112,7 +115,7 @@ def read_locator_folder(folder: Path) -> LocatorFolder:
 
 
 def _pack_checkpoint(profile: Profile, folder: Path) -> None:
-    """Copies a segmenter that is a folder. One of the model hub stays a name."""
+    """Copies the SegFormer checkpoint if it is a local folder. A hub name stays a name."""
     source = Path(checkpoint(profile.segmenter.name))
     if profile.segmenter.kind == "segformer" and source.is_dir():
         shutil.copytree(source, folder / CHECKPOINT)

@@ -1,7 +1,7 @@
-"""Every artifact of a workspace as it should be now: its folder, its step, its recipe, and the content of its inputs.
+"""The current description of each artifact of a workspace: folder, step, recipe, and content of its inputs.
 
-Reads records and settings, never data. A number in a recipe is raised whenever a step's code comes to give something
-else for the same inputs.
+It is computed from records and settings, without opening the data. The number in a recipe is the version of the step's
+code: raise it whenever the code gives another result for the same inputs.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from dualgeo_core.refine.lmm.prompt import SYSTEM
 from dualgeo_core.settings import LmmSettings, Representation
 from dualgeo_core.views.store import views_fingerprint
 
-# What decides an answer, as against how fast or how patiently it is asked for.
+# The settings that change an answer; the others change only speed, retries and cost.
 ASKING = ("model", "fallbacks", "api_base", "samples", "temperature", "max_tokens", "image_size")
 
 
@@ -37,12 +37,12 @@ class Artifacts:
 
     def segmenter(self) -> Artifact:
         profile = self.workspace.profile
-        # A codebook clusters the encoder's features; a checkpoint does not know the encoder.
+        # A codebook depends on the encoder, because it clusters the encoder's features. A checkpoint does not.
         seen_by = profile.encoder.fingerprint if profile.segmenter.kind == "codebook" else None
         return self._artifact("segmenter", recipe=[1, profile.segmenter.fingerprint, seen_by])
 
     def features(self, photos_name: str, *, encoder: str | None = None) -> Artifact:
-        """Of a photo set; `encoder` is the fingerprint of the loaded weights, which only the step itself knows."""
+        """The features of a photo set; `encoder` is the fingerprint of the loaded weights, known only to the step."""
         inputs = {"photos": self.workspace.photos(photos_name).fingerprint}
         artifact = self._artifact("features", photos_name, recipe=[1, self.workspace.profile.encoder.fingerprint])
         return replace(artifact, inputs=inputs if encoder is None else {**inputs, "encoder": encoder})
@@ -56,13 +56,13 @@ class Artifacts:
         return replace(self._artifact("masks", photos_name, recipe=recipe), inputs=inputs)
 
     def label_maps(self, photos_name: str) -> Artifact:
-        """The masks at the model's label grid; made together with them."""
+        """The masks at the model's label grid, written by the same step as the masks."""
         masks = self.require(self.masks(photos_name)).content
         artifact = self._artifact("label_maps", photos_name, recipe=[1, self.workspace.profile.model.label_grid])
         return replace(artifact, step="masks", inputs={"masks": masks})
 
     def views(self, photos_name: str) -> str:
-        """The content of both views of a photo set."""
+        """The content hash of both views of a photo set."""
         features = self.require(self.features(photos_name))
         return views_fingerprint(features, self.require(self.label_maps(photos_name)))
 
@@ -90,7 +90,7 @@ class Artifacts:
         for representation in profile.model.variants:
             inputs[f"{representation} index"] = self.require(self.index(representation)).content
             inputs |= self._model_input(representation)
-        # The main representation's candidates are also kept with leakage.
+        # The main representation's candidates are also stored with leakage.
         searched = [profile.model.variants, profile.model.main, profile.retrieval.model_dump(mode="json")]
         return self._artifact("candidates", benchmark, recipe=[1, searched], inputs=inputs)
 
@@ -165,9 +165,9 @@ def _asking(settings: LmmSettings) -> dict[str, Any]:
 
 
 def _given(path: str | None, setting: str) -> str:
-    """The digest of a file that a setting names. Raises InputError if the file is missing."""
+    """The digest of the file in a setting, `none` if unset. Raises InputError if the file is missing."""
     if path is None:
         return "none"
     if not Path(path).is_file():
-        raise InputError(f"{setting} names {path}, which is no file: correct the path")
+        raise InputError(f"{setting} is {path}, which is not a file: correct the path")
     return file_digest(Path(path))

@@ -1,4 +1,4 @@
-"""Opens the artifacts of a workspace on the profile's device; refuses those that do not belong together."""
+"""Opens the artifacts of a workspace on the profile's device, and refuses artifacts with non-matching inputs."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def profile_device(profile: Profile) -> torch.device:
-    """The device that the profile's models run on."""
+    """The device of the profile's models."""
     return choose_device(profile.device, threads=profile.threads)
 
 
@@ -35,7 +35,7 @@ def open_encoder(workspace: Workspace) -> Encoder:
 
 
 def open_segmenter(workspace: Workspace) -> Segmenter:
-    """The segmenter that the step `segmenter` left. Raises InputError if it is not this profile's."""
+    """The segmenter written by the step `segmenter`. Raises InputError if the profile's settings have changed since."""
     artifact = Artifacts(workspace).segmenter()
     artifact.require_intact()
     profile = workspace.profile
@@ -53,9 +53,9 @@ def open_model(workspace: Workspace, representation: Representation) -> DualView
 
 
 def open_views(workspace: Workspace, photos_name: str, *, intact: bool = False) -> Views:
-    """Both views of a photo set; if asked, after every byte was checked.
+    """Both views of a photo set, with `intact` after a check of all files.
 
-    Raises InputError if they were made from other photos or with other settings, or are damaged.
+    Raises InputError if the photos or the settings have changed since, or if a file is damaged.
     """
     artifacts = Artifacts(workspace)
     parts = (artifacts.features(photos_name), artifacts.masks(photos_name), artifacts.label_maps(photos_name))
@@ -66,7 +66,7 @@ def open_views(workspace: Workspace, photos_name: str, *, intact: bool = False) 
 
 
 def open_augmentation(workspace: Workspace) -> "AugmentedEncoding | None":
-    """Encodes augmented gallery photos anew in every training step, if the profile recomputes; else None."""
+    """The encoding of augmented gallery photos in every training step; None unless `training.recompute` is set."""
     if not workspace.profile.training.recompute:
         return None
     from dualgeo_core.model.augmentation import AugmentedEncoding
@@ -80,7 +80,7 @@ def open_augmentation(workspace: Workspace) -> "AugmentedEncoding | None":
 
 
 def open_retriever(workspace: Workspace, representation: Representation, gallery: Views) -> Retriever:
-    """Model and index of a representation over `gallery`. Raises InputError if they do not belong together."""
+    """The retriever of a representation over `gallery`. Raises InputError if model, index and gallery do not match."""
     artifact = Artifacts(workspace).index(representation)
     artifact.require_intact()
     retrieval = workspace.profile.retrieval
@@ -95,14 +95,14 @@ def open_retriever(workspace: Workspace, representation: Representation, gallery
 
 
 def open_refiner(workspace: Workspace) -> Refiner:
-    """The refiner that belongs to the present index. Raises InputError if it was fitted on something else."""
+    """The refiner of the current index. Raises InputError if it is stale."""
     artifact = Artifacts(workspace).refiner()
     artifact.require_intact()
     return load_refiner(artifact.path / REFINER_FILE)
 
 
 def open_answerer(workspace: Workspace) -> Answerer:
-    """What answers for the profile; each of its parts is opened when it is first used."""
+    """The profile's answerer. Its parts are opened at first use."""
     return Answerer(
         profile=workspace.profile,
         open_retriever=partial(_open_main_retriever, workspace),
@@ -121,8 +121,11 @@ def _open_density(workspace: Workspace) -> PhotoDensity:
 
 
 def require_same_views(gallery: Views, queries: Views) -> None:
-    """Raises InputError if another encoder or segmenter saw the queries than saw the gallery."""
+    """Raises InputError if queries and gallery were processed by different encoders or segmenters."""
     for view, step in (("encoder", "features"), ("segmenter", "masks")):
         theirs, ours = getattr(queries, view), getattr(gallery, view)
         if theirs != ours:
-            raise InputError(f"the queries' {view} is {theirs}, the gallery's {ours}: run the step {step} again")
+            raise InputError(
+                f"the {view} of the queries ({theirs}) differs from that of the gallery ({ours}): "
+                f"run the step {step} again"
+            )

@@ -1,4 +1,4 @@
-"""The last evaluation of a workspace: its scores, the files of it that git keeps, and its page."""
+"""The last evaluation of a workspace: its scores, the report files for git, and the report page."""
 
 from typing import Any
 
@@ -13,12 +13,15 @@ from dualgeo_core.pipeline.workspace import Workspace
 
 
 def all_scores(workspace: Workspace) -> Scores:
-    """Scores by benchmark and method, in the profile's order. Raises InputError if a benchmark has no current ones."""
+    """Scores by benchmark and method, in the profile's order. Raises InputError if those of a benchmark are stale."""
     return {name: read_scores(workspace, name) for name in workspace.profile.photos.benchmarks}
 
 
 def write_report(workspace: Workspace) -> dict[str, Any]:
-    """Writes metrics.json (the answering method), scores.csv (every method) and error_cdf.csv to `workspace.report`."""
+    """Writes the report files to `workspace.report`.
+
+    metrics.json and error_cdf.csv are about the main method, scores.csv about all methods.
+    """
     scores = all_scores(workspace)
     main = main_method(workspace.profile).name
     metrics = {name: headline_metrics(by_method[main]) for name, by_method in scores.items()}
@@ -37,7 +40,7 @@ def write_report(workspace: Workspace) -> dict[str, Any]:
 
 
 def render_report(workspace: Workspace) -> str:
-    """The report as one HTML page. Raises InputError if a benchmark has no scores of its present predictions."""
+    """The report as one HTML page. Raises InputError if the scores of a benchmark are stale."""
     results = {
         name: BenchmarkResult(
             scores=by_method,

@@ -1,8 +1,8 @@
-"""Stage 1, photos to candidates: one function per artifact, in the order in which they feed each other.
+"""Stage 1, from photos to candidates: one function per artifact, in pipeline order.
 
-Each reads what comes before it, checked against its record, writes its own artifact, and returns facts worth showing:
-counts, shares, rates, how many photos were `computed` in this call and how many `taken_over` from an earlier one, and
-`fingerprint`, the artifact's content.
+Each function opens its inputs, checks them against their records, writes its artifact and returns facts about it:
+counts, shares, rates, and the `fingerprint` of its content. `computed` counts the photos computed in this call and
+`taken_over` those reused from an earlier call.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ Facts = dict[str, Any]
 
 
 def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
-    """Fits the codebook on gallery photos, or signs the SegFormer checkpoint that the profile names."""
+    """Fits the codebook on gallery photos, or records the fingerprint of the profile's SegFormer checkpoint."""
     profile = workspace.profile
     segmenter = fit_segmenter(
         Artifacts(workspace).segmenter(),
@@ -57,9 +57,9 @@ def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
 
 
 def make_masks(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
-    """Label maps of every photo, as PNGs and at the model's grid.
+    """Writes the label map of every photo, as PNG and at the model's label grid.
 
-    If the set knows the true label maps, in the segmenter's classes, the masks are scored by mean IoU.
+    The facts include the mean IoU if the photo set has true label maps in the segmenter's classes.
     """
     segmenter, artifacts = open_segmenter(workspace), Artifacts(workspace)
     photos, masks = workspace.photos(photos_name), artifacts.masks(photos_name)
@@ -84,7 +84,7 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
 
 
 def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> float:
-    """How far the masks agree with the true label maps of a synthetic set, over its first shard."""
+    """Mean IoU (0 to 1) of the masks against the true label maps, over the first shard."""
     truth = next(workspace.photos(photos_name).shards(column="label_map"))
     masks = workspace.folder("masks", photos_name) / f"{truth.name}.parquet"
     made = read_parquet(masks, columns=["mask"], remedy="run the step masks again")["mask"]
@@ -94,7 +94,7 @@ def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> flo
 
 
 def make_features(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
-    """The frozen encoder's outputs, once per photo."""
+    """Writes the frozen encoder's pooled vector and patch tokens of every photo."""
     encoder, photos = open_encoder(workspace), workspace.photos(photos_name)
     artifact = Artifacts(workspace).features(photos_name, encoder=encoder.fingerprint)
     made = build_features(
@@ -110,7 +110,7 @@ def make_model(
     give_up_others: bool = False,
     progress: Progress = silent,
 ) -> TrainingResult:
-    """The trained model of one representation; on several processes each of them calls this."""
+    """Trains the model of one representation. With several training processes, each one calls this function."""
     profile = workspace.profile
     torch.set_num_threads(profile.threads)
     return train(
@@ -126,7 +126,7 @@ def make_model(
 
 
 def make_embeddings(workspace: Workspace, representation: Representation, progress: Progress = silent) -> Facts:
-    """The gallery's retrieval vectors in one representation."""
+    """Writes the gallery's retrieval vectors in one representation."""
     artifact = Artifacts(workspace).embeddings(representation)
     views = open_views(workspace, GALLERY, intact=not artifact.is_current())
     model = open_model(workspace, representation)
@@ -143,7 +143,7 @@ def make_embeddings(workspace: Workspace, representation: Representation, progre
 
 
 def make_index(workspace: Workspace, representation: Representation) -> Facts:
-    """The FAISS index over one representation of the gallery."""
+    """Writes the FAISS index of the gallery in one representation."""
     artifacts = Artifacts(workspace)
     artifact, specification = artifacts.index(representation), workspace.profile.retrieval.index
     shards = read_embeddings(artifacts.embeddings(representation))
@@ -157,7 +157,7 @@ def make_index(workspace: Workspace, representation: Representation) -> Facts:
 
 
 def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
-    """Per query of a benchmark its candidates in every representation, and what the main one finds with leakage."""
+    """Writes each query's candidates in every representation, and those of the main one with leakage."""
     artifact = Artifacts(workspace).candidates(benchmark)
     gallery, queries = (open_views(workspace, name, intact=True) for name in (GALLERY, benchmark))
     require_same_views(gallery, queries)

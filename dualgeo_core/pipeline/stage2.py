@@ -1,4 +1,4 @@
-"""Stage 2, candidates to scores: one function per artifact, in the order in which they feed each other."""
+"""Stage 2, from candidates to scores: one function per artifact, in pipeline order."""
 
 from typing import Any
 
@@ -28,10 +28,10 @@ Facts = dict[str, Any]
 
 
 def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
-    """The posterior's parameters, fitted on the candidates of gallery photographers who were held out of training.
+    """Writes the posterior's parameters, fitted on gallery photographers held out of training.
 
-    A profile that names a fitted refiner gets that one; a gallery with too few held-out photos, or those of a single
-    photographer, gets the shipped one.
+    If the profile sets `refinement.params_file`, that refiner is used instead. If there are too few held-out photos, or
+    they are by a single photographer, the shipped refiner is used.
     """
     profile, artifact = workspace.profile, Artifacts(workspace).refiner()
     gallery = open_views(workspace, GALLERY)
@@ -40,7 +40,10 @@ def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
     else:
         rows = split_by_photographer(gallery.frame, profile.training).queries
         if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
-            refiner, fitted_on = shipped_refiner(), f"the shipped fit: only {len(rows)} gallery photos are held out"
+            refiner, fitted_on = (
+                shipped_refiner(),
+                f"the shipped refiner, because only {len(rows)} gallery photos are held out",
+            )
         else:
             refiner = fit_refiner(
                 candidates=open_answerer(workspace).candidates(gallery, rows),
@@ -57,7 +60,7 @@ def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
 
 
 def make_locator(workspace: Workspace) -> Facts:
-    """All it takes to locate photos, in one folder that can be moved. What is damaged is not packed."""
+    """Writes the locator folder of the main representation. Raises InputError if an input is stale or damaged."""
     artifacts, main = Artifacts(workspace), workspace.profile.model.main
     index, segmenter = artifacts.index(main), artifacts.segmenter()
     model = None if main == "encoder" else artifacts.model(main)
@@ -75,7 +78,7 @@ def make_locator(workspace: Workspace) -> Facts:
 
 
 def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
-    """What the multimodal model answers about each query, or what a file says it did; no rows while neither is set."""
+    """Writes the LMM's answer for each query, requested or replayed. The table is empty if the profile has no LMM."""
     artifact, photos = Artifacts(workspace).lmm_answers(benchmark), workspace.photos(benchmark)
     found, counts = open_answerer(workspace).answers(
         ids=photos.frame["id"].tolist(),
@@ -89,7 +92,7 @@ def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = 
 
 
 def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
-    """Per query the HDBSCAN clusters of its candidates: centre, radius, share of the similarity, place name."""
+    """Writes the HDBSCAN clusters of each query's candidates: centre, radius (km), similarity share, place name."""
     candidates = main_candidates(workspace, benchmark)
     rows = []
     for photo_id, found in candidates[candidates["kind"] == "similar"].groupby("id", sort=False):
@@ -121,7 +124,7 @@ def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
 
 
 def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
-    """Where each query was taken, by every method that is compared; column `method` names it."""
+    """Writes the predictions of all compared methods on every query; the column `method` names the method."""
     profile, artifacts = workspace.profile, Artifacts(workspace)
     artifact = artifacts.predictions(benchmark)
     candidates = read_table(artifacts.candidates(benchmark))
@@ -151,7 +154,7 @@ def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = 
 
 
 def make_scores(workspace: Workspace, benchmark: str) -> Facts:
-    """Accuracy, median error and coverage of every method, with photographer-clustered intervals."""
+    """Writes accuracy, median error and coverage of every method, with photographer-clustered intervals."""
     truth = workspace.photos(benchmark).frame
     settings = workspace.profile.evaluation
     scores = {
@@ -173,7 +176,7 @@ def predictions_by_method(workspace: Workspace, benchmark: str) -> dict[str, pd.
 
 
 def main_predictions(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    """The predictions of the method that answers."""
+    """The predictions of the main method."""
     return predictions_by_method(workspace, benchmark)[main_method(workspace.profile).name]
 
 
@@ -191,6 +194,6 @@ def read_clusters(workspace: Workspace, benchmark: str) -> pd.DataFrame:
 
 
 def main_candidates(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    """The candidates that the answering method reads."""
+    """The candidates in the main representation."""
     candidates = read_table(Artifacts(workspace).candidates(benchmark))
     return candidates[candidates["representation"] == workspace.profile.model.main]

@@ -1,4 +1,4 @@
-"""The folders of one profile."""
+"""The paths of a profile's photo sets and artifacts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ GALLERY = "gallery"
 
 @dataclass(frozen=True)
 class Workspace:
-    """Photo sets are under `data/`, what derives from them under `artifacts/<profile>/`."""
+    """The folders of one profile: photo sets under `data/`, derived artifacts under `artifacts/<profile>/`."""
 
     settings: Settings
 
@@ -20,29 +20,29 @@ class Workspace:
         return self.settings.profile
 
     def source(self, photos_name: str) -> PhotoSource:
-        """The photo source called `gallery`, or of the benchmark of that name."""
+        """The photo source of `gallery` or of a benchmark, by name."""
         photos = self.profile.photos
         return photos.gallery if photos_name == GALLERY else photos.benchmarks[photos_name]
 
     def photos(self, photos_name: str) -> Photos:
-        """The photos called `gallery`, or those of the benchmark of that name."""
+        """The photos of `gallery` or of a benchmark, by name."""
         return open_photos(self.source(photos_name), data=self.settings.data)
 
     def folder(self, kind: str, name: str = "") -> Path:
-        """The folder of an artifact: its kind, and the photo set, benchmark or representation that it is of."""
+        """The folder of an artifact; `name` is its photo set, benchmark or representation."""
         return self.settings.artifacts / kind / name
 
     @property
     def locator(self) -> Path:
-        """The folder that holds all it takes to locate photos."""
+        """The folder with everything needed to locate photos."""
         return self.folder("locator")
 
     @property
     def lmm_replies(self) -> Path:
-        """The multimodal model's replies, kept so that a question is asked once."""
+        """The stored replies of the multimodal model; each question is sent once."""
         return self.folder("lmm_replies")
 
     @property
     def report(self) -> Path:
-        """The folder of the last evaluation's scores and curves, small enough for git."""
+        """The folder of the last evaluation's scores and curves; small enough for git."""
         return self.settings.home / "reports" / self.profile.name

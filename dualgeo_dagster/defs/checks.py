@@ -1,4 +1,4 @@
-"""The Great Expectations suites as asset checks; each blocks what would feed on bad data."""
+"""The Great Expectations suites as asset checks. A failed check stops the run before later steps use bad data."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dg.asset_check(asset=gallery_photos, blocking=True, name="gallery_photos_are_placed_and_unique")
 def gallery_photos_check() -> dg.AssetCheckResult:
-    """Every gallery photo has one id and a position on Earth."""
+    """Every gallery photo has a unique id and a valid position."""
     from dualgeo_dagster.reporting.expectations import check_photos
 
     return _result({GALLERY: check_photos(workspace().photos(GALLERY).frame)})
@@ -26,7 +26,7 @@ def gallery_photos_check() -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=benchmark_photos, blocking=True, name="query_photos_are_placed_and_unique")
 def benchmark_photos_check() -> dg.AssetCheckResult:
-    """Every query photo of every benchmark has one id and a position on Earth."""
+    """Every query photo of every benchmark has a unique id and a valid position."""
     from dualgeo_dagster.reporting.expectations import check_photos
 
     return _result({name: check_photos(workspace().photos(name).frame) for name in _benchmarks_with("photos")})
@@ -34,19 +34,19 @@ def benchmark_photos_check() -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=gallery_masks, blocking=True, name="gallery_masks_hold_known_classes")
 def gallery_masks_check() -> dg.AssetCheckResult:
-    """Every gallery photo has a label map of known classes, nearly all of more than one."""
+    """Every gallery photo has a label map of known classes; at least 95 % of the maps have two classes or more."""
     return _result({GALLERY: _masks_verdict(GALLERY)})
 
 
 @dg.asset_check(asset=benchmark_masks, blocking=True, name="query_masks_hold_known_classes")
 def benchmark_masks_check() -> dg.AssetCheckResult:
-    """Every query photo has a label map of known classes, nearly all of more than one."""
+    """Every query photo has a label map of known classes; at least 95 % of the maps have two classes or more."""
     return _result({name: _masks_verdict(name) for name in _benchmarks_with("masks")})
 
 
 @dg.asset_check(asset=gallery_embeddings, blocking=True, name="embeddings_are_unit_vectors_that_differ")
 def gallery_embeddings_check() -> dg.AssetCheckResult:
-    """Every gallery photo has a unit vector in each representation, and they have not collapsed into one."""
+    """Every gallery photo has a unit vector in each representation, and the vectors have not collapsed to one point."""
     from dualgeo_core.retrieval.embeddings import embedding_summary
     from dualgeo_dagster.reporting.expectations import check_embeddings
 
@@ -61,7 +61,7 @@ def gallery_embeddings_check() -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=predictions, blocking=True, name="predictions_are_places_or_say_why_not")
 def predictions_check() -> dg.AssetCheckResult:
-    """Every query has one prediction: a place on Earth with nested radii, or a status that says why there is none."""
+    """Every query has one prediction: a valid position with nested radii, or a status that gives the reason."""
     from dualgeo_core.pipeline.methods import main_method
     from dualgeo_core.pipeline.stage2 import predictions_by_method
     from dualgeo_dagster.reporting.expectations import check_predictions
@@ -86,7 +86,7 @@ def _masks_verdict(photos_name: str) -> "Verdict":
 
 
 def _benchmarks_with(artifact: str) -> list[str]:
-    """The benchmarks whose artifact was made; the check covers those, whichever partition the run is about."""
+    """The benchmarks for which the artifact exists. A check covers all of them, whatever the run's partitions."""
 
     def place(name: str) -> Path:
         if artifact == "photos":
