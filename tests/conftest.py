@@ -1,4 +1,4 @@
-"""What tests share: no network, one thread, and a home in which the whole graph has run."""
+"""Set-up shared by all tests: no network, one thread, and a home in which the whole graph has run."""
 
 import os
 import subprocess
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-# Whoever runs the tests may have set these for work, and MLflow's client sets its own.
+# The user's shell may set these variables, and MLflow's client sets some itself.
 OURS = ("DUALGEO_PROFILE", "DUALGEO_HOME", "DUALGEO_MLFLOW_UI", "MLFLOW_TRACKING_URI", "DAGSTER_HOME")
 for variable in OURS:
     os.environ.pop(variable, None)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads on busy cores mostly wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on busy cores, torch's threads mostly wait for each other
 
 ROOT = Path(__file__).parent.parent
 TINY_PROFILE = """
@@ -42,7 +42,7 @@ stages:
 
 
 class Home:
-    """A home of its own with profile `tiny`, git and DVC, in which commands run as a user would run them."""
+    """A separate project home with profile `tiny`, git and DVC. Commands run in it as a user would run them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,13 +59,13 @@ class Home:
         }
         self.run("git", "init", "-q")
         self.python("-m", "dvc", "init", "-q")
-        # The set of one benchmark comes from a stage, as a user's own set does from `dvc add`.
+        # One set is a stage of dvc.yaml; this one is added with `dvc add`, as users add their own.
         night = f"--part night --photos 16 {EARTH}".split()
         self.dualgeo("ingest", "synthetic", "--out", "data/by_night", *night)
         self.python("-m", "dvc", "add", "-q", "data/by_night")
 
     def run(self, *command: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command in the home and expects its exit code."""
+        """Runs a command in the home; fails unless it exits with `code`."""
         done = subprocess.run(
             command, cwd=self.path, env={**self.environment, **environment}, capture_output=True, text=True
         )
@@ -95,7 +95,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def graph_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """A home in which the whole graph has run once, and what the run printed as `printed`; leave it as it is."""
+    """A home in which the whole graph has run once; `printed` is the output of the run. Tests must not change it."""
     home = Home(tmp_path_factory.mktemp("graph") / "home")
     home.printed = home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny").stdout
     return home

@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a retraining: no run hangs, nothing is promoted half-way, and the next run goes on."""
+"""SIGKILL during a retraining: no run hangs, no promotion is left incomplete, and the next run resumes."""
 
 import json
 import os
@@ -25,7 +25,7 @@ RETRAINED = (
 
 
 class Deployment:
-    """A home whose champion is version 1, and the three services on it."""
+    """A home whose champion is version 1, with the three services."""
 
     def __init__(self, folder: Path) -> None:
         self.home, self.logs, self.epochs = Home(folder / "home"), folder, 60
@@ -71,7 +71,7 @@ class Deployment:
             service.stop()
 
     def begin_retraining(self) -> str:
-        """Launches a run with settings that no run had before, and returns its id once a checkpoint is there."""
+        """Launches a run with new settings, and returns its id once it has written a checkpoint."""
         self.epochs += 1
         self._write_profile(PROFILE.replace("epochs: 2", f"epochs: {self.epochs}, patience: {self.epochs}"))
         run_id = self.retrain()
@@ -85,7 +85,7 @@ class Deployment:
         return self.web.launch(*RETRAINED)
 
     def checkpoint_step(self) -> int:
-        """The step to go on from; 0 where there is none."""
+        """The step of the last checkpoint; 0 if there is none."""
         try:
             with safe_open(self.partial / "checkpoint.safetensors", framework="pt") as file:
                 return int(json.loads(file.metadata()["position"])["step"])
@@ -102,13 +102,13 @@ class Deployment:
         return found
 
     def next_run(self, run_id: str) -> str:
-        """The run that came into the queue after `run_id`."""
+        """The run that was queued after `run_id`."""
         newest = wait_for(lambda: (runs := list(self.web.runs()))[0] != run_id and runs, "another run")
         assert newest[1] == run_id, "one more run, not several"
         return newest[0]
 
     def steps_of(self, run_id: str) -> list[int]:
-        """The training steps that this Dagster run told MLflow."""
+        """The training steps that this Dagster run logged to MLflow."""
         client = MlflowClient(self.tracking_uri)
         [run] = [run for run in self.mlflow_runs() if run.data.tags.get("dagster.run_id") == run_id]
         return [point.step for point in client.get_metric_history(run.info.run_id, f"training/{MODEL}/loss")]
@@ -122,13 +122,13 @@ class Deployment:
         return [path for path in artifacts.rglob(".*") if ".tmp" in path.name or ".old" in path.name]
 
     def assert_untouched(self, versions: list[str]) -> None:
-        """No version more, champion and trail agree, and the champion's answers can be read."""
+        """No new version; champion and list of promotions agree; the champion's predictions can be read."""
         registry = Registry(self.tracking_uri)
         assert registry.versions() == versions
         self._assert_consistent(registry)
 
     def assert_goes_on(self, again: Callable[[], str], versions: list[str]) -> None:
-        """The run that `again` begins trains on from the checkpoint and leaves one version more, and no loose end."""
+        """The run that `again` starts resumes from the checkpoint, and registers exactly one version."""
         step = self.checkpoint_step()
         assert step > 0
         run_id = again()
@@ -137,7 +137,7 @@ class Deployment:
         self.assert_whole(versions)
 
     def assert_whole(self, versions: list[str]) -> None:
-        """One version more, the registry agrees with itself, and nothing unfinished lies about."""
+        """One new version; the registry is consistent; no unfinished files remain."""
         registry = Registry(self.tracking_uri)
         assert registry.versions() == [str(len(versions) + 1), *versions]
         assert registry.version_of(CHALLENGER) == registry.versions()[0]
@@ -164,7 +164,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 @pytest.fixture
 def versions(deployment: Deployment) -> Iterator[list[str]]:
-    """The versions before the test; what a failed test left must not stop the next one."""
+    """The versions before the test. Remains of a failed test must not block the next one."""
     yield Registry(deployment.tracking_uri).versions()
     shutil.rmtree(deployment.partial, ignore_errors=True)
 

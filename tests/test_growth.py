@@ -1,4 +1,4 @@
-"""A set that grows costs its new photos: what was computed of the others is taken over, and comes to the same."""
+"""Growing sets: only new photos are computed, and the results equal those of a full build."""
 
 import shutil
 from pathlib import Path
@@ -43,7 +43,7 @@ def workspace_of(home: Path, label_grid: int = 8) -> Workspace:
 
 
 def make_gallery(workspace: Workspace) -> dict[str, tuple[int, int]]:
-    """Materializes the gallery up to its index; returns how many photos each step computed and took over."""
+    """Builds the gallery up to its index; returns how many photos each step computed and reused."""
     stage1.make_segmenter(workspace)
     made = {
         "masks": stage1.make_masks(workspace, GALLERY),
