@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and fingerprints that tie each one to what made it."""
+"""Files and folders that appear whole or not at all, and fingerprints that identify the inputs of a result."""
 
 import hashlib
 import json
@@ -16,12 +16,12 @@ import psutil
 from dualgeo_core.base.errors import InputError
 
 FINGERPRINT_FILE = "fingerprint.json"
-# What processes write, and kill -9 leaves.
+# Temporary names of unfinished files and folders, which a killed process leaves behind.
 UNFINISHED = re.compile(r"\..+\.(?P<pid>\d+)\.(tmp|old)(\.\w+)?")
 
 
 def fingerprint(*parts: Any) -> str:
-    """The same 16 hex digits for the same JSON-able parts, on every machine."""
+    """16 hex digits that identify the JSON-serialisable parts. They are the same on every machine."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -34,7 +34,7 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes `path` when the block ends well, and vanishes when it does not."""
+    """A temporary path to write to. It becomes `path` if the block succeeds and is deleted if the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
@@ -49,7 +49,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it replaces `path` when the block ends well, and vanishes when it does not."""
+    """A temporary folder to fill. It replaces `path` if the block succeeds and is deleted if the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -63,7 +63,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Puts the finished folder `source` in the place of `target`, durably, without what killed writers left in it."""
+    """Replaces `target` by the finished folder `source` and syncs it to disk.
+
+    Unfinished files of killed writers in `source` are deleted first.
+    """
     _remove_leftovers(target.parent)
     for file in source.rglob("*"):
         if UNFINISHED.fullmatch(file.name):
@@ -79,11 +82,14 @@ def replace_folder(source: Path, target: Path) -> None:
 
 
 def take_over(source: Path, target: Path) -> None:
-    """Gives the bytes of `source` a second path: a hard link, so for files that nobody writes to, else a copy."""
+    """Makes `source` available at `target`, as a hard link if possible and otherwise as a copy.
+
+    Use it only for files that are never modified.
+    """
     with atomic_file(target) as temporary:
         try:
             os.link(source.resolve(), temporary)
-        except OSError:  # another file system, or one without hard links
+        except OSError:  # another file system, or a file system without hard links
             shutil.copyfile(source, temporary)
 
 
@@ -94,22 +100,22 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's content; raises InputError where it is absent or not JSON."""
+    """The file's content. Raises InputError if the file is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: run the step that makes it, or correct the path") from None
+        raise InputError(f"{path} is missing: run the step that writes it, or correct the path") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}): delete it and run the step that makes it") from None
+        raise InputError(f"{path} is not JSON ({error}): delete it and run the step that writes it") from None
 
 
 def write_fingerprint(folder: Path, value: str, **facts: Any) -> None:
-    """Signs a folder with the fingerprint of what made it, beside facts worth reading."""
+    """Signs a folder with the fingerprint of its inputs. `facts` are stored next to the fingerprint."""
     write_json(folder / FINGERPRINT_FILE, {"fingerprint": value, **facts})
 
 
 def read_fingerprint(folder: Path) -> str | None:
-    """The folder's fingerprint, or None where it was never finished."""
+    """The folder's fingerprint, or None if the folder was never finished."""
     if not (folder / FINGERPRINT_FILE).is_file():
         return None
     return str(read_json(folder / FINGERPRINT_FILE)["fingerprint"])
@@ -127,7 +133,7 @@ def require_fingerprint(folder: Path, *, expected: str, step: str) -> None:
 
 @cache
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what dead processes left unfinished in `folder`; once per process, for a folder may hold many files."""
+    """Removes unfinished files of dead processes. Cached, because listing a folder with many files is slow."""
     for file in folder.iterdir():
         found = UNFINISHED.fullmatch(file.name)
         if found and not psutil.pid_exists(int(found["pid"])):

@@ -1,4 +1,4 @@
-"""What is computed once per photo: one file per shard, resumable, taken over as long as what it was made from stays."""
+"""Per-photo results, one file per shard. A build resumes, and reuses shards whose inputs are unchanged."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ Advance = Callable[[int], None]
 
 
 class ShardKey(NamedTuple):
-    """One file of a folder: its stem, a fingerprint of what its rows are made from, and their numbers in the frame."""
+    """One file of a folder: its stem, the fingerprint of its inputs, and the numbers of its rows in the frame."""
 
     name: str
     fingerprint: str
@@ -29,7 +29,7 @@ class ShardKey(NamedTuple):
 
 
 class Sharded(Protocol):
-    """What files are computed from, shard by shard: photos, or their views."""
+    """A source whose shards are processed one by one: photos, or their views."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -39,7 +39,7 @@ class Sharded(Protocol):
 
 
 def folder_signature(recipe: str, source: Sharded) -> str:
-    """What a folder that `recipe` makes of `source` is signed with."""
+    """The fingerprint of a folder that `recipe` computes from `source`."""
     return fingerprint(recipe, source.fingerprint)
 
 
@@ -53,12 +53,12 @@ def build_shards(
     facts: dict[str, Any],
     progress: Progress = silent,
 ) -> dict[str, int]:
-    """Fills `folder` with `write(key, path, advance)` for every shard of `source`, signed with recipe and source.
+    """Fills `folder` by calling `write(key, path, advance)` for every shard of `source`.
 
-    A shard that `folder` or a killed build already holds, of the same recipe and photos, is taken over; so a grown
-    source costs its new shards, and a finished folder nothing. `facts` are recorded beside the fingerprint; `write`
-    calls `advance(photos of this shard done so far)` as it goes. Returns how many photos were `computed` now and how
-    many `taken_over`.
+    Shards that `folder` or a killed build already holds for the same recipe and photos are reused, so only new shards
+    are computed. `facts` are stored next to the fingerprint. `write` calls `advance(done)` with the number of photos
+    of its shard that are done so far. Returns two counts of photos: `computed` in this call, and `taken_over` from
+    existing shards.
     """
     keys = [key for key in source.shard_keys if key.rows]
     total = sum(len(key.rows) for key in keys)
@@ -84,35 +84,35 @@ def build_shards(
 
 
 def read_record(folder: Path, *, photos: str, step: str) -> dict[str, Any]:
-    """The record of a folder that `build_shards` finished for the photos of this fingerprint.
+    """The record that `build_shards` wrote in `folder`; reads no shard. `photos` is the expected fingerprint.
 
-    Reads no shard. Raises InputError, naming the `step` to run, if the folder is unfinished or of other photos.
+    Raises InputError, naming the `step` to run, if the folder is unfinished or was made from other photos.
     """
     if read_fingerprint(folder) is None:
         raise InputError(f"{folder} is missing or unfinished: run the step {step}")
     record: dict[str, Any] = read_json(folder / FINGERPRINT_FILE)
     if record.get("photos") != photos:
-        raise InputError(f"{folder} was made from other photos than the set now holds: run the step {step} again")
+        raise InputError(f"{folder} was made from other photos than the set holds now: run the step {step} again")
     return record
 
 
 def shard_signatures(folder: Path) -> dict[str, str]:
-    """What each file of a finished or half-made folder was, or is to be, made from, by the file's stem."""
+    """The input fingerprint of each shard of a finished or partial folder, by file stem."""
     path = folder / FINGERPRINT_FILE
     return dict(read_json(path).get("shards", {})) if path.is_file() else {}
 
 
 def _clear(partial: Path, wanted: dict[str, str]) -> None:
-    """Removes what a killed build left of other shards than are wanted now, and its unfinished files."""
+    """Removes shards of a killed build that are not wanted now, and its unfinished files."""
     kept = {name for name, _ in shard_signatures(partial).items() & wanted.items()}
     for file in partial.rglob("*"):
-        # The signatures go last, when they are replaced: without them no file here would be known any more.
+        # The signatures are kept until they are replaced: without them no remaining shard could be reused.
         if file.is_file() and file.stem not in kept and file.name != FINGERPRINT_FILE:
             file.unlink()
 
 
 def _link_finished(folder: Path, partial: Path, wanted: dict[str, str]) -> None:
-    """Takes over all that `folder` holds of each shard that is still wanted, what others keep beside it included."""
+    """Links the files of each shard in `folder` that is still wanted, including derived files in subfolders."""
     kept = {name for name, _ in shard_signatures(folder).items() & wanted.items()}
     for file in folder.rglob("*"):
         target = partial / file.relative_to(folder)
