@@ -168,7 +168,7 @@ def test_published_tables_and_a_tar_are_read_as_they_are(tmp_path: Path, images:
 
 def test_too_large_a_quarantine_refuses_the_set(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, ""), ("1", 0, 0, ""), ("8", 4, 5, ""), ("9", 4, 5, "")])
-    with pytest.raises(InputError, match=r"3 of 4 photos.*1 coordinates 0,0, 2 missing file.*75.0% is past"):
+    with pytest.raises(InputError, match=r"3 of 4 photos.*1 coordinates 0,0, 2 missing file.*75.0% exceeds"):
         ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.74)
     assert not (tmp_path / "set").exists()
     assert len(quarantine_of(tmp_path / "set.partial" / "set")) == 3
@@ -202,7 +202,7 @@ def test_a_table_that_cannot_be_read_says_what_is_wrong(
 
 def test_a_folder_that_is_no_set_is_left_alone(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "")])
-    with pytest.raises(InputError, match="no photo set"):
+    with pytest.raises(InputError, match="exists and is not a photo set"):
         ingest_csv(table=table, images=images, out=images, max_quarantine_share=0.0)
     assert (images / "0.jpg").exists()
 
@@ -387,7 +387,7 @@ def test_adding_nothing_leaves_the_set_as_it_is_and_says_so(tmp_path: Path, imag
 
 def test_adding_says_in_one_line_where_there_is_no_set(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "x")])
-    with pytest.raises(InputError, match=r"no photo set .* to add to; make it first, without --add"):
+    with pytest.raises(InputError, match=r"no photo set .* to add to; ingest it first, without --add"):
         ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0, add=True)
     assert not (tmp_path / "set.partial").exists()
 
