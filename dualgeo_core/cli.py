@@ -16,7 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-help="Estimates where on Earth a photo was taken, with a calibrated radius.",
+    help="Estimates where on Earth a photo was taken, with a calibrated radius.",
 )
 app.add_typer(ingest, name="ingest")
 app.command("locate")(locate)

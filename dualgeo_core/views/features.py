@@ -1,4 +1,4 @@
-"""The encoder's features of every photo of a set, computed once: safetensors shards, half precision."""
+"""The encoder's features of every photo of a set, stored as safetensors shards in half precision."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from dualgeo_core.views.encoder import Encoder
 def build_features(
     *, photos: Photos, folder: Path, encoder: Encoder, settings: EncoderSettings, progress: Progress = silent
 ) -> dict[str, int]:
-    """Fills `folder` with pooled_nd and tokens_ntd (float16) of each shard, rows in the order of `photos.frame`.
+    """Writes pooled_nd and tokens_ntd (float16) of each shard to `folder`, rows in the order of `photos.frame`.
 
-    Only shards that this encoder has not seen are computed, also after a kill; returns the counts of `build_shards`.
+    Shards already computed with this encoder are reused, also after a kill. Returns the counts of `build_shards`.
     """
 
     def write(key: ShardKey, path: Path, advance: Advance) -> None:
@@ -32,7 +32,7 @@ def build_features(
             advance(done)
         features = {"pooled": torch.cat(pooled), "tokens": torch.cat(tokens)}
         if not all(bool(torch.isfinite(values).all()) for values in features.values()):
-            raise InputError(f"encoder {settings.name} gives values that half precision cannot hold; take another")
+            raise InputError(f"encoder {settings.name} gives values too large for half precision; choose another")
         save_file(features, path)
 
     return build_shards(

@@ -1,4 +1,4 @@
-"""The label map of every photo of a set, computed once: Parquet shards of id and one-channel PNG of class ids."""
+"""The label map of every photo of a set, stored as Parquet shards of id and one-channel PNG of class ids."""
 
 from pathlib import Path
 
@@ -22,9 +22,9 @@ SUMMARISED_MASKS = 10_000
 def build_masks(
     *, photos: Photos, folder: Path, segmenter: Segmenter, settings: SegmenterSettings, progress: Progress = silent
 ) -> dict[str, int]:
-    """Fills `folder` with (id, mask) tables, one per shard, rows in the order of `photos.frame`.
+    """Writes a table (id, mask) per shard to `folder`, rows in the order of `photos.frame`.
 
-    Only shards that this segmenter has not seen are computed, also after a kill; returns the counts of `build_shards`.
+    Shards already computed with this segmenter are reused, also after a kill. Returns the counts of `build_shards`.
     """
 
     def write(key: ShardKey, path: Path, advance: Advance) -> None:
@@ -32,7 +32,7 @@ def build_masks(
         for images in square_batches(shard, size=settings.image_size, batch_size=settings.batch_size):
             masks.extend(encode_png(label_map) for label_map in segmenter.segment(images))
             advance(len(masks))
-        # PNG is compressed already; compressing it again only costs time.
+        # PNG is already compressed.
         pq.write_table(pa.table({"id": shard.ids, "mask": pa.array(masks, pa.binary())}), path, compression="none")
 
     return build_shards(
@@ -53,7 +53,10 @@ def build_masks(
 
 
 def mask_summary(folder: Path) -> pd.DataFrame:
-    """Columns id, largest_class, distinct_classes: a row per mask, counted in a seeded sample and null elsewhere."""
+    """A table with the columns id, largest_class and distinct_classes, and one row per mask.
+
+    Classes are counted in a seeded sample of SUMMARISED_MASKS masks and are null for the other masks.
+    """
     stored = dataset([str(path) for path in sorted(folder.glob("*.parquet"))])
     masks = stored.to_table(columns=["id"]).to_pandas()
     rows = np.sort(masks.sample(n=min(len(masks), SUMMARISED_MASKS), random_state=0).index)

@@ -1,4 +1,4 @@
-"""Segmenters: a SegFormer checkpoint, or the codebook; both give each pixel of a photo's square a class id."""
+"""Segmenters: a SegFormer checkpoint, or the codebook. Both give each pixel of a square photo a class id."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,17 +28,17 @@ from dualgeo_core.views.encoder import Encoder, load_encoder, weights_digest
 from dualgeo_core.views.label_maps import MAX_CLASSES, most_likely
 from dualgeo_core.views.pretrained import load_model, load_normalisation
 
-RECIPE = 1  # raised whenever the same settings and weights come to give other label maps
+RECIPE = 1  # increase it when the same settings and weights give different label maps
 
 
 class Segmenter(Protocol):
-    """Class ids 0 .. classes - 1 that mean the same for every photo; the fingerprint stands for what they mean."""
+    """A model that gives class ids 0 .. classes - 1. Equal fingerprints mean that the ids have the same meaning."""
 
     classes: int
     fingerprint: str
 
     def segment(self, images: Sequence[Image.Image]) -> LabelMaps:
-        """(b, mask_size, mask_size) class ids of upright RGB photos, in the geometry of `square_crop`."""
+        """Class ids of shape (b, mask_size, mask_size) for upright RGB photos, cropped as by `square_crop`."""
 
 
 class SegFormer:
@@ -50,7 +50,9 @@ class SegFormer:
         self.class_names = tuple(name for _, name in sorted(model.config.id2label.items()))
         self.classes = len(self.class_names)
         if self.classes > MAX_CLASSES:
-            raise InputError(f"segmenter {settings.name} has {self.classes} classes; a label map holds {MAX_CLASSES}")
+            raise InputError(
+                f"segmenter {settings.name} has {self.classes} classes; choose one with at most {MAX_CLASSES}"
+            )
         self.fingerprint = fingerprint(
             "segformer",
             RECIPE,
@@ -83,13 +85,13 @@ def fit_segmenter(
     device: torch.device | str = "cpu",
     progress: Progress = silent,
 ) -> Segmenter:
-    """Makes `folder` the segmenter of a profile: a checkpoint's reference, or the codebook of these (gallery) photos.
+    """The segmenter of a profile, written to `folder`: a reference to a checkpoint, or a codebook of gallery `photos`.
 
-    A folder that the same settings and weights made is left as it is while all shards it was fitted on are in the set:
-    a gallery that grows keeps the meaning of its class ids.
+    An existing folder is reused if settings and weights are the same and the set still has all shards on which it was
+    fitted. So class ids keep their meaning when a gallery grows.
     """
     if _fitted_on(folder, photos):
-        with suppress(InputError):  # of other settings or weights: made anew
+        with suppress(InputError):  # settings or weights differ: fit again
             return load_segmenter(settings, encoder_settings, folder=folder, device=device)
     encoder = _codebook_encoder(settings, encoder_settings, device)
     with atomic_folder(folder) as temporary:
@@ -110,7 +112,7 @@ def fit_segmenter(
 def load_segmenter(
     settings: SegmenterSettings, encoder_settings: EncoderSettings, *, folder: Path, device: torch.device | str = "cpu"
 ) -> Segmenter:
-    """The segmenter that `fit_segmenter` left in `folder`; raises InputError where it is not this profile's."""
+    """The segmenter that `fit_segmenter` wrote to `folder`. Raises InputError if settings or weights differ."""
     segmenter = _open(settings, _codebook_encoder(settings, encoder_settings, device), folder, device)
     require_fingerprint(folder, expected=segmenter.fingerprint, step="segmenter")
     return segmenter
@@ -119,7 +121,7 @@ def load_segmenter(
 def _codebook_encoder(
     settings: SegmenterSettings, encoder_settings: EncoderSettings, device: torch.device | str
 ) -> Encoder | None:
-    """The profile's encoder at the segmenter's own resolution; None where the segmenter is a checkpoint."""
+    """The profile's encoder at the segmenter's own resolution, or None if the segmenter is a checkpoint."""
     if settings.kind != "codebook":
         return None
     return load_encoder(encoder_settings.model_copy(update={"image_size": settings.image_size}), device)

@@ -1,4 +1,4 @@
-"""Both views of every photo of a set, row for row with its frame, read lazily from memory-mapped files."""
+"""Both views of every photo of a set, in the order of its frame, read lazily from memory-mapped files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,10 +31,10 @@ class ViewBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Views:
-    """What a model reads of a photo set: row i is `frame.iloc[i]`.
+    """The inputs of a model for a photo set. Row i belongs to `frame.iloc[i]`.
 
-    `fingerprint` stands for these photos' views; `encoder`, `segmenter` and `label_grid` for how views are made, which
-    must be the same for a gallery and its queries.
+    `fingerprint` identifies these photos' views. `encoder`, `segmenter` and `label_grid` identify how views are
+    computed, and must be the same for a gallery and its queries.
     """
 
     frame: pd.DataFrame
@@ -45,15 +45,15 @@ class Views:
     classes: int
     width: int
     tokens_per_photo: int
-    shards: tuple[ViewBatch, ...]  # tensors that lie in the files until rows of them are taken
-    shard_keys: tuple[ShardKey, ...]  # of each of `shards`; its fingerprint stands for these photos' views
+    shards: tuple[ViewBatch, ...]  # memory-mapped: only rows that are taken are read
+    shard_keys: tuple[ShardKey, ...]  # one per element of `shards`; identifies these photos' views
 
     def batch(self, rows: NDArray[np.int64]) -> ViewBatch:
-        """The views of these rows in this order, read from disk now; rows may repeat and cross shards."""
+        """The views of these rows in this order, read from disk. Rows may repeat and may come from several shards."""
         return ViewBatch(*(self._take(rows, field) for field in range(len(ViewBatch._fields))))
 
     def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """The pooled vectors alone, as `batch` gives them."""
+        """The pooled vectors of these rows, as in `batch`."""
         return self._take(rows, ViewBatch._fields.index("pooled_bd"))
 
     def _take(self, rows: NDArray[np.int64], field: int) -> torch.Tensor:
@@ -61,7 +61,7 @@ class Views:
 
 
 def take_rows(shards: Sequence[torch.Tensor], rows: NDArray[np.int64]) -> torch.Tensor:
-    """These rows, in this order, of the tensor whose consecutive parts are `shards`; reads only those rows."""
+    """These rows, in this order, of the tensor whose consecutive parts are `shards`. Reads only these rows."""
     rows = np.asarray(rows, dtype=np.int64)
     first_rows = np.cumsum([0, *map(len, shards)])[:-1]
     shard_of_row = np.searchsorted(first_rows, rows, side="right") - 1
@@ -76,7 +76,7 @@ def take_rows(shards: Sequence[torch.Tensor], rows: NDArray[np.int64]) -> torch.
 
 @dataclass(frozen=True)
 class ViewsRecord:
-    """What the records of a set's features and masks say; no shard is read for it."""
+    """The records of a set's features and masks, without their shards."""
 
     features: dict[str, Any]
     masks: dict[str, Any]
@@ -91,15 +91,15 @@ class ViewsRecord:
 
     @property
     def fingerprint(self) -> str:
-        """Of these photos' views."""
+        """The fingerprint of these photos' views."""
         return fingerprint(self.features["fingerprint"], self.masks["fingerprint"], self.label_grid)
 
 
 def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, label_grid: int) -> Views:
     """The views in these folders. Raises InputError if either was made from other photos or is unfinished.
 
-    The first call for a label grid reads every PNG once and keeps the maps at that grid next to them, a byte per cell:
-    random rows of a training epoch then come from memory-mapped files, and no PNG is decoded twice.
+    The first call for a label grid decodes every PNG and stores the maps at that grid next to the PNGs, one byte per
+    cell. Training then reads random rows from memory-mapped files and decodes no PNG again.
     """
     record = ViewsRecord.read(
         photos=photos, features_folder=features_folder, masks_folder=masks_folder, label_grid=label_grid
@@ -112,8 +112,11 @@ def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, lab
     keys = [key for key in photos.shard_keys if key.rows]
     counts = [len(key.rows) for key in keys]
     if any([len(shard[field]) for shard in shards] != counts for field in range(len(ViewBatch._fields))):
-        raise InputError(f"{features_folder} and {masks_folder} do not hold {len(photos)} rows each; make them again")
-    made_by = [features["encoder"], masks["segmenter"], label_grid]
+        raise InputError(
+            f"{features_folder} and {masks_folder} do not hold {len(photos)} rows each: delete both folders and run "
+            "the steps features and masks again"
+        )
+    recipe = [features["encoder"], masks["segmenter"], label_grid]
     return Views(
         frame=photos.frame,
         fingerprint=record.fingerprint,
@@ -124,12 +127,12 @@ def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, lab
         width=features["width"],
         tokens_per_photo=features["token_grid"] ** 2,
         shards=shards,
-        shard_keys=tuple(key._replace(fingerprint=fingerprint(key.fingerprint, made_by)) for key in keys),
+        shard_keys=tuple(key._replace(fingerprint=fingerprint(key.fingerprint, recipe)) for key in keys),
     )
 
 
 def _features(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    with safe_open(path, framework="pt") as file:  # maps the file: nothing is read before rows are taken
+    with safe_open(path, framework="pt") as file:  # maps the file; only rows that are taken are read
         return file.get_tensor("pooled"), file.get_tensor("tokens")
 
 
