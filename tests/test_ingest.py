@@ -375,7 +375,7 @@ def test_adding_nothing_leaves_the_set_as_it_is_and_says_so(tmp_path: Path, imag
     ingest_csv(table=table, images=images, out=out, max_quarantine_share=0.5)
     before, inode = contents(out), out.stat().st_ino
     result = CliRunner().invoke(app, ["ingest", "csv", str(table), str(images), "--out", str(out), "--add"])
-    assert result.output.splitlines()[-1] == f"{out}: no new photo, 1 were already there; the set is as it was"
+    assert result.output.splitlines()[-1] == f"{out}: no new photos, 1 already present; the set is unchanged"
     unusable = write_table(tmp_path / "unusable.csv", [("8", 4, 5, "x")])
     with pytest.raises(InputError, match=r"no usable photo for .*1 missing file"):
         ingest_csv(table=unusable, images=images, out=out, max_quarantine_share=1, add=True)
@@ -467,8 +467,7 @@ def test_the_command_line_ingests_and_tells_what_it_kept_out(tmp_path: Path, ima
     arguments = ["ingest", "csv", str(table), str(images), "--out", str(tmp_path / "set")]
     result = CliRunner().invoke(app, [*arguments, "--max-quarantine-share", "0.5"])
     assert result.exit_code == 0
-    assert "1 photos in 1 shards; 1 in" in result.output
-    assert "1 coordinates 0,0" in result.output
+    assert "1 photos in 1 shards; 1 unusable (1 coordinates 0,0), see" in result.output
 
 
 def test_the_command_line_says_in_one_line_what_is_wrong(
