@@ -95,7 +95,8 @@ class PhotoTable(Sequence[TableRow]):
         table = table.rename(columns=lambda name: ALIASES.get(name.strip().lower(), name.strip().lower()))
         missing = [name for name in ("id", "latitude", "longitude") if name not in table]
         if missing:
-            raise InputError(f"{path} lacks the column {', '.join(missing)} (it has {', '.join(table.columns)})")
+            present = ", ".join(table.columns)
+            raise InputError(f"{path} lacks the column {', '.join(missing)} (it has {present}); add or rename it")
         table["id"] = table["id"].str.strip()
         held = table["id"].isin(left_out)
         self.already_there = table.loc[held, "id"].nunique()

@@ -84,7 +84,7 @@ class ViewsRecord:
 
     @classmethod
     def read(cls, *, photos: Photos, features_folder: Path, masks_folder: Path, label_grid: int) -> "ViewsRecord":
-        """The records; raises InputError if either folder was made from other photos or is unfinished."""
+        """The records. Raises InputError if either folder was made from other photos or is unfinished."""
         features = read_record(features_folder, photos=photos.fingerprint, step="features")
         masks = read_record(masks_folder, photos=photos.fingerprint, step="masks")
         return cls(features=features, masks=masks, label_grid=label_grid)
