@@ -182,7 +182,7 @@ def test_locate_refuses_an_unreadable_photo(graph_home: Home) -> None:
     broken.write_bytes(b"not a photo")
     done = graph_home.dualgeo("locate", str(broken), code=2)
     assert done.stdout == ""
-    assert "broken.jpg is not a photo that can be read" in done.stderr
+    assert "broken.jpg is not a readable photo" in done.stderr
 
 
 def test_a_set_that_dvc_does_not_know_stops_the_run_with_one_line(graph_home: Home, tmp_path) -> None:

@@ -84,7 +84,7 @@ class Artifact:
 
 @contextmanager
 def new_artifact(artifact: Artifact, facts: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """A temporary folder to fill. When the block ends well it gets its record and replaces the artifact."""
+    """A temporary folder to fill. If the block succeeds, the folder gets its record and replaces the artifact."""
     with atomic_folder(artifact.path) as folder:
         yield folder
         write_record(folder, artifact, digest_files(folder), facts or {})

@@ -17,14 +17,14 @@ from safetensors import SafetensorError
 
 from dualgeo_core.base.errors import InputError
 
-# What processes write, and kill -9 leaves.
 _UMASK = os.umask(0)  # it can only be read by setting it
 os.umask(_UMASK)
+# Temporary names of unfinished files and folders, which a killed process leaves behind.
 UNFINISHED = re.compile(r"\..+\.(?P<pid>\d+)\.(tmp|old)(\.\w+)?")
 
 
 def fingerprint(*parts: Any) -> str:
-    """The same 16 hex digits for the same JSON-able parts, on every machine."""
+    """16 hex digits that identify the JSON-serialisable parts. They are the same on every machine."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -37,7 +37,7 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes `path` when the block ends well, and vanishes when it does not."""
+    """A temporary path to write to. It becomes `path` if the block succeeds and is deleted if the block raises."""
     with _as_input_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
@@ -55,7 +55,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it replaces `path` when the block ends well, and vanishes when it does not."""
+    """A temporary folder to fill. It replaces `path` if the block succeeds and is deleted if the block raises."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _as_input_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Puts the finished folder `source` in the place of `target`, durably, without what killed writers left in it."""
+    """Replaces `target` by the finished folder `source` and syncs it to disk.
+
+    Unfinished files of killed writers in `source` are deleted first.
+    """
     _remove_leftovers(target.parent)
     for file in source.rglob("*"):
         if UNFINISHED.fullmatch(file.name):
@@ -119,11 +122,14 @@ def _as_input_error(path: Path) -> Iterator[None]:
 
 
 def take_over(source: Path, target: Path) -> None:
-    """Gives the bytes of `source` a second path: a hard link, so for files that nobody writes to, else a copy."""
+    """Makes `source` available at `target`, as a hard link if possible and otherwise as a copy.
+
+    Use it only for files that are never modified.
+    """
     with atomic_file(target) as temporary:
         try:
             os.link(source.resolve(), temporary)
-        except OSError:  # another file system, or one without hard links
+        except OSError:  # another file system, or a file system without hard links
             shutil.copyfile(source, temporary)
 
 
@@ -134,18 +140,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's content; raises InputError where it is absent or not JSON."""
+    """The file's content. Raises InputError if the file is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: run the step that makes it, or correct the path") from None
+        raise InputError(f"{path} is missing: run the step that writes it, or correct the path") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}): delete it and run the step that makes it") from None
+        raise InputError(f"{path} is not JSON ({error}): delete it and run the step that writes it") from None
 
 
 @cache
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what dead processes left unfinished in `folder`; once per process, for a folder may hold many files."""
+    """Removes unfinished files of dead processes. Cached, because listing a folder with many files is slow."""
     for file in folder.iterdir():
         found = UNFINISHED.fullmatch(file.name)
         if found and not psutil.pid_exists(int(found["pid"])):

@@ -1,4 +1,4 @@
-"""The codebook segmenter: k-means over a frozen encoder's mid-level features, for photos where no hub is at hand."""
+"""The codebook segmenter: k-means over mid-level features of a frozen encoder. It needs no model hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +22,13 @@ from dualgeo_core.views.encoder import Encoder
 from dualgeo_core.views.label_maps import most_likely
 
 CODEBOOK = "codebook.safetensors"
-CELLS_PER_PHOTO = 64  # a photo's cells resemble each other; many photos with few cells say more
+CELLS_PER_PHOTO = 64  # cells of one photo are similar, so many photos with few cells each are more informative
 
 
 class Codebook:
-    """Each pixel's class is its nearest k-means centre; fitted once, so that an id means the same in every photo.
+    """A segmenter that assigns each pixel to its nearest k-means centre. An id means the same in every photo.
 
-    What a pixel looks like alone decides, not where in the photo it is.
+    The class depends only on the pixel's features, not on its position in the photo.
     """
 
     def __init__(self, settings: SegmenterSettings, encoder: Encoder, folder: Path) -> None:
@@ -53,15 +53,16 @@ class Codebook:
 def fit_codebook(
     settings: SegmenterSettings, encoder: Encoder, *, photos: Photos, folder: Path, progress: Progress = silent
 ) -> None:
-    """Writes the codebook of a seeded sample of photos: the same sample and seed give the same ids.
+    """Fits the codebook on a seeded sample of photos and writes it. The same sample and seed give the same ids.
 
-    Features are standardised per channel. Comparing squared distances to centres is comparing linear scores,
-    z·c - |c|²/2, so centres and standardisation are kept as one weight and bias per class.
+    Features are standardised per channel. The nearest centre c of a feature z has the highest score z·c - |c|²/2, so
+    centres and standardisation are stored as one weight vector and one bias per class. Raises InputError if there are
+    fewer features than classes.
     """
     features_nc = _sample_features(settings, encoder, photos, progress)
     if len(features_nc) < settings.codebook_classes:
         raise InputError(
-            f"{photos.folder} has too few photos for segmenter.codebook_classes = {settings.codebook_classes}"
+            f"{photos.folder} has too few photos for segmenter.codebook_classes = {settings.codebook_classes}: lower it"
         )
     mean_c, std_c = features_nc.mean(axis=0), features_nc.std(axis=0) + 1e-6
     kmeans = MiniBatchKMeans(
@@ -76,7 +77,7 @@ def fit_codebook(
 def _sample_features(
     settings: SegmenterSettings, encoder: Encoder, photos: Photos, progress: Progress
 ) -> NDArray[np.float32]:
-    """Mid-level features (n, c) at a few random cells of each sampled photo."""
+    """Mid-level features of shape (n, c) at random cells of each sampled photo."""
     random = np.random.default_rng(settings.codebook_seed)
     count = min(settings.codebook_photos, len(photos))
     chosen = np.zeros(len(photos), dtype=bool)

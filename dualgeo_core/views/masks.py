@@ -43,7 +43,7 @@ def build_masks(
         for images in square_batches(shard, size=settings.image_size, batch_size=settings.batch_size):
             masks.extend(encode_png(label_map) for label_map in segmenter.segment(images))
             advance(len(masks))
-        # PNG is compressed already; compressing it again only costs time.
+        # PNG is already compressed.
         pq.write_table(pa.table({"id": shard.ids, "mask": pa.array(masks, pa.binary())}), path, compression="none")
 
     return build_shards(
@@ -86,7 +86,10 @@ def build_label_maps(artifact: Artifact, *, photos: Photos, masks: Path, label_g
 
 
 def mask_summary(folder: Path) -> pd.DataFrame:
-    """Columns id, largest_class, distinct_classes: a row per mask, counted in a seeded sample and null elsewhere."""
+    """A table with the columns id, largest_class and distinct_classes, and one row per mask.
+
+    Classes are counted in a seeded sample of SUMMARISED_MASKS masks and are null for the other masks.
+    """
     stored = dataset([str(path) for path in sorted(folder.glob("*.parquet"))])
     masks = stored.to_table(columns=["id"]).to_pandas()
     rows = np.sort(masks.sample(n=min(len(masks), SUMMARISED_MASKS), random_state=0).index)

@@ -1,4 +1,4 @@
-"""Segmenters: a SegFormer checkpoint, or the codebook; both give each pixel of a photo's square a class id."""
+"""Segmenters: a SegFormer checkpoint, or the codebook. Both give each pixel of a square photo a class id."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,17 +21,17 @@ from dualgeo_core.views.encoder import Encoder, load_encoder, weights_digest
 from dualgeo_core.views.label_maps import MAX_CLASSES, most_likely
 from dualgeo_core.views.pretrained import load_model, load_normalisation
 
-RECIPE = 1  # raised whenever the same settings and weights come to give other label maps
+RECIPE = 1  # increase it when the same settings and weights give different label maps
 
 
 class Segmenter(Protocol):
-    """Class ids 0 .. classes - 1 that mean the same for every photo; the fingerprint stands for what they mean."""
+    """A model that gives class ids 0 .. classes - 1. Equal fingerprints mean that the ids have the same meaning."""
 
     classes: int
     fingerprint: str
 
     def segment(self, images: Sequence[Image.Image]) -> LabelMaps:
-        """(b, mask_size, mask_size) class ids of upright RGB photos, in the geometry of `square_crop`."""
+        """Class ids of shape (b, mask_size, mask_size) for upright RGB photos, cropped as by `square_crop`."""
 
 
 class SegFormer:
@@ -43,7 +43,9 @@ class SegFormer:
         self.class_names = tuple(name for _, name in sorted(model.config.id2label.items()))
         self.classes = len(self.class_names)
         if self.classes > MAX_CLASSES:
-            raise InputError(f"segmenter {settings.name} has {self.classes} classes; a label map holds {MAX_CLASSES}")
+            raise InputError(
+                f"segmenter {settings.name} has {self.classes} classes; choose one with at most {MAX_CLASSES}"
+            )
         self.fingerprint = fingerprint(
             "segformer",
             RECIPE,
@@ -116,7 +118,7 @@ def load_segmenter(
 def _codebook_encoder(
     settings: SegmenterSettings, encoder_settings: EncoderSettings, device: torch.device | str
 ) -> Encoder | None:
-    """The profile's encoder at the segmenter's own resolution; None where the segmenter is a checkpoint."""
+    """The profile's encoder at the segmenter's own resolution, or None if the segmenter is a checkpoint."""
     if settings.kind != "codebook":
         return None
     return load_encoder(encoder_settings.model_copy(update={"image_size": settings.image_size}), device)

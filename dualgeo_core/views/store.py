@@ -1,4 +1,4 @@
-"""Both views of every photo of a set, row for row with its frame, read lazily from memory-mapped files."""
+"""Both views of every photo of a set, in the order of its frame, read lazily from memory-mapped files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class ViewBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Views:
-    """What a model reads of a photo set: row i is `frame.iloc[i]`.
+    """The inputs of a model for a photo set. Row i belongs to `frame.iloc[i]`.
 
-    `fingerprint` stands for these photos' views; `encoder`, `segmenter` and `label_grid` for how views are made, which
-    must be the same for a gallery and its queries.
+    `fingerprint` identifies these photos' views. `encoder`, `segmenter` and `label_grid` identify how views are
+    computed, and must be the same for a gallery and its queries.
     """
 
     frame: pd.DataFrame
@@ -42,15 +42,15 @@ class Views:
     classes: int
     width: int
     tokens_per_photo: int
-    shards: tuple[ViewBatch, ...]  # tensors that lie in the files until rows of them are taken
-    shard_keys: tuple[ShardKey, ...]  # of each of `shards`; its fingerprint stands for these photos' views
+    shards: tuple[ViewBatch, ...]  # memory-mapped: only rows that are taken are read
+    shard_keys: tuple[ShardKey, ...]  # one per element of `shards`; identifies these photos' views
 
     def batch(self, rows: NDArray[np.int64]) -> ViewBatch:
-        """The views of these rows in this order, read from disk now; rows may repeat and cross shards."""
+        """The views of these rows in this order, read from disk. Rows may repeat and may come from several shards."""
         return ViewBatch(*(self._take(rows, field) for field in range(len(ViewBatch._fields))))
 
     def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """The pooled vectors alone, as `batch` gives them."""
+        """The pooled vectors of these rows, as in `batch`."""
         return self._take(rows, ViewBatch._fields.index("pooled_bd"))
 
     def _take(self, rows: NDArray[np.int64], field: int) -> torch.Tensor:
@@ -58,7 +58,7 @@ class Views:
 
 
 def take_rows(shards: Sequence[torch.Tensor], rows: NDArray[np.int64]) -> torch.Tensor:
-    """These rows, in this order, of the tensor whose consecutive parts are `shards`; reads only those rows."""
+    """These rows, in this order, of the tensor whose consecutive parts are `shards`. Reads only these rows."""
     rows = np.asarray(rows, dtype=np.int64)
     first_rows = np.cumsum([0, *map(len, shards)])[:-1]
     shard_of_row = np.searchsorted(first_rows, rows, side="right") - 1
