@@ -33,7 +33,7 @@ def verify(
         return
     remaining = verification.remove_damaged(damages) if remove_damaged else damages
     for damage in remaining:
-        if not damage.can_be_removed:
+        if damage.is_photo_set:
             typer.echo(f"repair: restore {damage.path.parent} from a backup, or ingest it again")
     command = f"dualgeo run --profile {workspace.profile.name}"
     if remove_damaged:

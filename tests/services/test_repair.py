@@ -122,8 +122,9 @@ def test_a_damaged_photo_shard_is_refused_and_named(workspace: Workspace) -> Non
     try:
         with pytest.raises(InputError, match=f"{shard.name} is damaged"):
             stage1.make_features(workspace, GALLERY)
-        assert [damage.path for damage in verify(workspace)] == [shard]
-        assert verify(workspace)[0].dependents[:3] == ("segmenter", "features", "masks")
+        found = verify(workspace)
+        assert [damage.path for damage in found] == [shard]
+        assert {"masks/gallery", "models/cross_attention", "locator", "scores/by_day"} <= set(found[0].dependents)
     finally:
         shutil.rmtree(features, ignore_errors=True)
         shutil.rmtree(features.with_name("gallery.partial"), ignore_errors=True)
