@@ -36,6 +36,7 @@ lint: setup  ## check style and types with ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
 bench: setup  ## measure the relative speed of training and refinement
 	$(VENV)/bin/python benchmarks/train_step.py

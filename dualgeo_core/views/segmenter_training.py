@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -114,13 +113,12 @@ def read_labelled(photos: Photos, size: int, without: frozenset[str] = frozenset
     """Photos of a set with their true label maps, in memory. Raises InputError if there are no maps or no photos."""
     squares: list[NDArray[np.uint8]] = []
     maps: list[NDArray[np.uint8]] = []
-    try:
-        for truth in photos.shards("label_map"):
-            maps.extend(np.asarray(square_crop_labels(decode_png(png), size)) for png in truth.images)
-    except pa.ArrowInvalid:
+    if not photos.knows("label_map"):
         raise InputError(
             f"{photos.folder} has no column label_map: use a set with true label maps (`dualgeo ingest synthetic`)"
-        ) from None
+        )
+    for truth in photos.shards("label_map"):
+        maps.extend(np.asarray(square_crop_labels(decode_png(png), size)) for png in truth.images)
     for shard in photos.shards():
         for images in square_batches(shard, size=size, batch_size=64):
             squares.extend(np.asarray(image) for image in images)
