@@ -1,19 +1,21 @@
 """The Great Expectations suites as asset checks. A failed check stops the run before later steps use bad data."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
-from dualgeo_dagster.defs.refinement import predictions
+from dualgeo_dagster.defs.refinement import locator, predictions
 from dualgeo_dagster.defs.retrieval import gallery_embeddings
 from dualgeo_dagster.defs.views import benchmark_masks, gallery_masks
-from dualgeo_dagster.profile import workspace
+from dualgeo_dagster.profile import NAME, asset_key, workspace
 
 if TYPE_CHECKING:
     from dualgeo_dagster.reporting.expectations import Verdict
+
+INTACT = dg.AssetCheckKey(asset_key("locator"), "artifacts_are_intact")
 
 
 @dg.asset_check(asset=gallery_photos, blocking=True, name="gallery_photos_are_placed_and_unique")
@@ -72,6 +74,24 @@ def predictions_check() -> dg.AssetCheckResult:
         found = predictions_by_method(workspace(), name)[main]
         verdicts[name] = check_predictions(found, queries=len(workspace().photos(name)))
     return _result(verdicts)
+
+
+@dg.asset_check(asset=locator, name=INTACT.name)
+def artifacts_check() -> dg.AssetCheckResult:
+    """Every file of the profile's photo sets and artifacts holds the bytes that were written.
+
+    The job leaves this check out, because it reads every byte. Execute it here after a disk fault or a restored backup.
+    """
+    from dualgeo_core.pipeline.verification import verify
+
+    damages = verify(workspace())
+    rows = [f"| {damage.path} | {', '.join(damage.dependents) or 'nothing'} |" for damage in damages]
+    metadata: dict[str, dg.MetadataValue[Any]] = {"damaged files": dg.MetadataValue.int(len(damages))}
+    if damages:
+        table = "\n".join(["| Damaged file | Made from it |", "|---|---|", *rows])
+        repair = f"dualgeo verify --profile {NAME} --remove-damaged && dualgeo run --profile {NAME}"
+        metadata |= {"damage": dg.MetadataValue.md(table), "repair": dg.MetadataValue.text(repair)}
+    return dg.AssetCheckResult(passed=not damages, metadata=metadata)
 
 
 def _masks_verdict(photos_name: str) -> "Verdict":

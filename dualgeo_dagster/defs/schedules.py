@@ -2,11 +2,12 @@
 
 import dagster as dg
 
+from dualgeo_dagster.defs.checks import INTACT
 from dualgeo_dagster.profile import ALL_BENCHMARKS, JOB, NAME, orchestration
 
 everything = dg.define_asset_job(
     JOB,
-    selection="*",
+    selection=dg.AssetSelection.all() - dg.AssetSelection.checks(INTACT),
     tags={"profile": NAME},
     description="The whole graph as one run, from photos to the model in service.",
 )
