@@ -4,7 +4,6 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,8 +70,8 @@ def pack_locator(
     segmenter: Path,
     refiner: Refiner,
     gallery: Views,
-) -> dict[str, Any]:
-    """Writes the locator folder `artifact` and returns its size and fingerprint.
+) -> None:
+    """Writes the locator folder `artifact`, atomically.
 
     `model`, `index` and `segmenter` are folders; `model` is None for the representation `encoder`.
     """
@@ -90,12 +89,6 @@ def pack_locator(
         save_refiner(folder / REFINER_FILE, refiner)
         _pack_checkpoint(profile, folder)
         _pack_gallery(gallery, folder)
-    packed = read_locator_folder(artifact.path)
-    return {
-        "gallery_photos": len(gallery.frame),
-        "megabytes": round(sum(path.stat().st_size for path in artifact.path.rglob("*")) / 1e6, 1),
-        "fingerprint": packed.fingerprint,
-    }
 
 
 def read_locator_folder(folder: Path) -> LocatorFolder:

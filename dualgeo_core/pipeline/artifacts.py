@@ -160,6 +160,12 @@ class Artifacts:
         return Artifact(path=path, step=kind, recipe=fingerprint(kind, recipe), inputs=inputs or {})
 
 
+def facts_of(artifact: Artifact) -> dict[str, Any]:
+    """What the record of a current artifact says about it, and its content as `fingerprint`."""
+    record = artifact.require()
+    return {**record.facts, "fingerprint": record.content}
+
+
 def _asking(settings: LmmSettings) -> dict[str, Any]:
     return settings.model_dump(mode="json", include=set(ASKING))
 

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 
+from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.frames import read_parquet, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.earth.canvas import CLASSES
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.trainer import OnMetrics, TrainingResult, train
-from dualgeo_core.pipeline.artifacts import Artifacts
+from dualgeo_core.pipeline.artifacts import Artifacts, facts_of
 from dualgeo_core.pipeline.methods import LEAKING
 from dualgeo_core.pipeline.opening import (
     open_augmentation,
@@ -159,6 +160,12 @@ def make_index(workspace: Workspace, representation: Representation) -> Facts:
 def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
     """Writes each query's candidates in every representation, and those of the main one with leakage."""
     artifact = Artifacts(workspace).candidates(benchmark)
+    if not artifact.is_current():
+        _write_candidates(artifact, workspace, benchmark)
+    return facts_of(artifact)
+
+
+def _write_candidates(artifact: Artifact, workspace: Workspace, benchmark: str) -> None:
     gallery, queries = (open_views(workspace, name, intact=True) for name in (GALLERY, benchmark))
     require_same_views(gallery, queries)
     parts = []
@@ -169,5 +176,4 @@ def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
             leaking = retriever.leaking_candidates(queries)
             parts.append(leaking.assign(representation=f"{representation}{LEAKING}"))
     candidates = pd.concat(parts, ignore_index=True)
-    write_table(artifact, candidates)
-    return {"queries": len(queries.frame), "rows": len(candidates), "fingerprint": artifact.require().content}
+    write_table(artifact, candidates, {"queries": len(queries.frame), "rows": len(candidates)})

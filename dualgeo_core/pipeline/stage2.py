@@ -4,15 +4,15 @@ from typing import Any
 
 import pandas as pd
 
-from dualgeo_core.answering.locator_folder import pack_locator
-from dualgeo_core.base.artifacts import new_artifact
+from dualgeo_core.answering.locator_folder import pack_locator, read_locator_folder
+from dualgeo_core.base.artifacts import Artifact, new_artifact
 from dualgeo_core.base.files import read_json, write_json
 from dualgeo_core.base.frames import read_table, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.evaluation.scores import evaluate
 from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.photos.photographers import split_by_photographer
-from dualgeo_core.pipeline.artifacts import Artifacts
+from dualgeo_core.pipeline.artifacts import Artifacts, facts_of
 from dualgeo_core.pipeline.methods import compared_methods, main_method
 from dualgeo_core.pipeline.opening import open_answerer, open_refiner, open_views
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
@@ -21,7 +21,7 @@ from dualgeo_core.refine.density import gallery_density
 from dualgeo_core.refine.fit import FEWEST_QUERIES, fit_refiner
 from dualgeo_core.refine.lmm.ask import ANSWER_COLUMNS
 from dualgeo_core.refine.predict import refiner_of
-from dualgeo_core.refine.refiner import REFINER_FILE, save_refiner, shipped_refiner
+from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner, shipped_refiner
 
 SCORES_FILE = "scores.json"
 Facts = dict[str, Any]
@@ -33,41 +33,55 @@ def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
     If the profile sets `refinement.params_file`, that refiner is used instead. If there are too few held-out photos, or
     they are by a single photographer, the shipped refiner is used.
     """
-    profile, artifact = workspace.profile, Artifacts(workspace).refiner()
-    gallery = open_views(workspace, GALLERY)
+    artifact = Artifacts(workspace).refiner()
+    if not artifact.is_current():
+        refiner, fitted_on = _fitted(workspace, progress)
+        with new_artifact(artifact, {"fitted_on": fitted_on}) as folder:
+            save_refiner(folder / REFINER_FILE, refiner)
+    return facts_of(artifact)
+
+
+def _fitted(workspace: Workspace, progress: Progress) -> tuple[Refiner, str]:
+    """The refiner, and what it was fitted on."""
+    profile = workspace.profile
     if profile.refinement.params_file is not None:
-        refiner, fitted_on = refiner_of(profile.refinement), profile.refinement.params_file
-    else:
-        rows = split_by_photographer(gallery.frame, profile.training).queries
-        if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
-            refiner, fitted_on = (
-                shipped_refiner(),
-                f"the shipped refiner, because only {len(rows)} gallery photos are held out",
-            )
-        else:
-            refiner = fit_refiner(
-                candidates=open_answerer(workspace).candidates(gallery, rows),
-                answers=None,
-                truth=gallery.frame.iloc[rows],
-                density=gallery_density(gallery.frame),
-                seed=profile.training.validation_seed,
-                progress=progress,
-            )
-            fitted_on = f"{len(rows)} gallery photos by photographers held out of training"
-    with new_artifact(artifact, {"fitted_on": fitted_on}) as folder:
-        save_refiner(folder / REFINER_FILE, refiner)
-    return {"fitted_on": fitted_on, "fingerprint": refiner.fingerprint}
+        return refiner_of(profile.refinement), profile.refinement.params_file
+    gallery = open_views(workspace, GALLERY)
+    rows = split_by_photographer(gallery.frame, profile.training).queries
+    if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
+        return shipped_refiner(), f"the shipped refiner, because only {len(rows)} gallery photos are held out"
+    refiner = fit_refiner(
+        candidates=open_answerer(workspace).candidates(gallery, rows),
+        answers=None,
+        truth=gallery.frame.iloc[rows],
+        density=gallery_density(gallery.frame),
+        seed=profile.training.validation_seed,
+        progress=progress,
+    )
+    return refiner, f"{len(rows)} gallery photos by photographers held out of training"
 
 
 def make_locator(workspace: Workspace) -> Facts:
     """Writes the locator folder of the main representation. Raises InputError if an input is stale or damaged."""
+    artifact = Artifacts(workspace).locator()
+    if not artifact.is_current():
+        _pack(artifact, workspace)
+    packed = read_locator_folder(artifact.path)
+    return {
+        "gallery_photos": len(packed.gallery.frame),
+        "megabytes": round(sum(path.stat().st_size for path in artifact.path.rglob("*")) / 1e6, 1),
+        "fingerprint": packed.fingerprint,
+    }
+
+
+def _pack(artifact: Artifact, workspace: Workspace) -> None:
     artifacts, main = Artifacts(workspace), workspace.profile.model.main
     index, segmenter = artifacts.index(main), artifacts.segmenter()
     model = None if main == "encoder" else artifacts.model(main)
     for part in filter(None, (index, segmenter, model)):
         part.require_intact()
-    return pack_locator(
-        artifacts.locator(),
+    pack_locator(
+        artifact,
         profile=workspace.profile,
         model=model.path if model else None,
         index=index.path,
@@ -93,6 +107,14 @@ def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = 
 
 def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
     """Writes the HDBSCAN clusters of each query's candidates: centre, radius (km), similarity share, place name."""
+    artifact = Artifacts(workspace).clusters(benchmark)
+    if not artifact.is_current():
+        frame = _clusters(workspace, benchmark)
+        write_table(artifact, frame, {"rows": len(frame), "queries_with_a_cluster": int(frame["id"].nunique())})
+    return facts_of(artifact)
+
+
+def _clusters(workspace: Workspace, benchmark: str) -> pd.DataFrame:
     candidates = main_candidates(workspace, benchmark)
     rows = []
     for photo_id, found in candidates[candidates["kind"] == "similar"].groupby("id", sort=False):
@@ -111,28 +133,29 @@ def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
             }
             for number, cluster in enumerate(clusters)
         ]
-    frame = pd.DataFrame(
-        rows, columns=["id", "cluster", "latitude", "longitude", "radius_km", "mass", "members", "place"]
-    )
-    artifact = Artifacts(workspace).clusters(benchmark)
-    write_table(artifact, frame)
-    return {
-        "rows": len(frame),
-        "queries_with_a_cluster": int(frame["id"].nunique()),
-        "fingerprint": artifact.require().content,
-    }
+    columns = ["id", "cluster", "latitude", "longitude", "radius_km", "mass", "members", "place"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
     """Writes the predictions of all compared methods on every query; the column `method` names the method."""
-    profile, artifacts = workspace.profile, Artifacts(workspace)
-    artifact = artifacts.predictions(benchmark)
+    artifact = Artifacts(workspace).predictions(benchmark)
+    if not artifact.is_current():
+        frame = _predictions(workspace, benchmark, progress)
+        main = frame[frame["method"] == main_method(workspace.profile).name]
+        statuses = {f"status {status}": int(count) for status, count in main["status"].value_counts().items()}
+        write_table(artifact, frame, {"queries": len(main), "methods": frame["method"].nunique(), **statuses})
+    return facts_of(artifact)
+
+
+def _predictions(workspace: Workspace, benchmark: str, progress: Progress) -> pd.DataFrame:
+    artifacts = Artifacts(workspace)
     candidates = read_table(artifacts.candidates(benchmark))
-    ids = workspace.photos(benchmark).frame["id"].tolist()
     answers = read_table(artifacts.lmm_answers(benchmark))
+    ids = workspace.photos(benchmark).frame["id"].tolist()
     answerer = open_answerer(workspace)
     parts = []
-    for method in compared_methods(profile):
+    for method in compared_methods(workspace.profile):
         predictions = answerer.predictions(
             candidates=candidates[candidates["representation"] == method.representation],
             answers=answers if method.answers else None,
@@ -141,32 +164,24 @@ def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = 
             progress=progress,
         )
         parts.append(predictions.assign(method=method.name))
-    frame = pd.concat(parts, ignore_index=True)
-    write_table(artifact, frame)
-    main = frame[frame["method"] == main_method(profile).name]
-    statuses = {f"status {status}": int(count) for status, count in main["status"].value_counts().items()}
-    return {
-        "queries": len(ids),
-        "methods": len(parts),
-        **statuses,
-        "fingerprint": artifact.require().content,
-    }
+    return pd.concat(parts, ignore_index=True)
 
 
 def make_scores(workspace: Workspace, benchmark: str) -> Facts:
     """Writes accuracy, median error and coverage of every method, with photographer-clustered intervals."""
-    truth = workspace.photos(benchmark).frame
-    settings = workspace.profile.evaluation
-    scores = {
-        method: evaluate(
-            predictions=found, truth=truth, bootstrap_samples=settings.bootstrap_samples, seed=settings.seed
-        )
-        for method, found in predictions_by_method(workspace, benchmark).items()
-    }
     artifact = Artifacts(workspace).scores(benchmark)
-    with new_artifact(artifact) as folder:
-        write_json(folder / SCORES_FILE, scores)
-    return {"scores": scores, "fingerprint": artifact.require().content}
+    if not artifact.is_current():
+        settings = workspace.profile.evaluation
+        truth = workspace.photos(benchmark).frame
+        scores = {
+            method: evaluate(
+                predictions=found, truth=truth, bootstrap_samples=settings.bootstrap_samples, seed=settings.seed
+            )
+            for method, found in predictions_by_method(workspace, benchmark).items()
+        }
+        with new_artifact(artifact) as folder:
+            write_json(folder / SCORES_FILE, scores)
+    return {"scores": read_scores(workspace, benchmark), **facts_of(artifact)}
 
 
 def predictions_by_method(workspace: Workspace, benchmark: str) -> dict[str, pd.DataFrame]:
