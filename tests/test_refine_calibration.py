@@ -26,7 +26,7 @@ QUERIES = 60
 
 
 def _opposite_photographers() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(candidates, truth): Ann's first candidates are right and her second ones wrong; Bob's are the other way round."""
+    """(candidates, truth): Ann's first candidates are right and her second ones wrong; Bob's are the reverse."""
     random = np.random.default_rng(0)
     latitude, longitude = random.uniform(-60, 60, QUERIES), random.uniform(-180, 180, QUERIES)
     ids = [f"q{number}" for number in range(QUERIES)]
