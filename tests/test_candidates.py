@@ -8,6 +8,7 @@ import pytest
 from made_views import MadeViews, make_views
 from torch import device
 
+from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
 from dualgeo_core.retrieval import candidates as candidates_module
@@ -22,7 +23,7 @@ PHOTOS = 24
 class Shard:
     """The embeddings of the whole gallery."""
 
-    signature = "all"
+    sha256 = "all"
 
     def __init__(self, vectors: np.ndarray) -> None:
         self._vectors = vectors
@@ -60,11 +61,12 @@ def retriever(tmp_path: Path) -> Retriever:
     gallery = make_views(places=6, photos_per_place=4)
     model = model_for(gallery)
     shards = [Shard(embed(model=model, views=gallery, variant="cross_attention"))]  # type: ignore[arg-type]
-    build_index(folder=tmp_path, shards=shards, specification="Flat", signature="made")  # type: ignore[arg-type]
+    artifact = Artifact(tmp_path / "index", step="gallery_index", recipe="made", inputs={})
+    build_index(artifact, shards=shards, specification="Flat")  # type: ignore[arg-type]
     return Retriever(
         representation="cross_attention",
         model=model,
-        index=GalleryIndex(folder=tmp_path, signature="made", probes=1),
+        index=GalleryIndex(artifact.path, probes=1),
         gallery=gallery,
         settings=RetrievalSettings(candidates=5, near_duplicate_similarity=0.999),
         device=device("cpu"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.shards import ShardKey, build_shards
 
 
@@ -14,10 +14,6 @@ class Source:
     """Two shards of two photos each; `contents` tells what each shard is made from."""
 
     contents: tuple[str, str] = ("first", "second")
-
-    @property
-    def fingerprint(self) -> str:
-        return fingerprint(self.contents)
 
     @property
     def shard_keys(self) -> tuple[ShardKey, ...]:
@@ -32,7 +28,8 @@ def build(folder: Path, recipe: str, source: Source, killed_at: str | None = Non
             raise KeyboardInterrupt
         path.write_text(f"{recipe} of {key.fingerprint}")
 
-    return build_shards(folder=folder, recipe=recipe, source=source, suffix="txt", write=write, facts={})
+    artifact = Artifact(folder, step="made", recipe=recipe, inputs={"photos": " and ".join(source.contents)})
+    return build_shards(artifact, source=source, shard_recipe=recipe, suffix="txt", write=write, facts={})
 
 
 def texts(folder: Path) -> list[str]:
