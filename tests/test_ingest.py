@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from made_images import encoded, gps_exif, picture, sexagesimal
+from made_photos import make_photos
 from PIL.ExifTags import Base
 from typer.testing import CliRunner
 
@@ -352,6 +353,21 @@ def test_adding_a_folder_keeps_the_old_shards_and_takes_in_the_new_photos(tmp_pa
     assert (manifest["photos"], manifest["quarantined"]) == (4, 2)
     assert manifest["quarantine_reasons"] == {"no coordinates": 1, "undecodable": 1}
     assert not (tmp_path / "set.partial").exists()
+
+
+def test_adding_to_a_set_without_its_first_shard_overwrites_none(tmp_path: Path) -> None:
+    """A user may delete a shard and its line in set.json; the numbers of the others stay taken."""
+    make_photos(tmp_path, numbers=range(20))  # shards of 7, 7 and 6
+    folder = tmp_path / "set"
+    manifest = json.loads((folder / "set.json").read_text())
+    del manifest["shards"]["photos-00000.parquet"]
+    (folder / "set.json").write_text(json.dumps({**manifest, "photos": 13}))
+    (folder / "photos-00000.parquet").unlink()
+
+    photos = make_photos(tmp_path, numbers=range(30, 32), add=True)
+
+    assert photos.frame["id"].tolist() == [f"p{number:03d}" for number in (*range(7, 20), 30, 31)]
+    assert [key.name for key in photos.shard_keys] == ["photos-00001", "photos-00002", "photos-00003"]
 
 
 def test_adding_a_table_names_new_lines_and_takes_known_ids_as_they_are(tmp_path: Path, images: Path) -> None:

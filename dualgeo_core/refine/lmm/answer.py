@@ -74,10 +74,12 @@ def degrees(value: Any, hemispheres: str) -> float | None:
     if match is None or (match["before"] and match["after"]):
         return None
     parts = [float(match[name] or 0) for name in ("degrees", "minutes", "seconds")]
+    if max(parts[1:]) >= 60:
+        return None
     size = parts[0] + parts[1] / 60 + parts[2] / 3600
     hemisphere = (match["before"] or match["after"] or "")[:1].upper()
     negative = match["sign"] in ("-", "−")
-    if hemisphere and (hemisphere not in hemispheres or match["sign"] or max(parts[1:]) >= 60):
+    if hemisphere and (hemisphere not in hemispheres or match["sign"]):
         return None
     return -size if negative or hemisphere == hemispheres[1] else size
 
