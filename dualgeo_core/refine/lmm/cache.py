@@ -1,4 +1,4 @@
-"""Replies kept on disk, so that asking again costs nothing and gives the same."""
+"""Replies cached on disk: a repeated question costs nothing and has the same answer."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ from dualgeo_core.base.files import fingerprint, read_json, write_json
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model sent back to one question, and what it took."""
+    """A model's reply to one question, with its tokens, cost and latency."""
 
     model: str
     text: str
@@ -20,21 +20,21 @@ class Reply:
 
 @dataclass(frozen=True)
 class ReplyCache:
-    """One JSON file per question in `folder`; without a folder nothing is kept.
+    """One JSON file per question in `folder`; nothing is saved if `folder` is None.
 
-    The key covers image, prompt, model, server and sampling.
+    The key covers image, prompt, model, server and sampling settings.
     """
 
     folder: Path | None
 
     def get(self, key: str) -> Reply | None:
-        """The reply kept under `key`."""
+        """The reply saved under `key`, or None."""
         if self.folder is None or not (path := _path(self.folder, key)).is_file():
             return None
         return Reply(**read_json(path))
 
     def put(self, key: str, reply: Reply) -> None:
-        """Keeps a reply; a killed process leaves it whole or absent."""
+        """Saves a reply, atomically."""
         if self.folder is not None:
             write_json(_path(self.folder, key), asdict(reply))
 
@@ -54,5 +54,5 @@ def reply_key(
     max_tokens: int,
     sample: int,
 ) -> str:
-    """The same key for the same question, on every machine."""
+    """A digest of the question, the same on every machine."""
     return fingerprint("reply", jpeg_sha256, system, text, model, api_base, temperature, max_tokens, sample)
