@@ -36,7 +36,7 @@ RECIPE = 2  # increase it when the same settings train a different model
 
 
 def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]:
-    """All settings that decide what training makes of given views."""
+    """All settings that determine the trained model for given views."""
     return {
         "code": RECIPE,
         "variant": variant,
@@ -46,7 +46,7 @@ def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]
 
 
 def model_artifact(folder: Path, *, profile: Profile, variant: Representation, views: str) -> Artifact:
-    """The trained model that belongs in `folder`: of these settings, and of views of this fingerprint."""
+    """The artifact in `folder` of the model for these settings; `views` is the fingerprint of the views."""
     return Artifact(
         path=folder, step="models", recipe=fingerprint(training_recipe(profile, variant)), inputs={"views": views}
     )
