@@ -258,8 +258,8 @@ def test_gps_scores_are_of_the_right_photo_and_place() -> None:
 @pytest.mark.parametrize(
     ("specification", "fault"),
     [
-        ("Nonsense", "Nonsense is no FAISS factory string"),
-        ("IVF4096,Flat", "IVF4096,Flat cannot learn from 200 photos"),
+        ("Nonsense", "Nonsense is not a FAISS factory string"),
+        ("IVF4096,Flat", "IVF4096,Flat cannot be trained on 200 photos"),
     ],
 )
 def test_an_index_string_that_does_not_fit_is_said_in_one_line(

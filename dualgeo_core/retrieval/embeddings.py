@@ -26,15 +26,18 @@ def build_embeddings(
     shard_recipe: str,
     progress: Progress = silent,
 ) -> dict[str, int]:
-    """Makes `artifact` of `embed(rows)`, (rows, d), of each shard of `views`; `shard_recipe` identifies `embed`.
+    """Writes `embed(rows)`, (rows, d), of each shard of `views` to `artifact`; returns the counts of `build_shards`.
 
-    Only shards whose views were not embedded yet are computed, also after a kill. Returns the counts of `build_shards`.
+    `shard_recipe` identifies the computation of `embed`. Shards with unchanged inputs are reused, also after a kill.
+    Raises InputError if a vector is not finite.
     """
 
     def write(key: ShardKey, path: Path, advance: Advance) -> None:
         vectors = embed(np.array(key.rows))
         if not np.isfinite(vectors).all():
-            raise InputError(f"embeddings of {key.name} for {artifact.path} are not finite: the model in use is broken")
+            raise InputError(
+                f"embeddings of {key.name} for {artifact.path} are not finite; check the weights of the model"
+            )
         write_tensors(path, {"vectors": torch.from_numpy(vectors.astype(np.float16))})
         advance(len(vectors))
 
@@ -51,7 +54,7 @@ def build_embeddings(
 
 @dataclass(frozen=True)
 class EmbeddingShard:
-    """One file of embeddings, read when asked; `sha256` identifies its bytes."""
+    """One file of embeddings, read on demand; `sha256` is its digest."""
 
     path: Path
     sha256: str
@@ -60,7 +63,7 @@ class EmbeddingShard:
         return len(self._stored)
 
     def vectors(self) -> Vectors:
-        """(rows, d), float32 and of unit length."""
+        """Unit vectors (rows, d), float32."""
         vectors = self._stored.float().numpy()
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -76,7 +79,7 @@ def read_embeddings(artifact: Artifact) -> list[EmbeddingShard]:
 
 
 def embedding_summary(folders: Mapping[str, Path]) -> pd.DataFrame:
-    """Columns representation, norm, cosine_to_mean: a row per stored vector of each representation's folder."""
+    """One row per stored vector of each representation's folder: representation, norm, cosine_to_mean."""
     parts = []
     for representation, folder in folders.items():
         vectors = np.concatenate([_stored(path).float().numpy() for path in sorted(folder.glob("*.safetensors"))])

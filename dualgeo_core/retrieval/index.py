@@ -1,4 +1,4 @@
-"""The FAISS index over the gallery: grown shard by shard, searched with a query's own photographer left out."""
+"""The FAISS index over the gallery: extended shard by shard, searched without a query's own photographer."""
 
 import importlib
 from collections.abc import Sequence
@@ -18,25 +18,28 @@ from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors
 try:
     faiss: Any = importlib.import_module("faiss")
 except ImportError:
-    raise InputError("faiss is not installed: pip install 'dualgeo[cpu]', or 'dualgeo[gpu]' (one of the two)") from None
+    raise InputError("faiss is not installed; run pip install 'dualgeo[cpu]' or pip install 'dualgeo[gpu]'") from None
 
 INDEX_FILE = "index.faiss"
 TRAINING_ROWS = 262_144
 
 
 def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], specification: str) -> dict[str, int]:
-    """Makes `artifact` the inner-product index of `shards` by the FAISS factory string `specification`.
+    """Writes the inner-product index of `shards` to `artifact`; returns the rows `computed` now and the rows reused.
 
-    An intact index of the first of these shards gains the others. Otherwise, and if the index learns from vectors and
-    the gallery is over twice as large as when it learned, it is built from nothing. Returns how many rows were
-    `computed` now and how many `taken_over`. Memory holds the index and one shard, or TRAINING_ROWS rows while the
-    index learns.
+    `specification` is a FAISS factory string. An intact index over the first of these shards is extended by the others.
+    It is rebuilt if it has other shards, or if it is trained (IVF, PQ, SQ) and the gallery is more than twice as large
+    as when it was trained. The count of reused rows is `taken_over`. In addition to the index, memory holds one shard,
+    or about TRAINING_ROWS rows while an index is trained. Raises InputError if there are no shards or FAISS rejects the
+    specification.
     """
     if not shards:
-        raise InputError(f"nothing to index in {artifact.path}: the gallery has no photos")
+        raise InputError(
+            f"the index {artifact.path} cannot be built because the gallery has no photos; import photos first"
+        )
     if artifact.is_current():
         return {"computed": 0, "taken_over": sum(map(len, shards))}
-    grown = _index_of_the_first(shards, artifact.path, specification)
+    grown = _extendable(shards, artifact.path, specification)
     index = _read(artifact.path) if grown else _new_index(shards[0].vectors().shape[1], specification)
     indexed = len(grown["shards"]) if grown else 0
     taken_over, learns = index.ntotal, not index.is_trained
@@ -52,8 +55,8 @@ def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], specifi
     return {"computed": index.ntotal - taken_over, "taken_over": taken_over}
 
 
-def _index_of_the_first(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
-    """The facts of an intact index in `folder` that the later ones of `shards` can be added to."""
+def _extendable(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
+    """The recorded facts of an intact index in `folder` if `shards` extend it; otherwise None."""
     record = read_record(folder)
     if record is None or record.facts["specification"] != specification:
         return None
@@ -74,18 +77,21 @@ def _write(index: Any, path: Path) -> None:
     try:
         faiss.write_index(index, str(path))
     except RuntimeError as error:
-        raise InputError(f"{path.parent} cannot be written ({_said(error)}): free space on its disk") from None
+        raise InputError(f"{path.parent} cannot be written ({_faiss_message(error)}); free space on its disk") from None
 
 
 def _new_index(width: int, specification: str) -> Any:
     try:
         return faiss.index_factory(width, specification, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise InputError(f"retrieval.index {specification} is no FAISS factory string: {_said(error)}") from None
+        raise InputError(
+            f"retrieval.index {specification} is not a FAISS factory string: {_faiss_message(error)}; "
+            "use one such as Flat, HNSW32 or IVF1024,SQ8"
+        ) from None
 
 
-def _said(error: RuntimeError) -> str:
-    """FAISS's message without the place in its source."""
+def _faiss_message(error: RuntimeError) -> str:
+    """FAISS's message without the location in its source code."""
     return str(error).rpartition("Error: ")[2].strip()
 
 
@@ -102,7 +108,8 @@ def _add(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> No
                 index.train(vectors[:TRAINING_ROWS])
             except RuntimeError as error:
                 raise InputError(
-                    f"retrieval.index {specification} cannot learn from {len(vectors)} photos: {_said(error)}"
+                    f"retrieval.index {specification} cannot be trained on {len(vectors)} photos: "
+                    f"{_faiss_message(error)}; use fewer clusters, or Flat"
                 ) from None
             index.add(vectors)
             untrained.clear()
@@ -110,21 +117,21 @@ def _add(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> No
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Per query the gallery rows found and their inner products, best first: both (queries, k); row -1 means none."""
+    """Gallery rows and inner products of each query, best first, both (queries, k); row -1 means no result."""
 
     rows: NDArray[np.int64]
     similarity: NDArray[np.float32]
 
 
 class GalleryIndex:
-    """An index in memory, and how thoroughly it is searched."""
+    """An index in memory; `probes` is the search effort of IVF and HNSW indexes."""
 
     def __init__(self, folder: Path, *, probes: int) -> None:
         self._index: Any = _read(folder)
         self._probes = probes
 
     def search(self, vectors: Vectors, k: int, excluded_rows: NDArray[np.int64] | None = None) -> Neighbours:
-        """The `k` gallery rows nearest to each of `vectors` (n, d), none of them among `excluded_rows`."""
+        """The `k` gallery rows nearest to each of `vectors` (n, d), without `excluded_rows`."""
         selector = None
         if excluded_rows is not None:
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded_rows))
@@ -132,7 +139,7 @@ class GalleryIndex:
         return Neighbours(rows=rows, similarity=similarity)
 
     def vectors(self, rows: NDArray[np.int64]) -> Vectors:
-        """The indexed vectors of these rows, as the index keeps them (an index that compresses gives them back so)."""
+        """The indexed vectors (n, d) of `rows`; approximate if the index compresses vectors."""
         if isinstance(self._index, faiss.IndexIVF):
             self._index.make_direct_map()
         return np.asarray(self._index.reconstruct_batch(rows))
@@ -147,7 +154,7 @@ class GalleryIndex:
     def search_others(
         self, vectors: Vectors, k: int, query_authors: "pd.Series[str]", gallery_authors: "pd.Series[str]"
     ) -> Neighbours:
-        """As `search`, with each query's own photographer left out; unknown photographers (null) exclude nothing."""
+        """As `search`, without photos by each query's photographer; an unknown photographer (null) excludes nothing."""
         rows = np.empty((len(vectors), k), dtype=np.int64)
         similarity = np.empty((len(vectors), k), dtype=np.float32)
         gallery_rows = gallery_authors.reset_index(drop=True).groupby(gallery_authors.to_numpy()).indices

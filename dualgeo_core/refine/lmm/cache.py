@@ -1,4 +1,4 @@
-"""Replies kept on disk, so that asking again costs nothing and gives the same."""
+"""Replies cached on disk: a repeated question costs nothing and has the same answer."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from dualgeo_core.base.files import fingerprint, write_json
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model sent back to one question, and what it took."""
+    """A model's reply to one question, with its tokens, cost and latency."""
 
     model: str
     text: str
@@ -23,7 +23,7 @@ class Reply:
 class ReplyCache:
     """One JSON file per question in `folder`, with a digest of the reply; without a folder nothing is kept.
 
-    The key covers image, prompt, model, server and sampling.
+    The key covers image, prompt, model, server and sampling settings.
     """
 
     folder: Path | None
@@ -33,7 +33,7 @@ class ReplyCache:
         return None if self.folder is None else _read_reply(_path(self.folder, key))
 
     def put(self, key: str, reply: Reply) -> None:
-        """Keeps a reply; a killed process leaves it whole or absent."""
+        """Saves a reply, atomically."""
         if self.folder is not None:
             content = asdict(reply)
             write_json(_path(self.folder, key), {"reply": content, "digest": fingerprint(content)})
@@ -55,7 +55,7 @@ def reply_key(
     max_tokens: int,
     sample: int,
 ) -> str:
-    """The same key for the same question, on every machine."""
+    """A digest of the question, the same on every machine."""
     return fingerprint("reply", jpeg_sha256, system, text, model, api_base, temperature, max_tokens, sample)
 
 
