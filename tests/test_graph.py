@@ -42,11 +42,11 @@ def test_everything_is_materialized_by_one_run(instance: dg.DagsterInstance) -> 
     run = instance.get_runs()[0]
     assert run.status == dg.DagsterRunStatus.SUCCESS
     for asset in ("gallery_photos", "segmenter", "gallery_masks", "gallery_features", "models", "gallery_embeddings"):
-        assert instance.get_latest_materialization_event(dg.AssetKey(asset)).run_id == run.run_id
+        assert instance.get_latest_materialization_event(dg.AssetKey(["tiny", asset])).run_id == run.run_id
     for asset in ("gallery_index", "refiner", "report"):
-        assert instance.get_latest_materialization_event(dg.AssetKey(asset)) is not None
+        assert instance.get_latest_materialization_event(dg.AssetKey(["tiny", asset])) is not None
     for asset in ("benchmark_photos", "candidates", "clusters", "lmm_answers", "predictions", "scores"):
-        assert instance.get_materialized_partitions(dg.AssetKey(asset)) == BENCHMARKS
+        assert instance.get_materialized_partitions(dg.AssetKey(["tiny", asset])) == BENCHMARKS
 
 
 def test_every_check_passes(instance: dg.DagsterInstance) -> None:
@@ -64,7 +64,7 @@ def test_data_version_of_the_gallery_is_its_dvc_hash(graph_home: Home, instance:
     import yaml
 
     dvc_hash = yaml.safe_load((graph_home.path / "dvc.lock").read_text())["stages"]["gallery"]["outs"][0]["md5"]
-    event = instance.get_latest_materialization_event(dg.AssetKey("gallery_photos"))
+    event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "gallery_photos"]))
     assert event.asset_materialization.tags["dagster/data_version"] == dvc_hash
 
 
@@ -105,18 +105,18 @@ def test_report_page_shows_every_benchmark_in_one_file(mlflow_run) -> None:
 
 def test_dagster_run_is_found_by_profile_data_and_commit(instance: dg.DagsterInstance) -> None:
     tags = instance.get_runs(dg.RunsFilter(tags={"profile": "tiny"}))[0].tags
-    event = instance.get_latest_materialization_event(dg.AssetKey("gallery_photos"))
+    event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "gallery_photos"]))
     assert event.asset_materialization.tags["dagster/data_version"].startswith(tags["data.gallery"])
     assert "commit" in tags
 
 
 def test_tables_say_their_rows_and_columns(graph_home: Home, instance: dg.DagsterInstance) -> None:
-    event = instance.get_latest_materialization_event(dg.AssetKey("predictions"))
+    event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "predictions"]))
     metadata = event.asset_materialization.metadata
     columns = {column.name: column.description for column in metadata["dagster/column_schema"].value.columns}
     assert columns["latitude"] == "degrees north, WGS84"
     for asset in ("gallery_photos", "candidates", "clusters", "lmm_answers", "predictions"):
-        told = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization.metadata
+        told = instance.get_latest_materialization_event(dg.AssetKey(["tiny", asset])).asset_materialization.metadata
         unexplained = [c.name for c in told["dagster/column_schema"].value.columns if c.description is None]
         assert unexplained == [], asset
     benchmark = event.asset_materialization.partition
@@ -126,7 +126,7 @@ def test_tables_say_their_rows_and_columns(graph_home: Home, instance: dg.Dagste
 
 def test_assets_link_their_mlflow_run(instance: dg.DagsterInstance, mlflow_run) -> None:
     _, run = mlflow_run
-    event = instance.get_latest_materialization_event(dg.AssetKey("gallery_index"))
+    event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "gallery_index"]))
     assert run.info.run_id in event.asset_materialization.metadata["mlflow_run"].value
 
 
@@ -209,12 +209,12 @@ def test_selection_strings_parse(graph_home: Home) -> None:
     # dvc's hydra and Dagster's parser want different antlr runtimes; pyproject pins the one that serves both.
     code = (
         "import dagster as dg; from dualgeo_dagster.definitions import defs\n"
-        'found = dg.AssetSelection.from_string(\'+key:"scores" and group:"retrieval"\')'
+        'found = dg.AssetSelection.from_string(\'+key:"tiny/scores" and group:"retrieval"\')'
         ".resolve(defs.resolve_asset_graph())\n"
         "print(sorted(key.to_user_string() for key in found))"
     )
     found = graph_home.python("-c", code).stdout
-    assert found.strip() == "['candidates', 'gallery_embeddings', 'gallery_index']"
+    assert found.strip() == "['tiny/candidates', 'tiny/gallery_embeddings', 'tiny/gallery_index']"
 
 
 def test_core_imports_no_orchestration() -> None:

@@ -70,7 +70,7 @@ def test_answers_to_other_settings_are_stale(home: Path, tmp_path: Path) -> None
     pd.DataFrame({"id": load_ids(home)[:1], "model": "a", "latitude": 1.0, "longitude": 2.0, "location": "x"}).to_csv(
         table, index=False
     )
-    with pytest.raises(InputError, match="materialize lmm_answers again"):
+    with pytest.raises(InputError, match="run the step lmm_answers again"):
         make_predictions(with_lmm(home, answers_file=str(table)), BENCHMARK)
 
 

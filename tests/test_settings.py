@@ -130,9 +130,9 @@ def test_fingerprint_depends_on_content_not_on_key_order() -> None:
 
 def test_folder_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
     write_fingerprint(tmp_path, "abc")
-    require_fingerprint(tmp_path, "abc", made_by="x")
-    with pytest.raises(InputError, match="was made by abc, but def is asked for: materialize x again"):
-        require_fingerprint(tmp_path, "def", made_by="x")
+    require_fingerprint(tmp_path, expected="abc", step="x")
+    with pytest.raises(InputError, match=r"fingerprint abc, expected def.*: run the step x again"):
+        require_fingerprint(tmp_path, expected="def", step="x")
 
 
 def test_training_settings_of_one_run_are_checked_like_the_profile() -> None:

@@ -230,7 +230,7 @@ def test_stale_folders_are_refused_then_replaced(tmp_path: Path, encoder: Encode
         build_features(photos=photos, folder=folders["features_folder"], encoder=encoder, settings=ENCODER)
         build_masks(photos=photos, folder=folders["masks_folder"], segmenter=segmenter, settings=CODEBOOK_SETTINGS)
 
-    with pytest.raises(InputError, match="materialize features"):
+    with pytest.raises(InputError, match="run the step features"):
         load_views(photos=photos, label_grid=6, **folders)
     build()
     first = load_views(photos=photos, label_grid=6, **folders)
@@ -267,7 +267,7 @@ def test_fitted_codebook_is_kept_until_something_changes(photos: Photos, tmp_pat
     assert (folder / CODEBOOK).stat().st_mtime_ns == made
 
     changed = CODEBOOK_SETTINGS.model_copy(update={"codebook_classes": 4})
-    with pytest.raises(InputError, match="materialize segmenter"):
+    with pytest.raises(InputError, match="run the step segmenter again"):
         load_segmenter(changed, ENCODER, folder=folder)
     assert fit_segmenter(changed, ENCODER, photos=photos, folder=folder).classes == 4
 
@@ -357,7 +357,7 @@ def test_segformer_checkpoint_paints_by_class(tmp_path: Path) -> None:
         expected = processor.post_process_semantic_segmentation(model(**pixels), target_sizes=[(32, 32)])[0]
     assert segmenter.classes == 7
     np.testing.assert_array_equal(label_map, expected.numpy())
-    with pytest.raises(InputError, match="materialize segmenter"):
+    with pytest.raises(InputError, match="run the step segmenter again"):
         load_segmenter(settings.model_copy(update={"mask_size": 16}), ENCODER, folder=tmp_path / "segmenter")
 
 

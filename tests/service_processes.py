@@ -82,7 +82,7 @@ class Service:
 
 
 class Webserver:
-    """Dagster's GraphQL, as its web page uses it."""
+    """Dagster's GraphQL about profile `tiny`, as its web page uses it."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -108,10 +108,10 @@ class Webserver:
                  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",
             params={
                 "selector": {
-                    "repositoryLocationName": "dualgeo",
+                    "repositoryLocationName": "tiny",
                     "repositoryName": "__repository__",
-                    "jobName": "everything",
-                    "assetSelection": [{"path": [asset]} for asset in assets],
+                    "jobName": "tiny_everything",
+                    "assetSelection": [{"path": ["tiny", asset]} for asset in assets],
                 },
                 "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in BENCHMARK.items()]},
             },
