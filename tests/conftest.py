@@ -1,4 +1,4 @@
-"""What tests share: no network, one thread, prepared homes, and a home in which the whole graph has run."""
+"""Set-up shared by all tests: no network, one thread, prepared homes, and a home in which the whole graph has run."""
 
 import os
 import shutil
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-# Whoever runs the tests may have set these for work, and MLflow's client sets its own.
+# The user's shell may set these variables, and MLflow's client sets some itself.
 OURS = ("DUALGEO_PROFILE", "DUALGEO_HOME", "DUALGEO_MLFLOW_UI", "MLFLOW_TRACKING_URI", "DAGSTER_HOME")
 for variable in OURS:
     os.environ.pop(variable, None)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads on busy cores mostly wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on busy cores, torch's threads mostly wait for each other
 
 ROOT = Path(__file__).parent.parent
 TINY_PROFILE = """
@@ -45,7 +45,7 @@ stages:
 
 
 class Home:
-    """A home of its own with profile `tiny`, git and DVC, in which commands run as a user would run them."""
+    """A separate project home with profile `tiny`, git and DVC. Commands run in it as a user would run them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class Home:
         }
 
     def run(self, *command: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command in the home and expects its exit code."""
+        """Runs a command in the home; fails unless it exits with `code`."""
         done = subprocess.run(
             command, cwd=self.path, env={**self.environment, **environment}, capture_output=True, text=True
         )
@@ -81,7 +81,7 @@ def prepare_home(path: Path) -> None:
     home = Home(path)
     home.run("git", "init", "-q")
     home.python("-m", "dvc", "init", "-q")
-    # The set of one benchmark comes from a stage, as a user's own set does from `dvc add`.
+    # One set is a stage of dvc.yaml; this one is added with `dvc add`, as users add their own.
     night = f"--part night --photos 16 {EARTH}".split()
     home.dualgeo("ingest", "synthetic", "--out", "data/by_night", *night)
     home.python("-m", "dvc", "add", "-q", "data/by_night")
@@ -157,7 +157,7 @@ def empty_mlflow(once: Once) -> Callable[[Path], str]:
 
 @pytest.fixture(scope="session")
 def graph_home(once: Once, new_home: Callable[[Path], Home]) -> Home:
-    """A home in which the whole graph has run once, and what the run printed as `printed`; leave it as it is."""
+    """A home in which the whole graph has run once; `printed` is the output of the run. Tests must not change it."""
 
     def run(folder: Path) -> None:
         home = new_home(folder / "home")

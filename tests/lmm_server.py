@@ -45,7 +45,7 @@ Step = Say | Fail | Cut
 
 @dataclass
 class LmmServer:
-    """Where it listens, and every request it got, in order."""
+    """The server's address, and all requests in order."""
 
     url: str
     requests: list[Body]
@@ -54,7 +54,7 @@ class LmmServer:
 
 @contextmanager
 def lmm_server(reply: Callable[[Body, int], Step], port: int = 0) -> Iterator[LmmServer]:
-    """Serves `reply(body, number)`, numbers from 0 on, until the block ends."""
+    """Serves `reply(body, number)`, with requests numbered from 0, until the block ends."""
     lock = threading.Lock()
     state = LmmServer(url="", requests=[])
     busy = 0

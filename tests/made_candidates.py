@@ -1,4 +1,4 @@
-"""Candidates, answers and photos with known places, made to resemble what a retriever and a model give."""
+"""Random candidates, answers and true places that resemble the output of a retriever and a multimodal model."""
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,7 @@ from dualgeo_core.base.geo import coordinates, destination
 
 
 def made_benchmark(queries: int = 160, photographers: int = 16, each: int = 10, seed: int = 0):
-    """(candidates, answers, truth): a third of the candidates gather within 3 km of the place, answers within 10."""
+    """(candidates, answers, truth); a third of the candidates lie within 3 km of the place, answers within 10 km."""
     random = np.random.default_rng(seed)
     latitude, longitude = coordinates(random.normal(size=(queries, 3)))
     ids = [f"q{number:03d}.jpg" for number in range(queries)]

@@ -1,4 +1,4 @@
-"""Small pictures with any EXIF, for the tests of photo sets."""
+"""Small images with any EXIF, for the tests of photo sets."""
 
 import io
 
@@ -32,7 +32,7 @@ def gps_exif(latitude: object, north_south: str | None, longitude: object, east_
 
 
 def sexagesimal(degrees: float) -> tuple[IFDRational, IFDRational, IFDRational]:
-    """As cameras write it: whole degrees and minutes, seconds to a ten-thousandth."""
+    """Degrees as cameras write them: whole degrees and minutes, and seconds to a ten-thousandth."""
     ticks = round(abs(degrees) * 3600 * 10_000)
     whole, rest = divmod(ticks, 3600 * 10_000)
     minutes, seconds = divmod(rest, 60 * 10_000)

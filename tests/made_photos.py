@@ -1,4 +1,4 @@
-"""Small photo sets of noisy photos, each of its own colour, and an encoder that counts what it is shown."""
+"""Small photo sets of noisy photos, each of another colour, and an encoder that counts the photos it encodes."""
 
 import io
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ COUNT, PER_SHARD = 20, 7
 
 
 def photo(number: int) -> bytes:
-    """A noisy photo of its own colour, wider than high."""
+    """A noisy photo, wider than high, whose colour depends on its number."""
     random = np.random.default_rng(number)
     pixels = random.integers(0, 80, (48, 70, 3)) + random.integers(0, 170, 3)
     buffer = io.BytesIO()
@@ -27,7 +27,7 @@ def photo(number: int) -> bytes:
 
 
 def make_photos(data: Path, *, numbers: Sequence[int] = range(COUNT), part: str = "all", add: bool = False) -> Photos:
-    """The set `set` of these photos, PER_SHARD a shard; with `add` they follow those that it has."""
+    """The set `set` of these photos, PER_SHARD per shard; `add` appends them to the existing set."""
     rows = [IngestedPhoto(f"p{i:03d}", float(i), float(-i), f"author{i % 6}", photo(i)) for i in numbers]
     with ThreadPoolExecutor(1) as pool:
         writer = PhotoWriter(
@@ -44,7 +44,7 @@ def make_photos(data: Path, *, numbers: Sequence[int] = range(COUNT), part: str 
 
 
 class CountingEncoder:
-    """The real encoder, counting photos; `killed_after` photos it dies."""
+    """The real encoder with a count of encoded photos; it is killed after `killed_after` photos."""
 
     def __init__(self, encoder: Encoder, killed_after: int | None = None) -> None:
         self.encoder, self.killed_after, self.seen = encoder, killed_after, 0

@@ -1,4 +1,4 @@
-"""Views of photos that were never taken: features and label maps made from a place, under a photographer's weather."""
+"""Synthetic views: features and label maps that depend on a place and on the photographer's weather."""
 
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class MadeViews:
 def make_views(
     *, places: int = 40, photos_per_place: int = 6, weather: float = 1.0, noise: float = 0.5, seed: int = 0
 ) -> MadeViews:
-    """Photos of random places on land and sea, each by another of six photographers, each of whom has one weather.
+    """Photos of random places on land and sea, by six photographers in turn, each with one kind of weather.
 
     A place decides the features and the shares of classes; weather shifts the features alone.
     """

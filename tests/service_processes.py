@@ -1,4 +1,4 @@
-"""DualGeo's services as real processes: started, killed and asked as an operator and a browser would."""
+"""DualGeo's services as real processes: started and killed as by an operator, queried as by a browser."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def wait_for(look: Callable[[], Found], what: str, seconds: float = 120) -> Found:
-    """What `look` finds, once it is something; fails, saying what was awaited, where that takes too long."""
+    """The first true result of `look`. Fails, naming what was awaited, if that takes too long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = look()
@@ -44,7 +44,7 @@ def answers(url: str) -> bool:
 
 
 class Service:
-    """One server in a process group of its own, with its output in a file."""
+    """A server in its own process group, with its output in a file."""
 
     def __init__(self, *command: str, log: Path, environment: Mapping[str, str], cwd: Path, user: str | None = None):
         self.command, self.log, self.environment, self.cwd, self.user = command, log, environment, cwd, user
@@ -63,12 +63,12 @@ class Service:
             )
 
     def kill(self) -> None:
-        """kill -9 of the process alone: what it started is on its own."""
+        """Kills the process with SIGKILL, but not its child processes."""
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> None:
-        """Ends the process in order, and whatever is left of its group with force."""
+        """Stops the process with a signal, and kills the rest of its group."""
         self.process.terminate()
         try:
             self.process.wait(timeout=60)
@@ -102,7 +102,7 @@ class Webserver:
         return dict(answer["data"])
 
     def launch(self, *assets: str) -> str:
-        """Puts a run of these assets, on the benchmark by_day, into the queue."""
+        """Queues a run of these assets for the benchmark by_day."""
         answer = self.ask(
             """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
                  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }""",

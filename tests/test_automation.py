@@ -1,4 +1,4 @@
-"""What would be rebuilt by itself: what depends on changed data, in order, and nothing where data stayed the same."""
+"""Rebuild conditions: everything downstream of changed data, in order, and nothing if data are unchanged."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ BENCHMARKS = list(workspace().profile.photos.benchmarks)
 
 
 class Deployment:
-    """An instance on which everything was made once, and Dagster's own evaluator looking at it."""
+    """A Dagster instance in which every asset was materialized once, and Dagster's own evaluator."""
 
     def __init__(self, instance: dg.DagsterInstance) -> None:
         self._instance, self._cursor = instance, None
@@ -37,7 +37,7 @@ class Deployment:
         self._instance.report_runless_asset_event(event)
 
     def requested(self) -> set[str]:
-        """What the evaluator asks to be made now."""
+        """The assets that the evaluator requests now."""
         result = dg.evaluate_automation_conditions(defs=defs, instance=self._instance, cursor=self._cursor)
         self._cursor = result.cursor
         return {found.key.path[-1] for found in result.results if found.true_subset.size}
@@ -52,7 +52,7 @@ def deployment() -> Iterator[Deployment]:
 def test_the_same_data_asks_for_nothing(deployment: Deployment) -> None:
     deployment.observe("gallery_files", "1")
     assert deployment.requested() == set()
-    deployment.make("gallery_photos", "1")  # made again, to the same result
+    deployment.make("gallery_photos", "1")  # materialized again, with the same data version
     assert deployment.requested() == set()
 
 

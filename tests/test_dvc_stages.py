@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml in a fresh repository: made without any file of a user's, pushed, lost, and pulled back."""
+"""The stages of dvc.yaml in a fresh repository: reproduced without user files, pushed, deleted and pulled."""
 
 import json
 import os
@@ -16,7 +16,7 @@ SMALL = {"seed": 5, "countries": 2, "cities": 1, "cells": 1, "image-size": 32}
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A clone of what DVC reads, with a tiny Earth."""
+    """A copy of the files that DVC reads, with a small synthetic Earth."""
     profiles = [f"profiles/{path.name}" for path in (ROOT / "profiles").glob("*.yaml")]
     for name in (*profiles, "dvc.yaml", ".dvcignore", ".dvc/config", ".dvc/plots/error_cdf.json", "data/.gitignore"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Scores: what counts as right, whose chance the intervals show, and when two methods differ."""
+"""Scores: accuracy, intervals by photographer, and differences between two methods."""
 
 import numpy as np
 import pandas as pd

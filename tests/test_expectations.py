@@ -1,4 +1,4 @@
-"""Each suite passes good data and fails on each fault it is there for."""
+"""Each suite passes correct data and fails on each fault that it is meant to detect."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Geometry of the sphere: distances that are known, and properties that hold at poles and across ±180°."""
+"""Geometry of the sphere: known distances, and properties at the poles and across ±180°."""
 
 import math
 

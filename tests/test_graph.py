@@ -1,4 +1,4 @@
-"""The whole graph on a tiny profile: what Dagster, MLflow, DVC and a person at a terminal find afterwards."""
+"""The whole graph of a tiny profile: its results in Dagster, MLflow, DVC and the terminal."""
 
 import json
 from pathlib import Path

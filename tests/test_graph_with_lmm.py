@@ -1,4 +1,4 @@
-"""The graph's refinement with a multimodal model in it: real HTTP to a loopback server, replay from a file."""
+"""Refinement with a multimodal model in the graph: HTTP to a loopback server, and replay from a file."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ BENCHMARK = "by_day"
 
 @pytest.fixture
 def home(graph_home: Home, tmp_path: Path) -> Path:
-    """A copy of the finished home, to be changed at will."""
+    """A copy of the finished home that the test may change."""
     for folder in ("data", "artifacts", "profiles"):
         shutil.copytree(graph_home.path / folder, tmp_path / "home" / folder)
     return tmp_path / "home"

@@ -1,4 +1,4 @@
-"""A set that grows costs its new photos: what was computed of the others is taken over, and comes to the same."""
+"""Growing sets: only new photos are computed, and the results equal those of a full build."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Making photo sets of folders, tables and tars: what gets in, what is kept out and why, and what a kill leaves."""
+"""Ingest from folders, tables and tars: accepted photos, rejected photos with reasons, and interruptions."""
 
 import csv
 import json
@@ -163,7 +163,7 @@ def test_published_tables_and_a_tar_are_read_as_they_are(tmp_path: Path, images:
     photos = open_photos(PhotoSource(photo_set="set"), tmp_path)
     assert list(photos.frame["latitude"]) == [4, 6]
     assert photos.image("0a/1b/7.jpg") == (images / "1.jpg").read_bytes()
-    assert quarantine_of(tmp_path / "set") == {"3.jpg": "missing file"}  # which of the two is meant, nobody can say
+    assert quarantine_of(tmp_path / "set") == {"3.jpg": "missing file"}  # the name is ambiguous
 
 
 def test_too_large_a_quarantine_refuses_the_set(tmp_path: Path, images: Path) -> None:
@@ -220,7 +220,7 @@ def test_the_same_input_gives_the_same_bytes_and_replaces_the_old_set(tmp_path: 
 
 
 def listed_photo(number: int) -> IngestedPhoto:
-    """Number 7 is the only one that cannot be used."""
+    """Photo 7 is the only unusable one."""
     if number == 7:
         return IngestedPhoto(str(number), fault="undecodable (test)")
     return IngestedPhoto(str(number), number / 10 + 1, number / 10, None, bytes([number % 256]) * 1000)
@@ -331,10 +331,10 @@ def test_adding_a_folder_keeps_the_old_shards_and_takes_in_the_new_photos(tmp_pa
     (raw / "never.jpg").write_text("hello")
     ingest_folder(folder=raw, out=out, max_quarantine_share=0.5)
     shard = out / "photos-00000.parquet"
-    shard.chmod(0o444)  # as DVC leaves a set that shares its files with the cache
+    shard.chmod(0o444)  # as DVC does for sets that share files with its cache
     before, inode = shard.read_bytes(), shard.stat().st_ino
     (raw / "a.jpg").write_bytes(placed(3, 4))
-    (raw / "d.jpg").write_bytes(placed(50, 60))  # its id is there already
+    (raw / "d.jpg").write_bytes(placed(50, 60))  # its id is already in the set
     (raw / "mended_later.jpg").write_bytes(placed(5, 6))
     (raw / "placeless.jpg").write_bytes(encoded(picture()))
 
@@ -410,7 +410,7 @@ def add_numbers(out: Path, read: Callable[[int], IngestedPhoto] = listed_photo) 
 def test_wherever_adding_is_cut_short_the_set_is_old_or_new_and_a_rerun_completes_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dies before each renaming in turn: nothing becomes visible but by one."""
+    """Killed before each renaming in turn: files become visible only by a renaming."""
     write_numbers(tmp_path / "old", listed_photo)
     shutil.copytree(tmp_path / "old", tmp_path / "new")
     add_numbers(tmp_path / "new")

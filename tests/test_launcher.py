@@ -1,4 +1,4 @@
-"""A run whose process died is told from one that lives, and what it held is free again."""
+"""Runs whose process died are distinguished from live ones, and their slots are freed."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def anything() -> None:
 
 
 def begin(instance: dg.DagsterInstance, pid: int) -> str:
-    """A run that process `pid` said it executes."""
+    """A run that process `pid` reported to execute."""
     run = instance.create_run_for_job(anything, status=dg.DagsterRunStatus.STARTED)
     instance.report_engine_event("Started process for run", run, EngineEventData.in_process(pid))
     return run.run_id

@@ -1,4 +1,4 @@
-"""Asking a multimodal model: what leaves the house, what comes back as a position, and what faults become."""
+"""Requests to a multimodal model: the data sent, the positions parsed, and the status of failures."""
 
 import base64
 import io

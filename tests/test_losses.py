@@ -1,4 +1,4 @@
-"""The contrastive losses: against a plain oracle, with near places, a queue, and two processes."""
+"""The contrastive losses, compared with a naive oracle: soft targets, a queue, and two processes."""
 
 import math
 from pathlib import Path

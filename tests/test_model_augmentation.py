@@ -35,7 +35,7 @@ MASKS = SegmenterSettings(mask_size=32)
 
 
 def _photo(number: int) -> bytes:
-    """Red to the right and green downwards, on an empty ground: every pixel tells where it was."""
+    """An image with red increasing to the right and green downwards, so that a colour identifies a position."""
     rows, columns = np.mgrid[0:96, 0:96]
     pixels = np.stack([columns * 2, rows * 2, np.full_like(rows, number)], axis=-1)
     buffer = io.BytesIO()
@@ -44,7 +44,7 @@ def _photo(number: int) -> bytes:
 
 
 class QuarterSegmenter:
-    """Labels the quarters of a photo 0, 1, 2, 3, as their colours say."""
+    """Labels the quarters of a photo 0, 1, 2, 3, by their colours."""
 
     classes, fingerprint = 4, "quarters"
 
@@ -94,7 +94,7 @@ def test_rows_are_read_in_the_order_asked_for(photos: Photos, augmented: Augment
 
 
 def test_photo_and_label_map_are_cropped_alike_and_never_mirrored(augmented: AugmentedEncoding) -> None:
-    """Whatever the crop and the light: what the map calls right is redder than what it calls left."""
+    """For every crop and light, pixels labelled right are redder than pixels labelled left."""
     squares = augmented.read(np.arange(COUNT))
     torch.manual_seed(0)
     pixels, maps = augmented._augment(squares.photos_bchw.float() / 255, squares.label_maps_bhw.float()[:, None])

@@ -1,4 +1,4 @@
-"""The dual-view model: what a photo's vector depends on, and that saved models come back."""
+"""The dual-view model: what a photo's vector depends on, and saving and loading."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The GPS encoder: projections, the seam and the poles, GeoCLIP's weights."""
+"""The GPS encoder: projections, the antimeridian and the poles, GeoCLIP's weights."""
 
 import sys
 from pathlib import Path
@@ -81,7 +81,7 @@ def geoclip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.
 
 
 def _published_encoder(weights: dict[str, torch.Tensor], degrees_n2: torch.Tensor) -> torch.Tensor:
-    """GeoCLIP's location encoder, written out."""
+    """A plain reimplementation of GeoCLIP's location encoder."""
     points = equal_earth(degrees_n2) * 66.50336 / 180
     total = torch.zeros(len(degrees_n2), 512)
     for scale in range(3):

@@ -1,4 +1,4 @@
-"""Photo sets through DVC: what is absent is pulled, what was changed is not taken for the recorded version."""
+"""Photo sets in DVC: absent sets are pulled, and changed sets are not mistaken for the recorded version."""
 
 import shutil
 import subprocess

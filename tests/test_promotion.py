@@ -1,4 +1,4 @@
-"""Promotion: the right versions take the champion's place, the trail is kept, and a version serves by itself."""
+"""Promotion: which versions become champion, the list of promotions, and serving a version."""
 
 import base64
 import json
@@ -30,7 +30,7 @@ def workspace(graph_home: Home) -> Workspace:
 
 
 class Shelf:
-    """A registry of its own, and versions whose predictions are made to be good or bad."""
+    """A separate registry, and versions with predictions of a chosen quality."""
 
     def __init__(self, folder: Path, workspace: Workspace, uri: str) -> None:
         import mlflow

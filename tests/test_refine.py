@@ -1,4 +1,4 @@
-"""Refinement: clusters on the sphere, the posterior's geometry, what answers do, and honest radii."""
+"""Refinement: clusters on the sphere, the posterior's geometry, the effect of answers, and calibrated radii."""
 
 from dataclasses import replace
 
@@ -195,7 +195,7 @@ def test_what_is_no_answer_changes_nothing_but_the_status(answers):
 
 
 def test_photos_are_predicted_by_themselves():
-    """The same alone, in company, and in any order: no photo's answer depends on its batch mates."""
+    """A photo's answer does not depend on the other photos of its batch, or on their order."""
     candidates, answers, truth = made_benchmark(queries=300)
     whole = _predict(candidates, answers).set_index("id")
     some = truth["id"].sample(20, random_state=1).tolist()

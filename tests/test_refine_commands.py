@@ -1,4 +1,4 @@
-"""`dualgeo refine`, `fit-refiner` and `evaluate`: CSV in, CSV and JSON out, one clear line where the input is wrong."""
+"""`dualgeo refine`, `fit-refiner` and `evaluate`: CSV in, CSV and JSON out, one line per user error."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What is tried again and what is not: connections are, mistakes are told at once."""
+"""Retries: failed connections are retried, user errors fail at once."""
 
 import dagster as dg
 import pytest
@@ -8,7 +8,7 @@ from dualgeo_dagster.runtime import retries
 
 
 def run_with(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -> tuple[bool, int]:
-    """Whether an asset that first fails with these was made in the end, and how often it was tried."""
+    """Whether an asset that first fails with these errors succeeds in the end, and the number of attempts."""
     monkeypatch.setattr(retries, "FIRST_WAIT_S", 0)
     left, tries = list(failures), []
 

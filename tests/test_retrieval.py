@@ -1,4 +1,4 @@
-"""Retrieval: the index against a naive search, leakage kept out, and what something else made refused."""
+"""Retrieval: the index compared with a naive search, leakage, and refusal of mismatched artifacts."""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -34,7 +34,7 @@ def vectors() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Views of `rows` photos in two shards, as far as embeddings look at them."""
+    """Views of `rows` photos in two shards, with only the attributes that embeddings read."""
 
     rows: int
     fingerprint: str = "views"
@@ -50,7 +50,7 @@ def shards_of(folder: Path, vectors: Vectors) -> list[EmbeddingShard]:
 
 
 class MadeShard:
-    """Embeddings that are in no file, at full precision; they tell how often they were read."""
+    """Embeddings in memory at full precision, with a count of reads."""
 
     def __init__(self, vectors: Vectors, signature: str) -> None:
         self._vectors, self.signature, self.reads = vectors, signature, 0
@@ -186,7 +186,7 @@ def test_an_index_that_does_not_fit_is_built_anew(
 def test_an_index_that_learned_learns_anew_once_the_gallery_is_twice_as_large(
     tmp_path: Path, vectors: np.ndarray
 ) -> None:
-    """The size it learned at counts, not the size it was last grown to."""
+    """The size at training counts, not the size after later additions."""
     taken_over = [
         grow_index(tmp_path / "index", made_shards(vectors, *range(40, rows + 1, 20)), "IVF4,SQ8")["taken_over"]
         for rows in (40, 60, 80, 100, 120, 200)

@@ -1,4 +1,4 @@
-"""Profiles: what is wrong with one is said in one line; and files that are whole or absent."""
+"""Profiles, with errors in one line; atomic files."""
 
 import os
 import subprocess
@@ -86,7 +86,7 @@ def test_atomic_file_keeps_the_old_content_when_writing_fails(tmp_path: Path) ->
 
 
 def killed_while_writing(path: Path) -> None:
-    """A process that is killed in the middle of writing `path`."""
+    """A process that is killed while it writes `path`."""
     code = (
         "import os, signal, sys; from pathlib import Path; from dualgeo_core.base.files import atomic_file\n"
         "with atomic_file(Path(sys.argv[1])) as temporary:\n"

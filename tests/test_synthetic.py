@@ -1,4 +1,4 @@
-"""The synthetic Earth: the same bytes every time, photographers apart, label maps in place, looks of the place."""
+"""The synthetic Earth: reproducible bytes, separate photographers, aligned label maps, appearance by place."""
 
 import io
 from pathlib import Path

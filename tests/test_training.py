@@ -1,4 +1,4 @@
-"""The training loop: what it learns, that it resumes to the same weights, and how it refuses."""
+"""The training loop: learning, resuming to the same weights, and user errors."""
 
 import json
 import os
@@ -137,7 +137,7 @@ def test_stopped_and_resumed_gives_the_same_weights(tmp_path: Path, stop_after: 
 
 
 def test_a_stop_after_the_last_step_is_not_forgotten(tmp_path: Path) -> None:
-    """The model is whole by then, but whatever the caller would do next is not to be begun."""
+    """The model is complete by then, but the caller must not start its next step."""
 
     def stop(step: int, metrics: dict[str, float]) -> None:
         if step == last:
@@ -159,7 +159,7 @@ def _train_and_die(folder: Path) -> None:
 
 
 def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
-    """SIGKILL leaves no time for a checkpoint: the run goes on from the end of the last epoch."""
+    """SIGKILL leaves no time for a checkpoint: the run resumes at the end of the last epoch."""
     process = get_context("spawn").Process(target=_train_and_die, args=(tmp_path / "killed",))
     process.start()
     process.join()

@@ -14,7 +14,7 @@ from conftest import TINY_PROFILE, Home
 
 @pytest.fixture
 def environment(graph_home: Home, tmp_path: Path) -> dict[str, str]:
-    """A home with the photos, features and masks of the graph's, and profiles of a short and a long training."""
+    """A home with photos, features and masks of the graph's home, and profiles with a short and a long training."""
     shutil.copytree(graph_home.path / "data", tmp_path / "data")
     (tmp_path / "profiles").mkdir()
     for profile, epochs in (("short", 2), ("long", 500)):

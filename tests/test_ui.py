@@ -1,4 +1,4 @@
-"""Both web pages in a headless Chromium, as a person sees them; `make test-ui` runs this and keeps what it saw."""
+"""Both web pages in a headless Chromium. `make test-ui` runs these tests and keeps screenshots."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from service_processes import Service, answers, free_port, wait_for
 
 pytestmark = pytest.mark.ui
 SCREENSHOTS = ROOT / "artifacts" / "screenshots"
-GREEN = "rgba(46, 204, 129"  # the ground of an asset that is made and up to date
+GREEN = "rgba(46, 204, 129"  # background colour of a materialized, up-to-date asset
 WAIT_MS = 120_000
 ASSETS_ARE_GREEN = f"""names => {{
     const cards = [...document.querySelectorAll('foreignObject')].filter(
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Ho
 
 @pytest.fixture(scope="module")
 def addresses(home: Home) -> Iterator[dict[str, str]]:
-    """Where Dagster's and MLflow's pages are, as `make ui` starts them."""
+    """The addresses of Dagster's and MLflow's pages, started as by `make ui`."""
     ports = {"dagster": free_port(), "mlflow": free_port()}
     options = [f"--{name}-port={port}" for name, port in ports.items()]
     environment = {**home.environment, "DAGSTER_HOME": str(home.path / ".dagster")}
@@ -73,7 +73,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A page, and a picture of what it showed in the end under the test's name."""
+    """A browser page; its final state is saved as a screenshot with the test's name."""
     page = browser.new_page(viewport={"width": 1700, "height": 1000})
     page.set_default_timeout(WAIT_MS)
     yield page

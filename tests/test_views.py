@@ -1,4 +1,4 @@
-"""Both views of a photo line up, stay with their photo, survive a kill, and are refused beside other photos."""
+"""Both views of a photo: alignment, order, interruptions, and refusal of views of other photos."""
 
 import io
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ def test_a_marked_spot_lands_in_the_same_place_in_photo_and_mask(
     left, top = (width - side) // 2, (height - side) // 2
     x = left + data.draw(st.integers(0, side - 1))
     y = top + data.draw(st.integers(0, side - 1))
-    reach = max(3, 2 * side // size)  # a blot that no pixel of the small square can miss
+    reach = max(3, 2 * side // size)  # large enough to cover a pixel of the small square
     pixels = np.zeros((height, width), dtype=np.uint8)
     pixels[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = 255
 
@@ -87,7 +87,7 @@ def test_a_marked_spot_lands_in_the_same_place_in_photo_and_mask(
     expected = min(size - 1, (y - top) * size // side), min(size - 1, (x - left) * size // side)
     assert seen[expected]
     assert label[expected] == 1
-    assert (seen != (label == 1)).mean() <= 4 / size  # at most the blot's border
+    assert (seen != (label == 1)).mean() <= 4 / size  # at most the border of the patch
 
 
 @given(
@@ -174,7 +174,7 @@ def test_masks_are_one_channel_pngs_with_their_ids(built: Path, photos: Photos) 
 
 
 def test_a_part_of_a_set_has_views_of_its_own(tmp_path: Path, encoder: Encoder, segmenter: Segmenter) -> None:
-    """Where a split leaves a shard with few photos or none, rows still line up."""
+    """Rows stay aligned if a split leaves a shard with few photos or none."""
     queries = make_photos(tmp_path, part="queries")
     assert 0 < len(queries) < COUNT
     build_features(photos=queries, folder=tmp_path / "features" / "set", encoder=encoder, settings=ENCODER)
@@ -234,7 +234,7 @@ def test_stale_folders_are_refused_then_replaced(tmp_path: Path, encoder: Encode
         load_views(photos=photos, label_grid=6, **folders)
     build()
     first = load_views(photos=photos, label_grid=6, **folders)
-    photos = make_photos(tmp_path, numbers=range(3, 12))  # the set is ingested anew, with other photos
+    photos = make_photos(tmp_path, numbers=range(3, 12))  # the set is ingested again, with other photos
     with pytest.raises(InputError, match="other photos"):
         load_views(photos=photos, label_grid=6, **folders)
     build()

@@ -1,4 +1,4 @@
-"""The tiny SegFormer learns from true label maps, is scored on other photographers, and the shipped one loads."""
+"""The small SegFormer: training on true label maps, scores on other photographers, and the included checkpoint."""
 
 import io
 from concurrent.futures import ThreadPoolExecutor

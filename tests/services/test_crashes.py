@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a retraining: no run hangs, nothing is promoted half-way, and the next run goes on."""
+"""SIGKILL during a retraining: no run hangs, no promotion is left incomplete, and the next run resumes."""
 
 import json
 import os
@@ -26,7 +26,7 @@ RETRAINED = (
 
 
 class Deployment:
-    """A home whose champion is version 1, and the three services on it."""
+    """A home whose champion is version 1, with the three services."""
 
     def __init__(self, folder: Path, home: Home) -> None:
         self.home, self.logs, self.epochs = home, folder, 60
@@ -73,7 +73,7 @@ class Deployment:
             service.stop()
 
     def begin_retraining(self) -> str:
-        """Launches a run with settings that no run had before, and returns its id once a checkpoint is there."""
+        """Launches a run with new settings, and returns its id once it has written a checkpoint."""
         self.epochs += 1
         self._write_profile(PROFILE.replace("epochs: 2", f"epochs: {self.epochs}, patience: {self.epochs}"))
         run_id = self.retrain()
@@ -87,7 +87,7 @@ class Deployment:
         return self.web.launch(*RETRAINED)
 
     def checkpoint_step(self) -> int:
-        """The step to go on from; 0 where there is none."""
+        """The step of the last checkpoint; 0 if there is none."""
         try:
             with safe_open(self.partial / "checkpoint.safetensors", framework="pt") as file:
                 return int(json.loads(file.metadata()["position"])["step"])
@@ -104,13 +104,13 @@ class Deployment:
         return found
 
     def next_run(self, run_id: str) -> str:
-        """The run that came into the queue after `run_id`."""
+        """The run that was queued after `run_id`."""
         newest = wait_for(lambda: (runs := list(self.web.runs()))[0] != run_id and runs, "another run")
         assert newest[1] == run_id, "one more run, not several"
         return newest[0]
 
     def steps_of(self, run_id: str) -> list[int]:
-        """The training steps that this Dagster run told MLflow."""
+        """The training steps that this Dagster run logged to MLflow."""
         client = MlflowClient(self.tracking_uri)
         [run] = [run for run in self.mlflow_runs() if run.data.tags.get("dagster.run_id") == run_id]
         return [point.step for point in client.get_metric_history(run.info.run_id, f"training/{MODEL}/loss")]
@@ -130,7 +130,7 @@ class Deployment:
         self._assert_consistent(registry)
 
     def assert_goes_on(self, again: Callable[[], str], versions: list[str]) -> None:
-        """The run that `again` begins trains on from the checkpoint and leaves one version more, and no loose end."""
+        """The run that `again` starts resumes from the checkpoint, and registers exactly one version."""
         step = self.checkpoint_step()
         assert step > 0
         run_id = again()

@@ -1,4 +1,4 @@
-"""Months in one home: photos are added, models retrained and promoted or not, and everything goes back again."""
+"""Long operation of one home: photos added, models retrained, promoted or blocked, and everything rolled back."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +31,7 @@ evaluation: {bootstrap_samples: 200}
 
 @dataclass(frozen=True)
 class Step:
-    """What one run of the whole graph left: the registered aliases, the verdict, and the answer about one photo."""
+    """Results of one run of the whole graph: aliases, promotion decision, and the answer for one photo."""
 
     champion: str
     challenger: str
@@ -54,7 +54,7 @@ class Months:
         self.registry = Registry(f"sqlite:///{self.path}/.mlflow/mlflow.db", profile="tiny")
 
     def _unpack(self, photo_set: Path) -> Path:
-        """A photographer's folder and tables as a user has them; returns one photo of the benchmark."""
+        """Writes a photographer's folder and the tables; returns one photo of the benchmark."""
         photos = pd.concat(map(pd.read_parquet, sorted(photo_set.glob("*.parquet"))))
         (self.path / "raw").mkdir()
         for row in photos.itertuples():
@@ -67,14 +67,14 @@ class Months:
         return self.path / "query.png"
 
     def version_data(self, message: str) -> None:
-        """Records the photo sets as they are: DVC has the bytes, git the record."""
+        """Commits the present photo sets: their bytes to DVC, their record to git."""
         self.home.python("-m", "dvc", "add", "-q", "data/gallery", "data/by_day")
         self.home.run("git", "add", "data/gallery.dvc", "data/by_day.dvc", "profiles")
         author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
         self.home.run("git", *author, "commit", "-q", "-m", message)
 
     def run(self, **training: float) -> Step:
-        """Runs the whole graph in Dagster, with changed training settings as the launchpad would give them."""
+        """Runs the whole graph in Dagster, with training settings changed as in the launchpad."""
         launch = self.path / "launch.yaml"
         launch.write_text(yaml.safe_dump({"ops": {"models": {"config": training}}}))
         one_run = {f"dagster/asset_partition_range_{end}": "by_day" for end in ("start", "end")}

@@ -25,13 +25,13 @@ needs_postgres = pytest.mark.skipif(POSTGRES is None, reason="no PostgreSQL serv
 
 
 def example_settings() -> dict[str, str]:
-    """What deploy/environment says."""
+    """The variables in deploy/environment."""
     lines = (DEPLOY / "environment").read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
 
 
 def unit_command(name: str) -> list[str]:
-    """How the unit starts its service, with this checkout and these programs in the place of the installed ones."""
+    """The unit's start command, with the paths of this checkout instead of the installed ones."""
     lines = (DEPLOY / f"dualgeo-{name}.service").read_text().splitlines()
     [command] = [line.removeprefix("ExecStart=") for line in lines if line.startswith("ExecStart=")]
     return shlex.split(command.replace(f"{INSTALLED}/.venv/bin", str(BIN)).replace(INSTALLED, str(ROOT)))
