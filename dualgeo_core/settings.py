@@ -4,6 +4,7 @@ A default is the paper's value (arXiv 2604.25533) unless its description says ot
 `profiles/<name>.yaml`, says what differs.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +18,7 @@ from dualgeo_core.base.files import fingerprint
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Representation = Literal["encoder", "mask_only", "image_only", "concatenation", "cross_attention"]
+PROFILE_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 RefineMethod = Literal["rank1", "dbscan", "hdbscan", "posterior"]
 
 
@@ -202,7 +204,7 @@ class EvaluationSettings(Section):
 class Profile(Section):
     """Everything one profile settles, each section with the paper's defaults."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", description="Letters, digits and _; names all it makes.")
+    name: str = Field(pattern=PROFILE_NAME, description="Letters, digits and _; names all it makes.")
     device: str | None = Field(None, description="torch device; None takes the GPU where there is one.")
     threads: Positive = Field(2, description="CPU threads for torch.")
     photos: PhotoSettings
@@ -282,9 +284,12 @@ def load_settings(profile: str | None = None, home: Path | None = None) -> Setti
     """Settings of a profile by name or path; what is not given comes from the environment."""
     environment = Environment()
     home = (home or environment.home).resolve()
-    name = profile or environment.profile
-    path = Path(name) if name.endswith((".yaml", ".yml")) else home / "profiles" / f"{name}.yaml"
-    return Settings(profile=load_profile(path), home=home)
+    name = environment.profile if profile is None else profile
+    if name.endswith((".yaml", ".yml")):
+        return Settings(profile=load_profile(Path(name)), home=home)
+    if not re.fullmatch(PROFILE_NAME, name):
+        raise InputError(f"{name!r} is not a profile's name: take letters, digits and _, beginning with a letter")
+    return Settings(profile=load_profile(home / "profiles" / f"{name}.yaml"), home=home)
 
 
 def checkpoint(name: str) -> str:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Home
+from conftest import TINY_PROFILE, Home
+from typer.testing import CliRunner
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.cli import app
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
 from dualgeo_dagster.mlflow.promotion import decide
@@ -32,14 +34,14 @@ def workspace(graph_home: Home) -> Workspace:
 class Shelf:
     """A separate registry, and versions with predictions of a chosen quality."""
 
-    def __init__(self, folder: Path, workspace: Workspace, uri: str) -> None:
+    def __init__(self, folder: Path, workspace: Workspace, uri: str, profile: str = "tiny") -> None:
         import mlflow
 
         self.uri = uri
-        self.registry = Registry(uri, profile="tiny")
+        self.registry = Registry(uri, profile=profile)
         self._folder, self._workspace = folder, workspace
         self.client = mlflow.MlflowClient(self.uri)
-        experiment = self.client.create_experiment("dualgeo-tiny", artifact_location=(folder / "artifacts").as_uri())
+        experiment = self.client.create_experiment(f"dualgeo-{profile}", artifact_location=(folder / "mlflow").as_uri())
         self._run_id = self.client.create_run(experiment).info.run_id
 
     def put(self, degrees_off: float, benchmark: str = BENCHMARK) -> str:
@@ -144,17 +146,36 @@ def test_a_registration_that_was_cut_short_is_finished_not_repeated(shelf: Shelf
     assert shelf.put(0) != version, "a finished one is let be"
 
 
-def test_commands_list_promote_and_roll_back(shelf: Shelf, graph_home: Home) -> None:
-    shelf.put(20)
-    shelf.put(0)
-    run = [sys.executable, "-m", "dualgeo_core.cli"]
-    for arguments in (["promote", "1"], ["promote", "2", "--reason", "looks fine"], ["rollback"]):
-        subprocess.run([*run, *arguments], env={**os.environ, "MLFLOW_TRACKING_URI": shelf.uri}, check=True)
-    listed = graph_home.run(*run, "versions", MLFLOW_TRACKING_URI=shelf.uri).stdout
+def test_commands_list_promote_and_roll_back_the_named_profile(
+    shelf: Shelf, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dualgeo(*arguments: str) -> str:
+        return CliRunner().invoke(app, [*arguments], catch_exceptions=False).stdout
+
+    (tmp_path / "profiles").mkdir()
+    for profile in ("tiny", "other"):
+        (tmp_path / "profiles" / f"{profile}.yaml").write_text(TINY_PROFILE)
+    monkeypatch.setenv("DUALGEO_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shelf.uri)
+    other = Shelf(tmp_path, workspace, shelf.uri, profile="other")
+    for versions in (shelf, other):
+        versions.put(20)
+        versions.put(0)
+
+    dualgeo("promote", "1", "--profile", "tiny")
+    dualgeo("promote", "2", "--profile", "tiny", "--reason", "looks fine")
+    dualgeo("promote", "2", "--profile", "other")
+    dualgeo("rollback", "--profile", "tiny")
+
+    assert [versions.registry.version_of(CHAMPION) for versions in (shelf, other)] == ["1", "2"]
+    listed = dualgeo("versions", "--profile", "tiny")
     assert "dualgeo-tiny version 1  champion" in listed
     assert "looks fine" in listed
-    refused = graph_home.run(*run, "promote", "9", code=2, MLFLOW_TRACKING_URI=shelf.uri)
-    assert refused.stderr.startswith("dualgeo: dualgeo-tiny has no version 9")
+    assert "looks fine" not in dualgeo("versions", "--profile", "other")
+    with pytest.raises(InputError, match="nothing to roll back to"):
+        dualgeo("rollback", "--profile", "other")
+    with pytest.raises(InputError, match="dualgeo-other has no version 9"):
+        dualgeo("promote", "9", "--profile", "other")
 
 
 @pytest.fixture
