@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, Home
 from mlflow import MlflowClient
-from service_processes import Service, answers, free_port, wait_for
+from service_processes import Service, free_port
 
 pytestmark = pytest.mark.ui
 SCREENSHOTS = ROOT / "artifacts" / "screenshots"
@@ -50,8 +50,8 @@ def addresses(home: Home) -> Iterator[dict[str, str]]:
     )
     found = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     try:
-        for name, address in found.items():
-            wait_for(lambda address=address: answers(address), f"the page of {name}")
+        for address in found.values():
+            servers.wait_until_up(address)
         yield found
     finally:
         servers.stop()

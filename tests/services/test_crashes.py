@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, TINY_PROFILE, Home
 from mlflow import MlflowClient
 from safetensors import safe_open
-from service_processes import BIN, Service, Webserver, answers, free_port, wait_for
+from service_processes import BIN, Service, Webserver, free_port, wait_for
 
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 from dualgeo_dagster.runtime.ui import write_workspace_file
@@ -55,9 +55,9 @@ class Deployment:
         workspace = str(write_workspace_file(["tiny"], folder / "workspace.yaml"))
         web_port = free_port()
         self.web = Webserver(f"http://127.0.0.1:{web_port}")
-        self._start("dagster-webserver", "-p", str(web_port), "-w", workspace)
+        webserver = self._start("dagster-webserver", "-p", str(web_port), "-w", workspace)
         self.daemon = self._start("dagster-daemon", "run", "-w", workspace)
-        self.web.wait_until_up()
+        webserver.wait_until_up(self.web.info)
 
     def _start(self, program: str, *arguments: str) -> Service:
         log = self.logs / f"{program}.log"
@@ -66,7 +66,7 @@ class Deployment:
         return service
 
     def wait_for_mlflow(self) -> None:
-        wait_for(lambda: answers(f"{self.tracking_uri}/health"), "MLflow's server")
+        self.mlflow.wait_until_up(f"{self.tracking_uri}/health")
 
     def stop(self) -> None:
         for service in reversed(self.services):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Home
 from mlflow import MlflowClient
-from service_processes import BIN, Service, Webserver, answers, free_port, wait_for
+from service_processes import BIN, Service, Webserver, free_port, wait_for
 
 from dualgeo_dagster.runtime.ui import write_workspace_file
 from dualgeo_dagster.settings import keep_libraries_quiet
@@ -130,8 +130,8 @@ def deployment(
     try:
         for name in ("mlflow", "webserver", "daemon"):
             services[name] = start(name)
-        wait_for(lambda: answers(f"{settings['MLFLOW_TRACKING_URI']}/health"), "MLflow's server")
-        webserver.wait_until_up()
+        services["mlflow"].wait_until_up(f"{settings['MLFLOW_TRACKING_URI']}/health")
+        services["webserver"].wait_until_up(webserver.info)
         yield Deployment(webserver, services["webserver"], settings["MLFLOW_TRACKING_URI"], folder)
     finally:
         for service in reversed(list(services.values())):
@@ -152,7 +152,7 @@ def test_a_run_from_the_web_page_is_done_by_the_daemon_and_outlives_a_restart(de
     assert run.info.artifact_uri.startswith("mlflow-artifacts:"), "clients need no disk in common with the server"
 
     deployment.webserver_process.restart()
-    web.wait_until_up()
+    deployment.webserver_process.wait_until_up(web.info)
     assert web.runs() == {run_id: "SUCCESS"}
 
 
