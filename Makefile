@@ -4,7 +4,7 @@ PROFILES ?= demo
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo ui test test-ui lint bench
+.PHONY: help setup demo ui test test-services test-ui lint bench
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -25,8 +25,11 @@ demo: setup  ## run the whole pipeline on the synthetic Earth and print the scor
 ui: setup  ## serve Dagster's and MLflow's web pages until Ctrl-C (several profiles: PROFILES="demo folder")
 	$(VENV)/bin/dualgeo ui $(PROFILES:%=--profile %)
 
-test: setup  ## run all tests
-	$(VENV)/bin/pytest
+test: setup  ## run the tests of the library and the graph, in two processes
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadgroup --ignore tests/services
+
+test-services: setup  ## run the tests that kill, restart and grow deployments
+	$(VENV)/bin/pytest tests/services
 
 test-ui: setup  ## test both web pages in headless Chromium (apt install chromium); screenshots: artifacts/screenshots
 	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[ui-test]'

@@ -4,6 +4,7 @@ Defaults are defined here only. They follow the paper (arXiv 2604.25533) unless 
 otherwise. A profile, `profiles/<name>.yaml`, lists only the settings that differ from the defaults.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +18,7 @@ from dualgeo_core.base.files import fingerprint
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Representation = Literal["encoder", "mask_only", "image_only", "concatenation", "cross_attention"]
+PROFILE_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
 RefineMethod = Literal["rank1", "dbscan", "hdbscan", "posterior"]
 
 
@@ -222,7 +224,7 @@ class Profile(Section):
     """All settings of one profile."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z][A-Za-z0-9_]*$",
+        pattern=PROFILE_NAME,
         description="Letters, digits and _; used in the names of artifacts, runs and models.",
     )
     device: str | None = Field(None, description="torch device; None: the GPU if available, otherwise the CPU.")
@@ -314,9 +316,12 @@ def load_settings(profile: str | None = None, home: Path | None = None) -> Setti
     """The settings of a profile, given by name or path. Missing arguments are read from the environment."""
     environment = Environment()
     home = (home or environment.home).resolve()
-    name = profile or environment.profile
-    path = Path(name) if name.endswith((".yaml", ".yml")) else home / "profiles" / f"{name}.yaml"
-    return Settings(profile=load_profile(path), home=home)
+    name = environment.profile if profile is None else profile
+    if name.endswith((".yaml", ".yml")):
+        return Settings(profile=load_profile(Path(name)), home=home)
+    if not re.fullmatch(PROFILE_NAME, name):
+        raise InputError(f"{name!r} is not a profile's name: take letters, digits and _, beginning with a letter")
+    return Settings(profile=load_profile(home / "profiles" / f"{name}.yaml"), home=home)
 
 
 def checkpoint(name: str) -> str:

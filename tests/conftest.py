@@ -1,11 +1,14 @@
-"""Set-up shared by all tests: no network, one thread, and a home in which the whole graph has run."""
+"""Set-up shared by all tests: no network, one thread, prepared homes, and a home in which the whole graph has run."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # The user's shell may set these variables, and MLflow's client sets some itself.
 OURS = ("DUALGEO_PROFILE", "DUALGEO_HOME", "DUALGEO_MLFLOW_UI", "MLFLOW_TRACKING_URI", "DAGSTER_HOME")
@@ -46,10 +49,6 @@ class Home:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        (path / "profiles").mkdir(parents=True)
-        (path / "profiles" / "tiny.yaml").write_text(TINY_PROFILE)
-        (path / "dvc.yaml").write_text(TINY_STAGES)
-        (path / "data").mkdir()
         self.environment = {
             **{name: value for name, value in os.environ.items() if name not in OURS},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -57,12 +56,6 @@ class Home:
             "DUALGEO_PROFILE": "tiny",
             "DVC_NO_ANALYTICS": "1",
         }
-        self.run("git", "init", "-q")
-        self.python("-m", "dvc", "init", "-q")
-        # One set is a stage of dvc.yaml; this one is added with `dvc add`, as users add their own.
-        night = f"--part night --photos 16 {EARTH}".split()
-        self.dualgeo("ingest", "synthetic", "--out", "data/by_night", *night)
-        self.python("-m", "dvc", "add", "-q", "data/by_night")
 
     def run(self, *command: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a command in the home; fails unless it exits with `code`."""
@@ -79,23 +72,98 @@ class Home:
         return self.python("-m", "dualgeo_core.cli", *arguments, code=code)
 
 
+def prepare_home(path: Path) -> None:
+    """Makes the home that tests copy: profile and stages, git, DVC, and one photo set that was added to DVC."""
+    (path / "profiles").mkdir(parents=True)
+    (path / "profiles" / "tiny.yaml").write_text(TINY_PROFILE)
+    (path / "dvc.yaml").write_text(TINY_STAGES)
+    (path / "data").mkdir()
+    home = Home(path)
+    home.run("git", "init", "-q")
+    home.python("-m", "dvc", "init", "-q")
+    # One set is a stage of dvc.yaml; this one is added with `dvc add`, as users add their own.
+    night = f"--part night --photos 16 {EARTH}".split()
+    home.dualgeo("ingest", "synthetic", "--out", "data/by_night", *night)
+    home.python("-m", "dvc", "add", "-q", "data/by_night")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--ui", action="store_true", help="also run what needs a browser")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--ui"):
-        return
     for item in items:
-        if "ui" in item.keywords:
+        if "ui" in item.keywords and not config.getoption("--ui"):
             item.add_marker(
                 pytest.mark.skip(reason="the web pages in a browser: left out here, `make test-ui` runs them")
             )
+        if hasattr(config, "workerinput"):
+            # One worker has the graph's home and its tests; any other module stays whole, for its fixtures.
+            group = "graph" if "graph_home" in getattr(item, "fixturenames", ()) else item.path.stem
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+Once = Callable[[str, Callable[[Path], None]], Path]
 
 
 @pytest.fixture(scope="session")
-def graph_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: the folder that `make(folder)` fills, made by one worker of the session for all of them."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        folder, finished = shared / name, shared / f"{name}.finished"
+        with FileLock(shared / f"{name}.lock"):
+            if not finished.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                finished.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def new_home(once: Once) -> Callable[[Path], Home]:
+    """`new_home(path)`: a copy of the prepared home at `path`."""
+
+    def copied(path: Path) -> Home:
+        prepared = once("prepared", lambda folder: prepare_home(folder / "home"))
+        shutil.copytree(prepared / "home", path)
+        return Home(path)
+
+    return copied
+
+
+@pytest.fixture(scope="session")
+def empty_mlflow(once: Once) -> Callable[[Path], str]:
+    """`empty_mlflow(folder)`: the address of an empty MLflow database in `folder`. Its tables take seconds to make."""
+
+    def make(folder: Path) -> None:
+        from mlflow import MlflowClient
+
+        MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
+
+    def copied(folder: Path) -> str:
+        shutil.copyfile(once("empty_mlflow", make) / "mlflow.db", folder / "mlflow.db")
+        return f"sqlite:///{folder}/mlflow.db"
+
+    return copied
+
+
+@pytest.fixture(scope="session")
+def graph_home(once: Once, new_home: Callable[[Path], Home]) -> Home:
     """A home in which the whole graph has run once; `printed` is the output of the run. Tests must not change it."""
-    home = Home(tmp_path_factory.mktemp("graph") / "home")
-    home.printed = home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny").stdout
+
+    def run(folder: Path) -> None:
+        home = new_home(folder / "home")
+        (folder / "printed").write_text(home.dualgeo("run", "--profile", "tiny").stdout)
+
+    folder = once("graph", run)
+    home = Home(folder / "home")
+    home.printed = (folder / "printed").read_text()
     return home

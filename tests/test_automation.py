@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from dualgeo_dagster.definitions import defs
-from dualgeo_dagster.profile import workspace
+from dualgeo_dagster.profile import JOB, NAME, asset_key, workspace
 
 VERSION = "dagster/data_version"
 BENCHMARKS = list(workspace().profile.photos.benchmarks)
@@ -25,22 +25,22 @@ class Deployment:
             self.observe("benchmark_files", "1", benchmark)
         for key in graph.materializable_asset_keys:
             for partition in BENCHMARKS if graph.get(key).is_partitioned else [None]:
-                self.make(key.to_user_string(), "1", partition)
+                self.make(key.path[-1], "1", partition)
         self.requested()
 
     def observe(self, asset: str, version: str, partition: str | None = None) -> None:
-        event = dg.AssetObservation(asset, partition=partition, tags={VERSION: version})
+        event = dg.AssetObservation(asset_key(asset), partition=partition, tags={VERSION: version})
         self._instance.report_runless_asset_event(event)
 
     def make(self, asset: str, version: str, partition: str | None = None) -> None:
-        event = dg.AssetMaterialization(asset, partition=partition, tags={VERSION: version})
+        event = dg.AssetMaterialization(asset_key(asset), partition=partition, tags={VERSION: version})
         self._instance.report_runless_asset_event(event)
 
     def requested(self) -> set[str]:
         """The assets that the evaluator requests now."""
         result = dg.evaluate_automation_conditions(defs=defs, instance=self._instance, cursor=self._cursor)
         self._cursor = result.cursor
-        return {found.key.to_user_string() for found in result.results if found.true_subset.size}
+        return {found.key.path[-1] for found in result.results if found.true_subset.size}
 
 
 @pytest.fixture
@@ -97,14 +97,17 @@ def test_nothing_is_made_of_half_new_data(deployment: Deployment) -> None:
 
 
 def test_looking_notes_each_version_once_and_runs_nothing() -> None:
-    sensor = defs.resolve_sensor_def("photo_set_versions")
+    sensor = defs.resolve_sensor_def(f"{NAME}_photo_set_versions")
     with dg.DagsterInstance.ephemeral() as instance:
         first = sensor.evaluate_tick(dg.build_sensor_context(instance))
         again = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=first.cursor))
         seen = {**json.loads(first.cursor), BENCHMARKS[0]: "of another hash"}
         changed = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=json.dumps(seen)))
-    keys = [(event.asset_key.to_user_string(), event.partition) for event in first.asset_events]
-    assert keys == [("gallery_files", None), *(("benchmark_files", benchmark) for benchmark in BENCHMARKS)]
+    keys = [(event.asset_key, event.partition) for event in first.asset_events]
+    assert keys == [
+        (asset_key("gallery_files"), None),
+        *((asset_key("benchmark_files"), benchmark) for benchmark in BENCHMARKS),
+    ]
     assert again.asset_events == []
     assert [event.partition for event in changed.asset_events] == [BENCHMARKS[0]]
     assert [tick.run_requests for tick in (first, again, changed)] == [[], [], []]
@@ -118,9 +121,9 @@ def test_new_queries_rebuild_their_own_branch_alone(deployment: Deployment) -> N
 
 
 def test_nothing_runs_before_it_is_switched_on() -> None:
-    assert defs.resolve_schedule_def("weekly_retraining").default_status == dg.DefaultScheduleStatus.STOPPED
+    assert defs.resolve_schedule_def(f"{NAME}_weekly_retraining").default_status == dg.DefaultScheduleStatus.STOPPED
     for sensor in ("photo_set_versions", "rebuild_what_changed"):
-        assert defs.resolve_sensor_def(sensor).default_status == dg.DefaultSensorStatus.STOPPED
+        assert defs.resolve_sensor_def(f"{NAME}_{sensor}").default_status == dg.DefaultSensorStatus.STOPPED
 
 
 def test_every_week_trains_another_model_and_a_tick_tried_again_the_same() -> None:
@@ -128,12 +131,12 @@ def test_every_week_trains_another_model_and_a_tick_tried_again_the_same() -> No
     assert first.run_config == again.run_config
     assert first.run_config["ops"]["models"]["config"]["seed"] != later.run_config["ops"]["models"]["config"]["seed"]
     assert first.tags["dagster/asset_partition_range_end"] == BENCHMARKS[-1], "all benchmarks in one run"
-    job = defs.resolve_job_def("everything")
+    job = defs.resolve_job_def(JOB)
     assert dg.validate_run_config(job, first.run_config), "the launchpad takes it"
 
 
 def test_launchpad_begins_with_the_profile_and_asks_for_nothing_else() -> None:
-    filled = dg.validate_run_config(defs.resolve_job_def("everything"), {})
+    filled = dg.validate_run_config(defs.resolve_job_def(JOB), {})
     profile = workspace().profile.training
     given = filled["ops"]["models"]["config"]
     assert given == {name: getattr(profile, name) for name in ("seed", "epochs", "batch_size", "learning_rate")}
@@ -141,7 +144,7 @@ def test_launchpad_begins_with_the_profile_and_asks_for_nothing_else() -> None:
 
 
 def requested_at(day: int) -> dg.RunRequest:
-    schedule = defs.resolve_schedule_def("weekly_retraining")
+    schedule = defs.resolve_schedule_def(f"{NAME}_weekly_retraining")
     with dg.DagsterInstance.ephemeral() as instance:
         when = datetime(2026, 11, day, 3, tzinfo=UTC)
         return schedule.evaluate_tick(dg.build_schedule_context(instance, when)).run_requests[0]

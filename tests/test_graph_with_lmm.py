@@ -46,8 +46,8 @@ def test_answers_move_predictions_and_faults_do_not(home: Path, monkeypatch: pyt
     assert again["cached"] == queries // 2, "what was answered once is not asked again"
     make_predictions(asking, BENCHMARK)
     found = predictions_by_method(asking, BENCHMARK)
-    answered = found[found["method"] == "cross_attention, posterior and answers"].set_index("id")
-    alone = found[found["method"] == "cross_attention, posterior"].set_index("id").loc[answered.index]
+    answered = found["cross_attention, posterior and answers"].set_index("id")
+    alone = found["cross_attention, posterior"].set_index("id").loc[answered.index]
     silent = answered["status"] == "no_answer"
     assert 0 < silent.sum() == queries - again["status answered"]
     same = ["latitude", "longitude"]
@@ -70,7 +70,7 @@ def test_answers_to_other_settings_are_stale(home: Path, tmp_path: Path) -> None
     pd.DataFrame({"id": load_ids(home)[:1], "model": "a", "latitude": 1.0, "longitude": 2.0, "location": "x"}).to_csv(
         table, index=False
     )
-    with pytest.raises(InputError, match="materialize lmm_answers again"):
+    with pytest.raises(InputError, match="run the step lmm_answers again"):
         make_predictions(with_lmm(home, answers_file=str(table)), BENCHMARK)
 
 

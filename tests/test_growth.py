@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from made_photos import CountingEncoder, make_photos
 
-from dualgeo_core.base.files import FINGERPRINT_FILE, read_fingerprint
-from dualgeo_core.model.fusion import Architecture, new_model
+from dualgeo_core.base.files import FINGERPRINT_FILE, file_digest, read_fingerprint, write_fingerprint
+from dualgeo_core.model.fusion import WEIGHTS, Architecture, new_model
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.pipeline import stage1
 from dualgeo_core.pipeline.opening import open_views
@@ -43,7 +43,7 @@ def workspace_of(home: Path, label_grid: int = 8) -> Workspace:
 
 
 def make_gallery(workspace: Workspace) -> dict[str, tuple[int, int]]:
-    """Builds the gallery up to its index; returns how many photos each step computed and reused."""
+    """Builds the gallery up to its index; returns how many photos each step computed and took over."""
     stage1.make_segmenter(workspace)
     made = {
         "masks": stage1.make_masks(workspace, GALLERY),
@@ -139,8 +139,12 @@ def test_a_trained_model_embeds_new_photos_and_another_one_all_of_them(tmp_path:
             image_tokens=views.tokens_per_photo,
             classes=views.classes,
         )
-        model = new_model(architecture=architecture, gps_weights="random", seed=seed)
-        model.save_pretrained(workspace.model("cross_attention"))
+        model, folder = (
+            new_model(architecture=architecture, gps_weights="random", seed=seed),
+            workspace.model("cross_attention"),
+        )
+        model.save_pretrained(folder)
+        write_fingerprint(folder, "made", weights=file_digest(folder / WEIGHTS))  # as a finished training leaves it
 
     def embed() -> tuple[int, int]:
         made = stage1.make_embeddings(workspace, "cross_attention")

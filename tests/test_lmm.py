@@ -14,6 +14,7 @@ from lmm_server import Cut, Fail, Say, lmm_server
 from PIL import Image
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.refine.lmm.answer import degrees, parse_answer
 from dualgeo_core.refine.lmm.ask import ask_photos
 from dualgeo_core.refine.lmm.cache import Reply
@@ -34,13 +35,14 @@ CANDIDATES = pd.DataFrame(
 
 
 def _photo(width=32, height=24):
+    """A decoded photo that still carries the metadata of its file."""
     image = Image.new("RGB", (width, height), (90, 120, 30))
     exif = Image.Exif()
     exif[0x9286] = "SECRET-USER-COMMENT"
     exif.get_ifd(0x8825)[1] = "S"
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", exif=exif, comment=b"SECRET-COMMENT")
-    return buffer.getvalue()
+    return Image.open(buffer)
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +63,7 @@ def _settings(server, **changes):
 
 def _ask(settings, folder, ids=("a.jpg",), image=lambda photo_id: _photo()):
     return ask_photos(
-        ids=list(ids), image=image, candidates=CANDIDATES, settings=settings, cluster_radius_km=25, cache=folder
+        ids=list(ids), image=image, candidates=CANDIDATES, settings=settings, cluster_radius_km=25, replies=folder
     )
 
 
@@ -96,7 +98,8 @@ def test_a_rotated_photo_is_sent_upright():
     exif[0x0112] = 6
     buffer = io.BytesIO()
     Image.new("RGB", (40, 20)).save(buffer, format="JPEG", exif=exif)
-    assert Image.open(io.BytesIO(photo_jpeg(buffer.getvalue(), longest_side=768))).size == (20, 40)
+    sent = photo_jpeg(decode_image(buffer.getvalue()), longest_side=768)
+    assert Image.open(io.BytesIO(sent)).size == (20, 40)
 
 
 def test_a_second_run_asks_nothing_and_gives_the_same(tmp_path):
@@ -187,7 +190,7 @@ def test_requests_at_once_are_bounded_and_samples_are_rows(tmp_path):
 
 def test_a_broken_photo_is_a_status_and_costs_nothing(tmp_path):
     with lmm_server(lambda body, number: Say(SYDNEY)) as server:
-        answers, _ = _ask(_settings(server), tmp_path, image=lambda photo_id: b"no photo")
+        answers, _ = _ask(_settings(server), tmp_path, image=lambda photo_id: decode_image(b"no photo"))
     assert answers["status"].tolist() == ["undecodable"]
     assert server.requests == []
 

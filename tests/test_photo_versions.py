@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from dualgeo_dagster.photo_versions import DvcBusyError, build_photo_set, photo_
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Home]) -> Path:
     """A home whose set by_night was added to DVC and pushed to a remote."""
     folder = tmp_path_factory.mktemp("versions")
-    home = Home(folder / "home")
+    home = new_home(folder / "home")
     home.python("-m", "dvc", "remote", "add", "-q", "-d", "local", str(folder / "remote"))
     home.python("-m", "dvc", "push", "-q")
     return home.path

@@ -7,18 +7,21 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Home
+from conftest import TINY_PROFILE, Home
+from typer.testing import CliRunner
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.cli import app
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
 from dualgeo_dagster.mlflow.promotion import decide
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, MODEL, Registry
+from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.settings import PromotionSettings
 
 BENCHMARK = "by_day"
 
@@ -31,14 +34,14 @@ def workspace(graph_home: Home) -> Workspace:
 class Shelf:
     """A separate registry, and versions with predictions of a chosen quality."""
 
-    def __init__(self, folder: Path, workspace: Workspace) -> None:
+    def __init__(self, folder: Path, workspace: Workspace, uri: str, profile: str = "tiny") -> None:
         import mlflow
 
-        self.uri = f"sqlite:///{folder}/mlflow.db"
-        self.registry = Registry(self.uri)
+        self.uri = uri
+        self.registry = Registry(uri, profile=profile)
         self._folder, self._workspace = folder, workspace
         self.client = mlflow.MlflowClient(self.uri)
-        experiment = self.client.create_experiment("dualgeo-tiny", artifact_location=(folder / "artifacts").as_uri())
+        experiment = self.client.create_experiment(f"dualgeo-{profile}", artifact_location=(folder / "mlflow").as_uri())
         self._run_id = self.client.create_run(experiment).info.run_id
 
     def put(self, degrees_off: float, benchmark: str = BENCHMARK) -> str:
@@ -55,15 +58,15 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, workspace: Workspace) -> Shelf:
-    return Shelf(tmp_path, workspace)
+def shelf(tmp_path: Path, workspace: Workspace, empty_mlflow: Callable[[Path], str]) -> Shelf:
+    return Shelf(tmp_path, workspace, empty_mlflow(tmp_path))
 
 
 def test_better_and_equal_are_promoted_and_worse_is_not(shelf: Shelf, workspace: Workspace) -> None:
     decisions = []
     for degrees_off in (20, 0, 20, 0):  # the first, a better one, a worse one, an equal one
         shelf.put(degrees_off)
-        decisions.append(decide(shelf.registry, workspace))
+        decisions.append(decide(shelf.registry, workspace, PromotionSettings()))
     assert [decision.promoted for decision in decisions] == [True, True, False, True]
     assert [decision.champion for decision in decisions] == ["1", "2", "2", "4"]
     assert decisions[2].facts["difference"] == -100
@@ -76,12 +79,12 @@ def test_better_and_equal_are_promoted_and_worse_is_not(shelf: Shelf, workspace:
     assert trail == [("1", None), ("2", "1"), ("4", "2")]
 
 
-def test_champion_of_another_profile_stays_and_the_run_goes_on(shelf: Shelf, workspace: Workspace) -> None:
+def test_a_champion_that_was_not_evaluated_here_stays_and_the_run_goes_on(shelf: Shelf, workspace: Workspace) -> None:
     shelf.registry.promote(shelf.put(0, benchmark="elsewhere"), reason="test")
     shelf.put(0)
-    decision = decide(shelf.registry, workspace)
+    decision = decide(shelf.registry, workspace, PromotionSettings())
     assert not decision.promoted
-    assert decision.facts["decision"].startswith("blocked: version 1 of dualgeo has no predictions on by_day")
+    assert decision.facts["decision"].startswith("blocked: version 1 of dualgeo-tiny has no predictions on by_day")
     assert shelf.registry.version_of(CHAMPION) == "1"
 
 
@@ -100,7 +103,7 @@ def test_the_champion_cannot_be_promoted_again(shelf: Shelf) -> None:
     shelf.put(0)
     shelf.registry.promote("1", reason="test")
     shelf.registry.promote("2", reason="test")
-    with pytest.raises(InputError, match="version 2 of dualgeo is already the champion"):
+    with pytest.raises(InputError, match="version 2 of dualgeo-tiny is champion already"):
         shelf.registry.promote("2", reason="once more")
     assert shelf.registry.rollback(reason="bad").version == "1"
 
@@ -118,7 +121,7 @@ def test_an_outage_is_no_verdict(workspace: Workspace, monkeypatch: pytest.Monke
     from mlflow.exceptions import MlflowException
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    unreachable = Registry("http://127.0.0.1:9")
+    unreachable = Registry("http://127.0.0.1:9", profile="tiny")
     with pytest.raises(MlflowException, match="Connection refused"):
         unreachable.predictions_of("1", BENCHMARK)
     with pytest.raises(MlflowException, match="Connection refused"):
@@ -128,32 +131,51 @@ def test_an_outage_is_no_verdict(workspace: Workspace, monkeypatch: pytest.Monke
 def test_a_server_that_does_not_answer_is_named_without_its_password(graph_home: Home) -> None:
     address = "http://user:secret@127.0.0.1:9"
     environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    for command in (("dualgeo_core.cli", "versions"), ("dualgeo_core.cli", "run", "--profile", "tiny")):
-        told = graph_home.python("-m", *command, code=2, **environment).stderr
+    for command in (["versions"], ["run", "--profile", "tiny"]):
+        told = graph_home.python("-m", "dualgeo_core.cli", *command, code=2, **environment).stderr
         assert told.splitlines()[-1].startswith("dualgeo: MLflow at http://127.0.0.1:9 does not answer")
         assert "secret" not in told
 
 
 def test_a_registration_that_was_cut_short_is_finished_not_repeated(shelf: Shelf) -> None:
     version = shelf.put(0)
-    shelf.client.delete_model_version_tag(MODEL, version, "profile")
-    shelf.client.delete_registered_model_alias(MODEL, CHALLENGER)
+    shelf.client.delete_model_version_tag(shelf.registry.model, version, "profile")
+    shelf.client.delete_registered_model_alias(shelf.registry.model, CHALLENGER)
     assert shelf.put(0) == version
     assert shelf.registry.version_of(CHALLENGER) == version
     assert shelf.put(0) != version, "a finished one is let be"
 
 
-def test_commands_list_promote_and_roll_back(shelf: Shelf, graph_home: Home) -> None:
-    shelf.put(20)
-    shelf.put(0)
-    run = [sys.executable, "-m", "dualgeo_core.cli"]
-    for arguments in (["promote", "1"], ["promote", "2", "--reason", "looks fine"], ["rollback"]):
-        subprocess.run([*run, *arguments], env={**os.environ, "MLFLOW_TRACKING_URI": shelf.uri}, check=True)
-    listed = graph_home.run(*run, "versions", MLFLOW_TRACKING_URI=shelf.uri).stdout
-    assert "version 1  of profile tiny  champion" in listed
+def test_commands_list_promote_and_roll_back_the_named_profile(
+    shelf: Shelf, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dualgeo(*arguments: str) -> str:
+        return CliRunner().invoke(app, [*arguments], catch_exceptions=False).stdout
+
+    (tmp_path / "profiles").mkdir()
+    for profile in ("tiny", "other"):
+        (tmp_path / "profiles" / f"{profile}.yaml").write_text(TINY_PROFILE)
+    monkeypatch.setenv("DUALGEO_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shelf.uri)
+    other = Shelf(tmp_path, workspace, shelf.uri, profile="other")
+    for versions in (shelf, other):
+        versions.put(20)
+        versions.put(0)
+
+    dualgeo("promote", "1", "--profile", "tiny")
+    dualgeo("promote", "2", "--profile", "tiny", "--reason", "looks fine")
+    dualgeo("promote", "2", "--profile", "other")
+    dualgeo("rollback", "--profile", "tiny")
+
+    assert [versions.registry.version_of(CHAMPION) for versions in (shelf, other)] == ["1", "2"]
+    listed = dualgeo("versions", "--profile", "tiny")
+    assert "dualgeo-tiny version 1  champion" in listed
     assert "looks fine" in listed
-    refused = graph_home.run(*run, "promote", "9", code=2, MLFLOW_TRACKING_URI=shelf.uri)
-    assert refused.stderr.startswith("dualgeo: dualgeo has no version 9")
+    assert "looks fine" not in dualgeo("versions", "--profile", "other")
+    with pytest.raises(InputError, match="nothing to roll back to"):
+        dualgeo("rollback", "--profile", "other")
+    with pytest.raises(InputError, match="dualgeo-other has no version 9"):
+        dualgeo("promote", "9", "--profile", "other")
 
 
 @pytest.fixture
@@ -162,7 +184,7 @@ def scoring_server(shelf: Shelf) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{MODEL}@{CHAMPION}"]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{shelf.registry.model}@{CHAMPION}"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": shelf.uri}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with subprocess.Popen(

@@ -1,17 +1,18 @@
 """Retrieval: the index compared with a naive search, leakage, and refusal of mismatched artifacts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_views import make_views
+import torch
+from made_views import MadeViews, make_views
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.shards import folder_signature
-from dualgeo_core.model.embed import embed_for_places, gps_scores
+from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.retrieval.candidates import Retriever
@@ -77,6 +78,19 @@ def grow_index(folder: Path, shards: list[MadeShard], specification: str = "Flat
     return build_index(folder=folder, shards=shards, specification=specification, signature="made")  # type: ignore[arg-type]
 
 
+def seen_as(views: MadeViews, vectors: Vectors) -> MadeViews:
+    """The same photos, to which the frozen encoder gave these vectors."""
+    return replace(views, pooled_nd=torch.from_numpy(vectors), width=vectors.shape[1])
+
+
+def retriever_of(index: GalleryIndex, gallery: MadeViews, settings: RetrievalSettings) -> Retriever:
+    """A retriever of the representation `encoder`, whose vectors are the pooled ones."""
+    device = torch.device("cpu")
+    return Retriever(
+        representation="encoder", model=None, index=index, gallery=gallery, settings=settings, device=device
+    )
+
+
 @pytest.mark.parametrize("specification", ["Flat", "HNSW16", "IVF4,Flat"])
 def test_index_finds_what_a_naive_search_finds(tmp_path: Path, vectors: np.ndarray, specification: str) -> None:
     queries = unit(np.random.default_rng(1), 20)
@@ -101,12 +115,12 @@ def test_near_duplicates_are_no_candidates(tmp_path: Path) -> None:
     gallery = make_views(places=10, photos_per_place=6)
     queries = make_views(places=10, photos_per_place=6)  # the very same photos, by names that are not the gallery's
     queries.frame["author"] = "somebody else"
-    vectors = unit(np.random.default_rng(2), 60)
+    vectors = embed(model=None, views=gallery, variant="encoder")  # type: ignore[arg-type]
     settings = RetrievalSettings(candidates=5, near_duplicate_similarity=0.999)
-    retriever = Retriever(index=index_of(tmp_path / "index", vectors), gallery=gallery, settings=settings)
-    kept = retriever.candidates(queries=queries, vectors=vectors)
+    retriever = retriever_of(index_of(tmp_path / "index", vectors), gallery, settings)
+    kept = retriever.candidates(queries)
     similar = kept[kept["kind"] == "similar"]
-    leaking = retriever.unfiltered_candidates(queries=queries, vectors=vectors)
+    leaking = retriever.leaking_candidates(queries)
     row_of = pd.Series(np.arange(60), index=queries.frame["id"])
     assert (leaking.groupby("id")["gallery_row"].first() == row_of.reindex(leaking["id"].unique())).all()
     assert (similar["gallery_row"].to_numpy() != row_of[similar["id"]].to_numpy()).all()
@@ -116,13 +130,11 @@ def test_near_duplicates_are_no_candidates(tmp_path: Path) -> None:
 def test_dissimilar_candidates_are_the_least_similar_of_other_photographers(
     tmp_path: Path, vectors: np.ndarray
 ) -> None:
-    gallery = make_views(places=50, photos_per_place=4)
-    queries = make_views(places=1, photos_per_place=4, seed=1)
+    gallery = seen_as(make_views(places=50, photos_per_place=4), vectors)
     asked = unit(np.random.default_rng(3), 4)
-    retriever = Retriever(
-        index=index_of(tmp_path / "index", vectors), gallery=gallery, settings=RetrievalSettings(candidates=3)
-    )
-    found = retriever.candidates(queries=queries, vectors=asked)
+    queries = seen_as(make_views(places=1, photos_per_place=4, seed=1), asked)
+    retriever = retriever_of(index_of(tmp_path / "index", vectors), gallery, RetrievalSettings(candidates=3))
+    found = retriever.candidates(queries)
     first = found[(found["kind"] == "dissimilar") & (found["id"] == queries.frame["id"][0])]
     least_first = np.argsort(asked[0] @ vectors.T)
     others = least_first[gallery.frame["author"].to_numpy()[least_first] != queries.frame["author"][0]]
@@ -131,7 +143,7 @@ def test_dissimilar_candidates_are_the_least_similar_of_other_photographers(
 
 def test_index_of_something_else_is_refused(tmp_path: Path, vectors: np.ndarray) -> None:
     index_of(tmp_path / "index", vectors)
-    with pytest.raises(InputError, match="made by made, but other is asked for: materialize gallery_index again"):
+    with pytest.raises(InputError, match=r"fingerprint made, expected other.*: run the step gallery_index again"):
         GalleryIndex(folder=tmp_path / "index", signature="other", probes=1)
 
 
@@ -187,7 +199,7 @@ def test_embeddings_round_trip_and_refuse_another_signature(tmp_path: Path, vect
     shards = shards_of(folder, vectors)
     assert [len(shard) for shard in shards] == [120, 80]
     assert np.concatenate([shard.vectors() for shard in shards]) == pytest.approx(vectors, abs=2e-3)
-    with pytest.raises(InputError, match="materialize gallery_embeddings again"):
+    with pytest.raises(InputError, match="run the step gallery_embeddings again"):
         read_embeddings(folder, "b")
 
 
@@ -212,11 +224,12 @@ def test_a_photo_near_to_everything_is_marked_down(tmp_path: Path, specification
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     asked = vectors + 0.3 * unit(random, 180)
     asked /= np.linalg.norm(asked, axis=1, keepdims=True)
+    queries, gallery = seen_as(queries, asked), seen_as(gallery, vectors)
 
     def ranked(neighbours: int) -> pd.DataFrame:
         settings = RetrievalSettings(candidates=5, hubness_neighbours=neighbours)
         index = index_of(tmp_path / f"index-{neighbours}", vectors, specification)
-        found = Retriever(index=index, gallery=gallery, settings=settings).candidates(queries=queries, vectors=asked)
+        found = retriever_of(index, gallery, settings).candidates(queries)
         return found[(found["kind"] == "similar") & (found["rank"] == 1)]
 
     plain, corrected = ranked(0), ranked(10)

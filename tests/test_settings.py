@@ -62,6 +62,25 @@ def test_unknown_profile_tells_which_there_are() -> None:
         load_settings("nosuch", home=ROOT)
 
 
+@pytest.mark.parametrize("name", ["../../x", "", "my-photos"])
+def test_a_name_that_cannot_be_a_namespace_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "home" / "profiles").mkdir(parents=True)
+    photos = "photos: {gallery: {photo_set: a}, benchmarks: {}}\n"
+    for path in (tmp_path / "x.yaml", tmp_path / "home" / "profiles" / "my-photos.yaml"):
+        path.write_text(photos)
+    with pytest.raises(InputError, match=f"'{name}' is not a profile's name"):
+        load_settings(name, home=tmp_path / "home")
+    monkeypatch.setenv("DUALGEO_PROFILE", name)
+    with pytest.raises(InputError, match=f"'{name}' is not a profile's name"):
+        load_settings(home=tmp_path / "home")
+    given = tmp_path / "given.yaml"
+    given.write_text(f"name: '{name}'\n{photos}")
+    with pytest.raises(InputError, match=r"given.yaml: name: "):
+        load_settings(str(given), home=tmp_path / "home")
+
+
 def test_environment_chooses_profile_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "profiles").mkdir()
     (tmp_path / "profiles" / "mine.yaml").write_text("photos: {gallery: {photo_set: a}, benchmarks: {}}")
@@ -130,9 +149,9 @@ def test_fingerprint_depends_on_content_not_on_key_order() -> None:
 
 def test_folder_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
     write_fingerprint(tmp_path, "abc")
-    require_fingerprint(tmp_path, "abc", made_by="x")
-    with pytest.raises(InputError, match="was made by abc, but def is asked for: materialize x again"):
-        require_fingerprint(tmp_path, "def", made_by="x")
+    require_fingerprint(tmp_path, expected="abc", step="x")
+    with pytest.raises(InputError, match=r"fingerprint abc, expected def.*: run the step x again"):
+        require_fingerprint(tmp_path, expected="def", step="x")
 
 
 def test_training_settings_of_one_run_are_checked_like_the_profile() -> None:

@@ -3,13 +3,14 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import ROOT, Home
 from mlflow import MlflowClient
-from services import Service, answers, free_port, wait_for
+from service_processes import Service, free_port
 
 pytestmark = pytest.mark.ui
 SCREENSHOTS = ROOT / "artifacts" / "screenshots"
@@ -25,13 +26,13 @@ ASSETS_ARE_GREEN = f"""names => {{
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+def home(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Home]) -> Home:
     """A home in which the whole graph ran twice, the second time with longer training."""
-    home = Home(tmp_path_factory.mktemp("ui") / "home")
+    home = new_home(tmp_path_factory.mktemp("ui") / "home")
     profile = home.path / "profiles" / "tiny.yaml"
-    home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny")
+    home.dualgeo("run", "--profile", "tiny")
     profile.write_text(profile.read_text().replace("epochs: 2", "epochs: 6"))
-    home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny")
+    home.dualgeo("run", "--profile", "tiny")
     return home
 
 
@@ -49,8 +50,8 @@ def addresses(home: Home) -> Iterator[dict[str, str]]:
     )
     found = {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
     try:
-        for name, address in found.items():
-            wait_for(lambda address=address: answers(address), f"the page of {name}")
+        for address in found.values():
+            servers.wait_until_up(address)
         yield found
     finally:
         servers.stop()
@@ -82,9 +83,9 @@ def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def test_every_asset_of_the_graph_is_green(page: Any, addresses: dict[str, str]) -> None:
-    from dualgeo_dagster.definitions import defs
+    from dualgeo_dagster.definitions import defs  # of another profile, whose assets have the same names
 
-    names = [key.to_user_string() for key in defs.resolve_asset_graph().materializable_asset_keys]
+    names = [key.path[-1] for key in defs.resolve_asset_graph().materializable_asset_keys]
     page.goto(f"{addresses['dagster']}/asset-groups")
     page.get_by_text("Materialize all").wait_for()
     expand_groups(page)
@@ -95,7 +96,7 @@ def test_an_asset_is_materialized_by_a_click(page: Any, addresses: dict[str, str
     from playwright.sync_api import expect
 
     expect.set_options(timeout=WAIT_MS)
-    page.goto(f"{addresses['dagster']}/assets/gallery_index")
+    page.goto(f"{addresses['dagster']}/assets/tiny/gallery_index")
     page.get_by_role("button", name="Materialize").first.click()
     page.get_by_text("Launched run").first.wait_for()
     page.goto(f"{addresses['dagster']}/runs")
@@ -104,14 +105,14 @@ def test_an_asset_is_materialized_by_a_click(page: Any, addresses: dict[str, str
 
 
 def test_launchpad_shows_the_training_settings(page: Any, addresses: dict[str, str]) -> None:
-    page.goto(f"{addresses['dagster']}/assets/models")
+    page.goto(f"{addresses['dagster']}/assets/tiny/models")
     page.get_by_role("button", name="Materialize").first.click(modifiers=["Shift"])
     page.get_by_text("epochs: 6").wait_for()
     page.get_by_text("No errors").wait_for()
 
 
 def test_scores_show_pictures_and_numbers(page: Any, addresses: dict[str, str]) -> None:
-    page.goto(f"{addresses['dagster']}/assets/scores?partition=by_day&view=partitions")
+    page.goto(f"{addresses['dagster']}/assets/tiny/scores?partition=by_day&view=partitions")
     page.get_by_text("acc_25km").first.wait_for()
     page.get_by_text("[Show Markdown]").first.click()
     page.get_by_alt_text("share of by_day within each distance").wait_for()

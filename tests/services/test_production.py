@@ -6,15 +6,16 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Home
 from mlflow import MlflowClient
-from services import BIN, Service, Webserver, answers, free_port, wait_for
+from service_processes import BIN, Service, Webserver, free_port, wait_for
 
+from dualgeo_dagster.runtime.ui import write_workspace_file
 from dualgeo_dagster.settings import keep_libraries_quiet
 
 DEPLOY = ROOT / "deploy"
@@ -95,9 +96,11 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(
+    database: str, tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Home]
+) -> Iterator[Deployment]:
     folder = tmp_path_factory.mktemp("deployment")
-    home = Home(folder / "home")
+    home = new_home(folder / "home")
     (folder / "dagster").mkdir()
     shutil.copyfile(DEPLOY / "dagster.yaml", folder / "dagster" / "dagster.yaml")
     ports = {name: free_port() for name in ("webserver", "mlflow")}
@@ -112,11 +115,14 @@ def deployment(database: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "DUALGEO_MLFLOW_UI": f"http://127.0.0.1:{ports['mlflow']}",
     }
     environment = {**os.environ, **example_settings(), **settings}
+    workspace_file = write_workspace_file(["tiny"], folder / "workspace.yaml")
 
     def start(name: str) -> Service:
         command = unit_command(name)
         if name in ports:
             command[command.index("--port") + 1] = str(ports[name])
+        if "--workspace" in command:  # the installed one names the profile demo
+            command[command.index("--workspace") + 1] = str(workspace_file)
         return Service(*command, log=folder / f"{name}.log", environment=environment, cwd=ROOT)
 
     services: dict[str, Service] = {}
@@ -124,8 +130,8 @@ def deployment(database: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         for name in ("mlflow", "webserver", "daemon"):
             services[name] = start(name)
-        wait_for(lambda: answers(f"{settings['MLFLOW_TRACKING_URI']}/health"), "MLflow's server")
-        webserver.wait_until_up()
+        services["mlflow"].wait_until_up(f"{settings['MLFLOW_TRACKING_URI']}/health")
+        services["webserver"].wait_until_up(webserver.info)
         yield Deployment(webserver, services["webserver"], settings["MLFLOW_TRACKING_URI"], folder)
     finally:
         for service in reversed(list(services.values())):
@@ -146,7 +152,7 @@ def test_a_run_from_the_web_page_is_done_by_the_daemon_and_outlives_a_restart(de
     assert run.info.artifact_uri.startswith("mlflow-artifacts:"), "clients need no disk in common with the server"
 
     deployment.webserver_process.restart()
-    web.wait_until_up()
+    deployment.webserver_process.wait_until_up(web.info)
     assert web.runs() == {run_id: "SUCCESS"}
 
 

@@ -12,9 +12,10 @@ import pytest
 from conftest import ROOT, TINY_PROFILE, Home
 from mlflow import MlflowClient
 from safetensors import safe_open
-from services import BIN, Service, Webserver, answers, free_port, wait_for
+from service_processes import BIN, Service, Webserver, free_port, wait_for
 
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.runtime.ui import write_workspace_file
 
 MODEL = "cross_attention"
 PROFILE = TINY_PROFILE.replace("    by_night: {photo_set: by_night}\n", "").replace("[encoder, ", "[")
@@ -27,8 +28,8 @@ RETRAINED = (
 class Deployment:
     """A home whose champion is version 1, with the three services."""
 
-    def __init__(self, folder: Path) -> None:
-        self.home, self.logs, self.epochs = Home(folder / "home"), folder, 60
+    def __init__(self, folder: Path, home: Home) -> None:
+        self.home, self.logs, self.epochs = home, folder, 60
         self.services: list[Service] = []
         self._write_profile(PROFILE)
         self.models = self.home.path / "artifacts" / "tiny" / "models"
@@ -51,11 +52,12 @@ class Deployment:
         self.mlflow = self._start("mlflow", "server", "--port", port, "--workers", "1", *store)
         self.wait_for_mlflow()
         self.home.python("-m", "dualgeo_core.cli", "run", "--profile", "tiny", **self.environment)
+        workspace = str(write_workspace_file(["tiny"], folder / "workspace.yaml"))
         web_port = free_port()
         self.web = Webserver(f"http://127.0.0.1:{web_port}")
-        self._start("dagster-webserver", "-p", str(web_port), "-w", str(ROOT / "workspace.yaml"))
-        self.daemon = self._start("dagster-daemon", "run", "-w", str(ROOT / "workspace.yaml"))
-        self.web.wait_until_up()
+        webserver = self._start("dagster-webserver", "-p", str(web_port), "-w", workspace)
+        self.daemon = self._start("dagster-daemon", "run", "-w", workspace)
+        webserver.wait_until_up(self.web.info)
 
     def _start(self, program: str, *arguments: str) -> Service:
         log = self.logs / f"{program}.log"
@@ -64,7 +66,7 @@ class Deployment:
         return service
 
     def wait_for_mlflow(self) -> None:
-        wait_for(lambda: answers(f"{self.tracking_uri}/health"), "MLflow's server")
+        self.mlflow.wait_until_up(f"{self.tracking_uri}/health")
 
     def stop(self) -> None:
         for service in reversed(self.services):
@@ -122,8 +124,8 @@ class Deployment:
         return [path for path in artifacts.rglob(".*") if ".tmp" in path.name or ".old" in path.name]
 
     def assert_untouched(self, versions: list[str]) -> None:
-        """No new version; champion and list of promotions agree; the champion's predictions can be read."""
-        registry = Registry(self.tracking_uri)
+        """No version more, champion and trail agree, and the champion's answers can be read."""
+        registry = Registry(self.tracking_uri, profile="tiny")
         assert registry.versions() == versions
         self._assert_consistent(registry)
 
@@ -137,8 +139,8 @@ class Deployment:
         self.assert_whole(versions)
 
     def assert_whole(self, versions: list[str]) -> None:
-        """One new version; the registry is consistent; no unfinished files remain."""
-        registry = Registry(self.tracking_uri)
+        """One version more, the registry agrees with itself, and nothing unfinished lies about."""
+        registry = Registry(self.tracking_uri, profile="tiny")
         assert registry.versions() == [str(len(versions) + 1), *versions]
         assert registry.version_of(CHALLENGER) == registry.versions()[0]
         self._assert_consistent(registry)
@@ -153,8 +155,9 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    made = Deployment(tmp_path_factory.mktemp("crashes"))
+def deployment(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Home]) -> Iterator[Deployment]:
+    folder = tmp_path_factory.mktemp("crashes")
+    made = Deployment(folder, new_home(folder / "home"))
     try:
         made.start()
         yield made
@@ -164,8 +167,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 @pytest.fixture
 def versions(deployment: Deployment) -> Iterator[list[str]]:
-    """The versions before the test. Remains of a failed test must not block the next one."""
-    yield Registry(deployment.tracking_uri).versions()
+    """The versions before the test; what a failed test left must not stop the next one."""
+    yield Registry(deployment.tracking_uri, profile="tiny").versions()
     shutil.rmtree(deployment.partial, ignore_errors=True)
 
 

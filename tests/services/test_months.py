@@ -1,6 +1,7 @@
 """Long operation of one home: photos added, models retrained, promoted or blocked, and everything rolled back."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,7 @@ import pytest
 import yaml
 from conftest import EARTH, Home
 
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, MODEL, Registry
-from dualgeo_dagster.profile import JOB
+from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 
 COUNTRIES_AT_FIRST = 2
 PROFILE = """
@@ -43,15 +43,15 @@ class Step:
 class Months:
     """A home whose gallery grows by `dvc add`, and its registry."""
 
-    def __init__(self, folder: Path) -> None:
-        self.home = Home(folder / "home")
+    def __init__(self, folder: Path, home: Home) -> None:
+        self.home = home
         self.path = self.home.path
         (self.path / "profiles" / "tiny.yaml").write_text(PROFILE)
         self.home.dualgeo(*f"ingest synthetic --out {folder}/all --part gallery --photos 120 {EARTH}".split())
         self.home.dualgeo(*f"ingest synthetic --out data/by_day --part same_weather --photos 40 {EARTH}".split())
         (self.path / "dvc.yaml").unlink()
         self.photo = self._unpack(folder / "all")
-        self.registry = Registry(f"sqlite:///{self.path}/.mlflow/mlflow.db")
+        self.registry = Registry(f"sqlite:///{self.path}/.mlflow/mlflow.db", profile="tiny")
 
     def _unpack(self, photo_set: Path) -> Path:
         """Writes a photographer's folder and the tables; returns one photo of the benchmark."""
@@ -79,13 +79,13 @@ class Months:
         launch.write_text(yaml.safe_dump({"ops": {"models": {"config": training}}}))
         one_run = {f"dagster/asset_partition_range_{end}": "by_day" for end in ("start", "end")}
         self.home.python(
-            *("-m", "dagster", "job", "execute", "-m", "dualgeo_dagster.definitions", "-j", JOB),
+            *("-m", "dagster", "job", "execute", "-m", "dualgeo_dagster.definitions", "-j", "tiny_everything"),
             *("--config", str(launch), "--tags", json.dumps(one_run)),
             DAGSTER_HOME=str(self.path / ".dagster"),
         )
         with dg.DagsterInstance.from_config(str(self.path / ".dagster")) as instance:
             run = instance.get_runs(limit=1)[0]
-            event = instance.get_latest_materialization_event(dg.AssetKey("champion"))
+            event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "champion"]))
             checks = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
         verdicts = {
             data.check_name: data.passed for data in (log.dagster_event.asset_check_evaluation_data for log in checks)
@@ -100,8 +100,9 @@ class Months:
 
 
 @pytest.fixture(scope="module")
-def months(tmp_path_factory: pytest.TempPathFactory) -> Months:
-    return Months(tmp_path_factory.mktemp("months"))
+def months(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Home]) -> Months:
+    folder = tmp_path_factory.mktemp("months")
+    return Months(folder, new_home(folder / "home"))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def test_rollback_restores_the_old_answers(steps: dict[str, Step], months: Month
     months.home.dualgeo("rollback", "--reason", "try the one before")
     assert months.registry.version_of(CHAMPION) == "2"
     mlflow.set_tracking_uri(f"sqlite:///{months.path}/.mlflow/mlflow.db")
-    served = mlflow.pyfunc.load_model(f"models:/{MODEL}@{CHAMPION}")
+    served = mlflow.pyfunc.load_model(f"models:/{months.registry.model}@{CHAMPION}")
     request = pd.DataFrame({"photo": [base64.b64encode(months.photo.read_bytes()).decode()]})
     answer = served.predict(request)[0]
     for key in ("latitude", "longitude", "radius_90_km", "candidates", "locator"):
@@ -180,7 +181,7 @@ def test_runs_that_new_photos_ask_for_are_one_mlflow_run(steps: dict[str, Step],
         "job, tags = defs.resolve_implicit_global_asset_job_def(), {'dagster/from_automation_condition': 'true'}\n"
         "with dg.DagsterInstance.get() as instance:\n"
         "    for asset in ('gallery_photos', 'gallery_features'):\n"
-        "        key = dg.AssetKey(asset)\n"
+        "        key = dg.AssetKey(['tiny', asset])\n"
         "        assert job.execute_in_process(asset_selection=[key], tags=tags, instance=instance).success"
     )
     months.home.python("-c", code, DAGSTER_HOME=str(months.path / ".dagster"))
