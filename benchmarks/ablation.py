@@ -19,7 +19,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dualgeo_core.base.files import fingerprint, read_fingerprint, write_fingerprint
+from dualgeo_core.base.artifacts import Artifact
+from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.frames import read_table, write_table
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.base.progress import spoken
 from dualgeo_core.earth.ingest import ingest_synthetic
@@ -119,16 +121,14 @@ class Ablation:
         profile = with_differences(self.workspace.profile, row, seed)
         parts = [profile.model.model_dump(), profile.training.model_dump()]
         recipe = fingerprint(row.name, row.variant, row.refits, parts, [v.fingerprint for v in self.views.values()])
-        folder = self._seed_folder(row.name, seed)
-        if read_fingerprint(folder) != recipe:
+        artifact = Artifact(self._seed_folder(row.name, seed) / "distances", step="ablation", recipe=recipe, inputs={})
+        if not artifact.is_current():
             model = self._model(row, seed, profile)
             found = pd.concat([self._search(row, model, name) for name in self.benchmarks])
-            folder.mkdir(parents=True, exist_ok=True)
-            found.to_parquet(folder / "distances.parquet", index=False)
             self._track(row, seed, profile, found)
-            write_fingerprint(folder, recipe)
+            write_table(artifact, found)
             say(f"{row.name}, seed {seed}", 1, 1)
-        return pd.read_parquet(folder / "distances.parquet")
+        return read_table(artifact)
 
     def _model(self, row: Row, seed: int, profile: Profile) -> DualViewModel | None:
         if row.variant == "encoder":

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dualgeo_core.base.artifacts import Artifact, Record
+from dualgeo_core.base.artifacts import Artifact, Record, read_record
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import file_digest, fingerprint
-from dualgeo_core.model.trainer import model_artifact
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.refine.lmm.prompt import SYSTEM
 from dualgeo_core.settings import LmmSettings, Representation
@@ -67,12 +66,10 @@ class Artifacts:
         return views_fingerprint(features, self.require(self.label_maps(photos_name)))
 
     def model(self, representation: Representation) -> Artifact:
-        return model_artifact(
-            self.workspace.folder("models", representation),
-            profile=self.workspace.profile,
-            variant=representation,
-            views=self.views(GALLERY),
-        )
+        """The trained model as it is: a run may choose training settings, and a gallery may grow without training."""
+        folder = self.workspace.folder("models", representation)
+        record = read_record(folder)
+        return Artifact(path=folder, step="models", recipe=record.recipe if record else "", inputs={})
 
     def embeddings(self, representation: Representation) -> Artifact:
         inputs = {"views": self.views(GALLERY), **self._model_input(representation)}
