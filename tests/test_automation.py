@@ -143,6 +143,13 @@ def test_launchpad_begins_with_the_profile_and_asks_for_nothing_else() -> None:
     assert not any(resource.get("config") for resource in filled["resources"].values())
 
 
+def test_selection_strings_parse() -> None:
+    # dvc's hydra and Dagster's parser need different antlr runtimes; pyproject.toml pins versions that work for both.
+    selection = dg.AssetSelection.from_string(f'+key:"{NAME}/scores" and group:"retrieval"')
+    found = selection.resolve(defs.resolve_asset_graph())
+    assert found == {asset_key(asset) for asset in ("candidates", "gallery_embeddings", "gallery_index")}
+
+
 def requested_at(day: int) -> dg.RunRequest:
     schedule = defs.resolve_schedule_def(f"{NAME}_weekly_retraining")
     with dg.DagsterInstance.ephemeral() as instance:

@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from conftest import Home
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.cli import app
 
 BENCHMARKS = {"by_day", "by_night"}
 
@@ -176,12 +178,12 @@ def test_locate_answers_with_gallery_photos(graph_home: Home) -> None:
         assert candidate["latitude"] == gallery["latitude"][candidate["gallery_id"]]
 
 
-def test_locate_refuses_an_unreadable_photo(graph_home: Home) -> None:
-    broken = graph_home.path / "broken.jpg"
+def test_locate_refuses_an_unreadable_photo(graph_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALGEO_HOME", str(graph_home.path))
+    broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not a photo")
-    done = graph_home.dualgeo("locate", str(broken), code=2)
-    assert done.stdout == ""
-    assert "broken.jpg is not a readable photo" in done.stderr
+    with pytest.raises(InputError, match=r"broken.jpg is not a readable photo"):
+        CliRunner().invoke(app, ["locate", "--profile", "tiny", str(broken)], catch_exceptions=False)
 
 
 def test_a_set_that_dvc_does_not_know_stops_the_run_with_one_line(graph_home: Home, tmp_path) -> None:
@@ -202,15 +204,3 @@ def test_definitions_load_without_heavy_libraries(graph_home: Home) -> None:
         "print([m for m in ('torch', 'mlflow', 'litellm', 'transformers', 'great_expectations') if m in sys.modules])"
     )
     assert graph_home.python("-c", code).stdout.strip() == "[]"
-
-
-def test_selection_strings_parse(graph_home: Home) -> None:
-    # dvc's hydra and Dagster's parser want different antlr runtimes; pyproject pins the one that serves both.
-    code = (
-        "import dagster as dg; from dualgeo_dagster.definitions import defs\n"
-        'found = dg.AssetSelection.from_string(\'+key:"tiny/scores" and group:"retrieval"\')'
-        ".resolve(defs.resolve_asset_graph())\n"
-        "print(sorted(key.to_user_string() for key in found))"
-    )
-    found = graph_home.python("-c", code).stdout
-    assert found.strip() == "['tiny/candidates', 'tiny/gallery_embeddings', 'tiny/gallery_index']"

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 from conftest import TINY_PROFILE, Home
 from typer.testing import CliRunner
 
+from dualgeo_core.answering.locator import Locator
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.cli import app
+from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
 from dualgeo_dagster.mlflow.promotion import decide
@@ -208,7 +211,7 @@ def scoring_server(shelf: Shelf) -> Iterator[str]:
             os.killpg(server.pid, 15)
 
 
-def test_champion_serves_what_locate_answers(scoring_server: str, graph_home: Home, workspace: Workspace) -> None:
+def test_champion_serves_what_locate_answers(scoring_server: str, workspace: Workspace) -> None:
     photo = workspace.photos(BENCHMARK).image(workspace.photos(BENCHMARK).frame["id"][0])
     body = {"dataframe_records": [{"photo": base64.b64encode(photo).decode()}, {"photo": "bm90IGEgcGhvdG8="}]}
     request = urllib.request.Request(
@@ -216,20 +219,15 @@ def test_champion_serves_what_locate_answers(scoring_server: str, graph_home: Ho
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         served, unreadable = json.loads(response.read())["predictions"]
-    path = graph_home.path / "served.jpg"
-    path.write_bytes(photo)
-    located = json.loads(graph_home.dualgeo("locate", str(path), "--json").stdout)
+    [located] = Locator(workspace.locator).locate(names=["photo"], images=[decode_image(photo)])
+    expected = located.as_json()
     assert served["model_version"] == "1"
     assert unreadable["status"].startswith("unreadable")
     for key in ("latitude", "longitude", "radius_90_km", "place", "candidates", "locator"):
-        assert served[key] == located[key], key
+        assert served[key] == expected[key], key
 
 
-def test_a_packed_file_that_changed_is_refused(graph_home: Home, tmp_path: Path, workspace: Workspace) -> None:
-    import shutil
-
-    from dualgeo_core.answering.locator import Locator
-
+def test_a_packed_file_that_changed_is_refused(tmp_path: Path, workspace: Workspace) -> None:
     copy = tmp_path / "locator"
     shutil.copytree(workspace.locator, copy)
     refiner = copy / "refiner.json"
