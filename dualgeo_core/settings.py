@@ -17,7 +17,7 @@ from dualgeo_core.base.files import fingerprint
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Representation = Literal["encoder", "mask_only", "image_only", "concatenation", "cross_attention"]
-RefineMethod = Literal["rank1", "dbscan", "hdbscan", "posterior"]
+RefineMethod = Literal["rank1", "dbscan", "hdbscan", "posterior", "album"]
 
 
 class Section(BaseModel):

@@ -1,7 +1,7 @@
 """What is known about each query before refinement, as dense arrays: one row per query, blanks are NaN."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,10 @@ class Evidence:
         """The queries `rows`."""
         return Evidence(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    def chunks(self, size: int) -> Iterator["Evidence"]:
-        """All queries, at most `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self.take(slice(start, start + size))
+    def without_answers(self) -> "Evidence":
+        """The candidates alone."""
+        answers = ("answer_latitude", "answer_longitude", "answer_granularity")
+        return replace(self, **{name: getattr(self, name)[:, :0] for name in answers})
 
 
 def gather_evidence(

@@ -1,6 +1,6 @@
 """From evidence to predictions: the methods by name, and the table they fill."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import THRESHOLDS_KM, FloatArray, haversine_km
 from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.refine.album.albums import Albums, anchors_beside
+from dualgeo_core.refine.album.predict import album_part_of, album_posterior, albums_of, readings
 from dualgeo_core.refine.clusters import dbscan_labels, labels_by_mass
 from dualgeo_core.refine.density import PhotoDensity, shipped_density
 from dualgeo_core.refine.evidence import Evidence, gather_evidence
@@ -20,6 +22,7 @@ from dualgeo_core.refine.tables import PREDICTION_COLUMNS
 from dualgeo_core.settings import RefinementSettings, RefineMethod
 
 CHUNK = 4096
+FITTED_METHODS: tuple[RefineMethod, ...] = ("posterior", "album")  # they read a refiner, answers, and give radii
 
 
 def predict(
@@ -31,33 +34,67 @@ def predict(
     settings: RefinementSettings,
     ids: Sequence[str] | None = None,
     density: PhotoDensity | None = None,
+    albums: pd.DataFrame | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """A row of PREDICTION_COLUMNS for each of `ids`, or for each photo that candidates or answers name.
 
-    `params` and `density` serve the posterior; None takes the settings' file or the shipped fit, and the shipped sample
-    of where photos are taken. The other methods read the candidates only, and give no radius. `cluster` counts from the
-    heaviest HDBSCAN cluster, -1 is scatter. `status`: `ok`, `no_answer` (answers were given, none usable for this
-    photo), `no_candidates` (the answer alone), and without a position `no_evidence`, `abstained` (settings.max_risk).
-    Raises InputError where `max_risk` is lower than the refiner has ever seen kept.
+    `params` and `density` serve `posterior` and `album`; None takes the settings' file or the shipped fit, and the
+    shipped sample of where photos are taken. `album` reads `albums` (read_albums), too. The other methods read the
+    candidates only, and give no radius. `cluster` counts from the heaviest HDBSCAN cluster, -1 is scatter. `status`:
+    `ok`, `no_answer` (answers were given, none usable for this photo), `no_candidates` (the answer alone), `anchor`
+    (the albums give its position), and without a position `no_evidence`, `abstained` (settings.max_risk). Raises
+    InputError where `max_risk` is lower than the refiner has ever seen kept, or where albums are missing or do not fit.
     """
     evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
-    refiner = None if method != "posterior" else params or refiner_of(settings)
-    parts = [pd.DataFrame(columns=list(PREDICTION_COLUMNS))]
-    done = 0
-    for chunk in evidence.chunks(CHUNK):
-        if refiner is not None:
+    count = len(evidence)
+    refiner = params or refiner_of(settings) if method in FITTED_METHODS else None
+    gathered = None
+    if method == "album" and refiner is not None:
+        evidence, gathered = _with_albums(evidence, albums, candidates=candidates, answers=answers, refiner=refiner)
+    batches = gathered.batches(CHUNK) if gathered is not None else _batches(len(evidence))
+    parts, rows = [pd.DataFrame(columns=list(PREDICTION_COLUMNS))], [np.arange(0)]
+    for batch in batches:
+        chunk = evidence.take(batch)
+        if refiner is None:
+            found = _chosen(chunk, method=method, settings=settings)
+        elif gathered is None:
             found = posterior(chunk, refiner=refiner, density=density or shipped_density())
         else:
-            found = _chosen(chunk, method=method, settings=settings)
+            of_chunk = gathered.take(batch)
+            found = album_posterior(chunk, of_chunk, refiner=refiner, density=density or shipped_density())
         parts.append(_table(chunk, found, settings=settings))
-        done += len(chunk)
-        progress("refine", done, len(evidence))
+        rows.append(batch)
+        progress("refine", sum(map(len, rows)), len(evidence))
     predictions = pd.concat(parts[1:] or parts, ignore_index=True)
-    predictions["status"] = _status(evidence, method=method, answers_given=answers is not None)
+    predictions = predictions.iloc[np.argsort(np.concatenate(rows))].reset_index(drop=True)
+    predictions["status"] = _status(evidence, gathered, method=method, answers_given=answers is not None)
     if refiner is not None and settings.max_risk is not None:
-        _abstain(predictions, evidence, refiner=refiner, max_risk=settings.max_risk)
-    return predictions[list(PREDICTION_COLUMNS)]
+        _abstain(predictions, evidence, gathered, refiner=refiner, max_risk=settings.max_risk)
+    return predictions[list(PREDICTION_COLUMNS)].iloc[:count]
+
+
+def _batches(count: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, count, CHUNK):
+        yield np.arange(start, min(start + CHUNK, count))
+
+
+def _with_albums(
+    evidence: Evidence,
+    albums: pd.DataFrame | None,
+    *,
+    candidates: pd.DataFrame,
+    answers: pd.DataFrame | None,
+    refiner: Refiner,
+) -> tuple[Evidence, Albums]:
+    """The albums of all queries, with anchors that are no query after them, and the evidence on all of these."""
+    if albums is None:
+        raise InputError("the method album reads albums; give --albums ALBUMS.csv")
+    queries = evidence.ids.tolist()
+    ids = [*queries, *anchors_beside(albums, queries)]
+    if len(ids) > len(queries):
+        evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
+    return evidence, albums_of(albums, ids, part=album_part_of(refiner))
 
 
 def refiner_of(settings: RefinementSettings) -> Refiner:
@@ -80,12 +117,18 @@ def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings
     )
 
 
-def _abstain(predictions: pd.DataFrame, evidence: Evidence, *, refiner: Refiner, max_risk: float) -> None:
+def _abstain(
+    predictions: pd.DataFrame, evidence: Evidence, albums: Albums | None, *, refiner: Refiner, max_risk: float
+) -> None:
     """Withdraws the answers that are less sure than those of which at most `max_risk` were wrong at 25 km."""
     bounds = [head.calibration.least_confidence(max_risk) for head in (refiner.alone, refiner.answered)]
     if not np.isfinite(bounds).any():
         raise InputError(f"no confidence keeps the share of answers over 25 km off under {max_risk:g}; allow more risk")
     least = np.where(evidence.has_answers, bounds[1], bounds[0])
+    if albums is not None:
+        for reading in readings(evidence, albums, part=album_part_of(refiner)):
+            least[reading.rows] = reading.head.calibration.least_confidence(max_risk)
+        least[albums.is_anchor] = 0
     unsure = (predictions["confidence_25km"] < least) & predictions["latitude"].notna()
     blank = ["latitude", "longitude", "radius_50_km", "radius_90_km", "confidence_25km"]
     predictions.loc[unsure, blank] = np.nan
@@ -146,8 +189,10 @@ def _clusters(evidence: Evidence, found: Posterior, *, settings: RefinementSetti
     return clusters
 
 
-def _status(evidence: Evidence, *, method: RefineMethod, answers_given: bool) -> NDArray[np.object_]:
-    reads_answers = method == "posterior" and answers_given
+def _status(
+    evidence: Evidence, albums: Albums | None, *, method: RefineMethod, answers_given: bool
+) -> NDArray[np.object_]:
+    reads_answers = method in FITTED_METHODS and answers_given
     status = np.full(len(evidence), "ok", dtype=object)
     if reads_answers:
         status[~evidence.has_answers] = "no_answer"
@@ -155,4 +200,6 @@ def _status(evidence: Evidence, *, method: RefineMethod, answers_given: bool) ->
         status[~evidence.has_candidates & ~evidence.has_answers] = "no_evidence"
     else:
         status[~evidence.has_candidates] = "no_evidence"
+    if albums is not None:
+        status[albums.is_anchor] = "anchor"
     return status

@@ -4,44 +4,39 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dualgeo_core.base.geo import EARTH_RADIUS_KM, FloatArray, unit_vectors
-from dualgeo_core.refine.album.features import AlbumPoints
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, FloatArray
+from dualgeo_core.refine.album.albums import Rows
 from dualgeo_core.refine.album.heads import AlbumHead
-from dualgeo_core.refine.album.mixtures import Mixtures
-from dualgeo_core.refine.album.posterior import own_logits
+from dualgeo_core.refine.album.posterior import AlbumView
 from dualgeo_core.refine.calibration import UNCALIBRATED
 from dualgeo_core.refine.features import Features
 from dualgeo_core.refine.kernels import SCALES_KM, log_density
 
-RIDGE, RIDGE_BY_SCALE, RIDGE_INTERCEPT = 0.01, 0.1, 1e-3
+RIDGE, RIDGE_BY_SCALE, RIDGE_INTERCEPT = 0.003, 0.03, 1e-3  # chosen by cross-validation by photographer
 ITERATIONS = 60
 _EARTH_LOG_DENSITY = -float(np.log(4 * np.pi * EARTH_RADIUS_KM**2))
 
 
-def maximise_album(
-    mixtures: Mixtures, rows: NDArray[np.int64], points: AlbumPoints, *, candidates: int, truth_xyz: FloatArray
-) -> AlbumHead:
-    """The head of the greatest penalised likelihood of the true places of photos `rows` (L-BFGS from zero).
-
-    The first `candidates` points of a photo are candidates, the rest answers.
-    """
-    known = mixtures.pairs.known[rows]
+def maximise_album(view: AlbumView, rows: Rows, *, truth_xyz: FloatArray) -> AlbumHead:
+    """The head of the greatest penalised likelihood of the true places (n, 3) of photos `rows` (L-BFGS from zero)."""
+    points = view.points(rows)
+    pairs = view.pairs(rows, points)
+    own = view.mixtures.pairs.known.shape[1]
     groups = [
-        (points.own_features[:, :candidates], known[:, :candidates]),
-        (points.own_features[:, candidates:], known[:, candidates:]),
+        (points.own_features[:, : view.candidates], pairs.known[:, : view.candidates]),
+        (points.own_features[:, view.candidates :], pairs.known[:, view.candidates : own]),
         (points.further_features, points.further_known),
     ]
-    blocks, means = zip(*(_centred(features, mask) for features, mask in groups), strict=True)
-    every_xyz = np.concatenate([mixtures.pairs.vectors[rows], points.further_xyz], axis=1)
-    distance = EARTH_RADIUS_KM * 2 * np.arcsin(np.linalg.norm(every_xyz - truth_xyz[:, None], axis=2) / 2)
-    offsets = np.zeros((*distance.shape, len(SCALES_KM)))
-    offsets[:, : known.shape[1]] = own_logits(mixtures, rows)
-    mask = np.concatenate([known, points.further_known], axis=1)
-    offsets[~mask] = -np.inf
+    blocks, means = zip(*(_centred(features, known) for features, known in groups), strict=True)
+    offsets = np.zeros((*pairs.known.shape, len(SCALES_KM)))
+    offsets[:, :own] = view.own_logits(rows)
+    offsets[~pairs.known] = -np.inf
+    half_chord = np.linalg.norm(pairs.vectors - truth_xyz[:, None], axis=2) / 2
+    distance_km = 2 * EARTH_RADIUS_KM * np.arcsin(np.clip(half_chord, 0, 1))
     weights, background = _fit(
-        blocks=[torch.from_numpy(block).double() for block in blocks],
+        blocks=[torch.from_numpy(block) for block in blocks],
         offsets=torch.from_numpy(offsets),
-        kernels=torch.from_numpy(log_density(distance[..., None], np.array(SCALES_KM))),
+        kernels=torch.from_numpy(log_density(distance_km[..., None], np.array(SCALES_KM))),
     )
     for weight, mean in zip(weights, means, strict=True):
         weight[0] -= mean @ weight[1:]
@@ -56,16 +51,14 @@ def maximise_album(
     )
 
 
-def _centred(features: Features, known: NDArray[np.bool_]) -> tuple[Features, FloatArray]:
+def _centred(features: Features, known: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
     """A constant and the features less their means over known points; and the means."""
     mean = features[known].mean(axis=0, dtype=np.float64) if known.any() else np.zeros(features.shape[2])
     centred = np.where(known[..., None], features - mean, 0)
     return np.concatenate([np.ones((*known.shape, 1)), centred], axis=2), mean
 
 
-def _fit(
-    *, blocks: list[torch.Tensor], offsets: torch.Tensor, kernels: torch.Tensor
-) -> tuple[list[FloatArray], float]:
+def _fit(*, blocks: list[torch.Tensor], offsets: torch.Tensor, kernels: torch.Tensor) -> tuple[list[FloatArray], float]:
     """Weights (1 + features, scales) of each block of points, and the background's logit."""
     shared = [torch.zeros(block.shape[2], 1, dtype=torch.double, requires_grad=True) for block in blocks]
     by_scale = [torch.zeros(block.shape[2], len(SCALES_KM), dtype=torch.double, requires_grad=True) for block in blocks]

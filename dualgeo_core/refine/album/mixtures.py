@@ -15,40 +15,33 @@ from dualgeo_core.refine.kernels import SCALES_KM, distance_bins, look_up, withi
 from dualgeo_core.refine.posterior import CHUNK, component_weights
 from dualgeo_core.refine.refiner import Head
 
-LEAST_WEIGHT = 1e-3
-AREA = (1 - np.cos(np.array(NEARNESS_KM) / EARTH_RADIUS_KM)) / 2  # share of the Earth within each radius
+# the share of the Earth within each of NEARNESS_KM
+AREA = ((1 - np.cos(np.array(NEARNESS_KM) / EARTH_RADIUS_KM)) / 2).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Mixtures:
     """The single-photo mixtures of n photos: `weights` (n, points, scales) and `background` (n,).
 
-    The kernels that weigh at least LEAST_WEIGHT are also listed photo after photo: `centres` (c, 3), `scales` (c,) and
-    `masses` (c,); those of photo i begin at `starts[i]` (n + 1,).
+    `within_own` (n, points, radii) is the probability that a photo lies within NEARNESS_KM of each of its points.
     """
 
     pairs: Pairs
     weights: NDArray[np.float32]
     background: NDArray[np.float32]
-    centres: FloatArray
-    scales: Rows
-    masses: NDArray[np.float32]
-    starts: Rows
+    within_own: NDArray[np.float32]
 
     @property
     def informative(self) -> NDArray[np.bool_]:
         """Which photos say anything (n,)."""
-        return np.diff(self.starts) > 0
+        return np.asarray(self.pairs.known.any(axis=1))
 
     def within(self, points_xyz: FloatArray, photos: Rows) -> NDArray[np.float32]:
         """The probability that each photo lies within NEARNESS_KM of each point: (points, photos, radii)."""
-        counts = self.starts[photos + 1] - self.starts[photos]
-        first = np.cumsum(counts) - counts
-        kernels = np.arange(counts.sum()) + np.repeat(self.starts[photos] - first, counts)
-        bins = distance_bins(points_xyz, self.centres[kernels]) * len(SCALES_KM) + self.scales[kernels]
-        inside = look_up(_table(), bins) * self.masses[kernels, None]
-        summed = np.add.reduceat(inside, first, axis=1)
-        return summed + self.background[photos, None] * AREA.astype(np.float32)
+        centres = self.pairs.vectors[photos].reshape(-1, 3)
+        inside = _by_kernel(distance_bins(points_xyz, centres), photos=len(photos))
+        weights = self.weights[photos].reshape(len(photos), 1, -1)
+        return np.matmul(weights, inside)[:, :, 0] + self.background[photos, None] * AREA
 
 
 def single_photo_mixtures(
@@ -65,35 +58,25 @@ def single_photo_mixtures(
     ):
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            part = Pairs(vectors=pairs.vectors[chunk], known=pairs.known[chunk], bins=pairs.bins[chunk])
             weights[chunk], background[chunk] = component_weights(
-                evidence.take(chunk), part, head=head, density=density
+                evidence.take(chunk), pairs.take(chunk), head=head, density=density
             )
-    return _listed(pairs, weights, background, albums)
-
-
-def _listed(
-    pairs: Pairs, weights: NDArray[np.float32], background: NDArray[np.float32], albums: Albums
-) -> Mixtures:
-    peak = weights.max(axis=(1, 2), keepdims=True, initial=0)
-    kept = (weights >= np.minimum(LEAST_WEIGHT, np.maximum(peak, np.finfo(np.float32).tiny))) & ~albums.is_anchor[:, None, None]
-    photo, point, scale = np.nonzero(kept)
     anchors = np.flatnonzero(albums.is_anchor)
-    all_photos = np.concatenate([photo, anchors])
-    order = np.argsort(all_photos, kind="stable")
-    anchor_xyz = unit_vectors(albums.latitude[anchors], albums.longitude[anchors])
-    starts = np.concatenate([[0], np.cumsum(np.bincount(all_photos, minlength=len(weights)))])
-    return Mixtures(
-        pairs=pairs,
-        weights=weights,
-        background=np.where(albums.is_anchor, np.float32(0), background),
-        centres=np.concatenate([pairs.vectors[photo, point], anchor_xyz])[order],
-        scales=np.concatenate([scale, np.zeros(len(anchors), dtype=np.int64)])[order],
-        masses=np.concatenate([weights[kept], np.ones(len(anchors), dtype=np.float32)])[order],
-        starts=starts,
-    )
+    weights[anchors], background[anchors], pairs.known[anchors] = 0, 0, False
+    weights[anchors, 0, 0], pairs.known[anchors, 0] = 1, True
+    pairs.vectors[anchors, 0] = unit_vectors(albums.latitude[anchors], albums.longitude[anchors])
+    within_own = np.zeros((*pairs.known.shape, len(NEARNESS_KM)), dtype=np.float32)
+    within_own[anchors, 0] = 1
+    for chunk in np.array_split(np.flatnonzero(~albums.is_anchor), 1 + len(pairs.known) // CHUNK):
+        within = np.matmul(weights[chunk].reshape(len(chunk), 1, 1, 1, -1), _by_kernel(pairs.bins[chunk], photos=1))
+        within_own[chunk] = within[:, :, 0, 0] + background[chunk, None, None] * AREA
+    return Mixtures(pairs=pairs, weights=weights, background=background, within_own=within_own)
 
 
-def _table() -> NDArray[np.float32]:
-    """`within_table` of NEARNESS_KM with a row for each bin and scale."""
-    return within_table(NEARNESS_KM).reshape(-1, len(NEARNESS_KM))
+def _by_kernel(bins: NDArray[np.intp], *, photos: int) -> NDArray[np.float32]:
+    """What each kernel of `photos` photos has within NEARNESS_KM of points: (..., photos, kernels, radii).
+
+    `bins` is (..., photos times centres).
+    """
+    table = within_table(NEARNESS_KM).reshape(-1, len(SCALES_KM) * len(NEARNESS_KM))
+    return look_up(table, bins).reshape(*bins.shape[:-1], photos, -1, len(NEARNESS_KM))

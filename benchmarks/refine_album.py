@@ -1,0 +1,118 @@
+"""Albums against single photos by photographer-cross-validation: accuracy, and coverage of the 90 % radius.
+
+    python benchmarks/refine_album.py CANDIDATES.csv PHOTOS.csv [ANSWERS.csv] [--albums ALBUMS.csv] [--deals 3]
+
+Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A deal is one random
+assignment of photographers to folds. Without --albums an album is all photos of one author, and the number that a photo's
+id begins with, its Flickr id, is the order. The control deals the fold's photos to albums of the same sizes at random.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: threads only wait for each other
+
+import numpy as np
+import pandas as pd
+
+from dualgeo_core.evaluation.scores import METRICS, evaluate
+from dualgeo_core.photos.photographers import photographer_codes, photographer_folds
+from dualgeo_core.refine.fit import FOLDS, fit_refiner
+from dualgeo_core.refine.predict import predict
+from dualgeo_core.refine.refiner import Refiner
+from dualgeo_core.refine.tables import read_albums, read_answers, read_candidates, read_truth
+from dualgeo_core.settings import RefinementSettings
+
+COLUMNS = (*METRICS, "coverage_50", "coverage_90", "median_km", "median_radius_90_km")
+SINGLE, ALBUM, UNORDERED, CONTROL = "single photo", "album", "album without order", "control: authors shuffled"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("candidates", type=Path)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("answers", type=Path, nargs="?")
+    parser.add_argument("--albums", type=Path)
+    parser.add_argument("--deals", type=int, default=3)
+    arguments = parser.parse_args()
+    candidates, truth = read_candidates(arguments.candidates), read_truth(arguments.photos)
+    truth = truth[truth["id"].isin(candidates["id"])].reset_index(drop=True)
+    answers = None if arguments.answers is None else read_answers(arguments.answers)
+    albums = by_author(truth) if arguments.albums is None else read_albums(arguments.albums)
+    scores = []
+    for deal in range(arguments.deals):
+        found = cross_validate(candidates=candidates, answers=answers, truth=truth, albums=albums, seed=deal)
+        for (told, method), predictions in found.groupby(["answers", "method"], sort=False):
+            score = evaluate(predictions=predictions, truth=truth, bootstrap_samples=1)
+            scores.append({"answers": told, "method": method, **{name: score[name] for name in COLUMNS}})
+        print(f"deal {deal}", flush=True)
+        show(pd.DataFrame(scores[-len(scores) // (deal + 1) :]))
+    print(f"mean of {arguments.deals} deals")
+    show(pd.DataFrame(scores))
+
+
+def by_author(truth: pd.DataFrame) -> pd.DataFrame:
+    """An album per author, in the order of Flickr ids."""
+    flickr_id = truth["id"].str.extract(r"^(\d+)_")[0].astype(float)
+    return pd.DataFrame({"id": truth["id"], "album": truth["author"], "order": flickr_id})
+
+
+def cross_validate(
+    *, candidates: pd.DataFrame, answers: pd.DataFrame | None, truth: pd.DataFrame, albums: pd.DataFrame, seed: int
+) -> pd.DataFrame:
+    """Held-out predictions of all photos by each method, with and without answers."""
+    fold = photographer_folds(photographer_codes(truth), folds=FOLDS, seed=1000 + seed)
+    parts = []
+    for number in range(FOLDS):
+        train, test = truth[fold != number], truth[fold == number]
+        refiner = fit_refiner(
+            candidates=candidates,
+            answers=answers,
+            truth=train,
+            albums=albums[albums["id"].isin(train["id"])],
+            seed=seed,
+        )
+        of_test = albums[albums["id"].isin(test["id"])]
+        for told in (None,) if answers is None else (answers, None):
+            for method, given in variants(of_test, seed=seed):
+                found = predictions_of(test, method, given, candidates=candidates, answers=told, refiner=refiner)
+                parts.append(found.assign(answers="without" if told is None else "with", method=method))
+    return pd.concat(parts, ignore_index=True)
+
+
+def variants(albums: pd.DataFrame, *, seed: int) -> list[tuple[str, pd.DataFrame | None]]:
+    """The methods, and the albums that each is given."""
+    shuffled = albums.assign(album=np.random.default_rng(seed).permutation(albums["album"]))
+    without_order = albums.drop(columns=["order", "taken"], errors="ignore")
+    return [(SINGLE, None), (ALBUM, albums), (UNORDERED, without_order), (CONTROL, shuffled)]
+
+
+def predictions_of(
+    test: pd.DataFrame,
+    method: str,
+    albums: pd.DataFrame | None,
+    *,
+    candidates: pd.DataFrame,
+    answers: pd.DataFrame | None,
+    refiner: Refiner,
+) -> pd.DataFrame:
+    return predict(
+        candidates=candidates[candidates["id"].isin(test["id"])],
+        answers=None if answers is None else answers[answers["id"].isin(test["id"])],
+        method="posterior" if method == SINGLE else "album",
+        params=refiner,
+        settings=RefinementSettings(),
+        ids=test["id"].tolist(),
+        albums=albums,
+    )
+
+
+def show(scores: pd.DataFrame) -> None:
+    """The mean of each method."""
+    mean = scores.groupby(["answers", "method"], sort=False)[list(COLUMNS)].mean()
+    print(mean.rename(columns=lambda name: name.removesuffix("_km")).round(2).to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
