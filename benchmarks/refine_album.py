@@ -3,8 +3,9 @@
     python benchmarks/refine_album.py CANDIDATES.csv PHOTOS.csv [ANSWERS.csv] [--albums ALBUMS.csv] [--deals 3]
 
 Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A deal is one random
-assignment of photographers to folds. Without --albums an album is all photos of one author, and the number that a photo's
-id begins with, its Flickr id, is the order. The control deals the fold's photos to albums of the same sizes at random.
+assignment of photographers to folds. Without --albums an album is all photos of one author, and the number that a
+photo's id begins with, its Flickr id, is the order. The control deals a fold's photos to albums of the same sizes at
+random.
 """
 
 import argparse
@@ -18,11 +19,13 @@ import pandas as pd
 
 from dualgeo_core.evaluation.scores import METRICS, evaluate
 from dualgeo_core.photos.photographers import photographer_codes, photographer_folds
+from dualgeo_core.refine.album.predict import album_part_of, album_posterior, albums_of
+from dualgeo_core.refine.density import shipped_density
+from dualgeo_core.refine.evidence import Evidence, gather_evidence
 from dualgeo_core.refine.fit import FOLDS, fit_refiner
-from dualgeo_core.refine.predict import predict
+from dualgeo_core.refine.posterior import posterior
 from dualgeo_core.refine.refiner import Refiner
 from dualgeo_core.refine.tables import read_albums, read_answers, read_candidates, read_truth
-from dualgeo_core.settings import RefinementSettings
 
 COLUMNS = (*METRICS, "coverage_50", "coverage_90", "median_km", "median_radius_90_km")
 SINGLE, ALBUM, UNORDERED, CONTROL = "single photo", "album", "album without order", "control: authors shuffled"
@@ -66,17 +69,12 @@ def cross_validate(
     parts = []
     for number in range(FOLDS):
         train, test = truth[fold != number], truth[fold == number]
-        refiner = fit_refiner(
-            candidates=candidates,
-            answers=answers,
-            truth=train,
-            albums=albums[albums["id"].isin(train["id"])],
-            seed=seed,
-        )
-        of_test = albums[albums["id"].isin(test["id"])]
+        of_train, of_test = (albums[albums["id"].isin(part["id"])] for part in (train, test))
+        refiner = fit_refiner(candidates=candidates, answers=answers, truth=train, albums=of_train, seed=seed)
         for told in (None,) if answers is None else (answers, None):
+            evidence = gather_evidence(candidates=candidates, answers=told, ids=test["id"].tolist())
             for method, given in variants(of_test, seed=seed):
-                found = predictions_of(test, method, given, candidates=candidates, answers=told, refiner=refiner)
+                found = located(evidence, given, refiner=refiner)
                 parts.append(found.assign(answers="without" if told is None else "with", method=method))
     return pd.concat(parts, ignore_index=True)
 
@@ -88,24 +86,15 @@ def variants(albums: pd.DataFrame, *, seed: int) -> list[tuple[str, pd.DataFrame
     return [(SINGLE, None), (ALBUM, albums), (UNORDERED, without_order), (CONTROL, shuffled)]
 
 
-def predictions_of(
-    test: pd.DataFrame,
-    method: str,
-    albums: pd.DataFrame | None,
-    *,
-    candidates: pd.DataFrame,
-    answers: pd.DataFrame | None,
-    refiner: Refiner,
-) -> pd.DataFrame:
-    return predict(
-        candidates=candidates[candidates["id"].isin(test["id"])],
-        answers=None if answers is None else answers[answers["id"].isin(test["id"])],
-        method="posterior" if method == SINGLE else "album",
-        params=refiner,
-        settings=RefinementSettings(),
-        ids=test["id"].tolist(),
-        albums=albums,
-    )
+def located(evidence: Evidence, table: pd.DataFrame | None, *, refiner: Refiner) -> pd.DataFrame:
+    """The predictions that `dualgeo refine` makes by `posterior`, or with a table of albums by `album`."""
+    if table is None:
+        found = posterior(evidence, refiner=refiner, density=shipped_density())
+    else:
+        albums = albums_of(table, evidence.ids.tolist(), part=album_part_of(refiner))
+        found = album_posterior(evidence, albums, refiner=refiner, density=shipped_density())
+    columns = ("latitude", "longitude", "radius_50_km", "radius_90_km")
+    return pd.DataFrame({"id": evidence.ids, **{column: getattr(found, column) for column in columns}})
 
 
 def show(scores: pd.DataFrame) -> None:

@@ -1,4 +1,4 @@
-"""The tables that refinement reads: candidates, answers, photos with known places, albums, predictions; each checked on entry.
+"""The tables that refinement reads, each checked on entry: candidates, answers, albums, known places, predictions.
 
 Every fault is an InputError that names file, row (the header is row 1) and column.
 """

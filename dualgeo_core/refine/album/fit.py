@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.geo import FloatArray, haversine_km, unit_vectors
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.photographers import photographer_folds
@@ -25,7 +26,7 @@ from dualgeo_core.refine.refiner import Head, shipped_refiner
 
 FEWEST_PHOTOS = 50
 FOLDS = 3  # fewer than a single photo's: fits on two thirds of the photographers calibrate a little wide
-_LEAST_GAP_QUANTILE = 0.01
+_LEAST_GAP_QUANTILE, _LEAST_GAP_SHARE = 0.01, 0.1
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,12 @@ def fit_album_part(
         unordered=unordered,
         ordered=ordered,
         order_column=column if ordered else None,
-        least_gap=albums.usual_gap(_LEAST_GAP_QUANTILE) if ordered else 0.0,
-        data={"photos": len(together), "albums": len(set(albums.album[together]))},
+        least_gap=_LEAST_GAP_SHARE * albums.usual_gap(_LEAST_GAP_QUANTILE) if ordered else 0.0,
+        data={
+            "photos": len(together),
+            "albums": len(set(albums.album[together])),
+            "fingerprint": fingerprint(table.to_csv(index=False)),
+        },
     )
 
 

@@ -38,8 +38,8 @@ class AlbumFit:
 class AlbumPart:
     """The album part of a refiner: a fit for photos that have a place in their album's order, and one for the others.
 
-    `ordered` reads the column `order_column` of ALBUMS.csv. `least_gap` is the smallest usual gap to the nearest photo
-    in that column; an order that counts photos falls short of it.
+    `ordered` reads the column `order_column` of ALBUMS.csv. An order whose median gap to the nearest photo is under
+    `least_gap` is in another unit: it counts photos, for example.
     """
 
     unordered: AlbumFit

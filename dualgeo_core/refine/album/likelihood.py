@@ -74,7 +74,7 @@ def _fit(*, blocks: list[torch.Tensor], offsets: torch.Tensor, kernels: torch.Te
         logits = torch.cat([block @ (s + b) for block, s, b in zip(blocks, shared, by_scale, strict=True)], dim=1)
         flat = (logits + offsets).flatten(1)
         whole = torch.cat([flat, background.expand(len(flat), 1)], dim=1)
-        likelihood = torch.logsumexp(torch.log_softmax(whole, dim=1) + density, dim=1).mean()
+        likelihood = (torch.logsumexp(whole + density, dim=1) - torch.logsumexp(whole, dim=1)).mean()
         penalty = sum(
             RIDGE * s[1:].square().sum()
             + RIDGE_BY_SCALE * b[1:].square().sum()

@@ -68,7 +68,7 @@ def albums_of(table: pd.DataFrame, ids: Sequence[str], *, part: AlbumPart) -> Al
     if part.order_column == "order" and albums.usual_gap(0.5) < part.least_gap:
         raise InputError(
             f"column order: photos are {albums.usual_gap(0.5):g} apart, but the refiner was fitted on gaps from "
-            f"{part.least_gap:g} on, such as those of Flickr ids; leave out the column, or fit a refiner on these albums"
+            f"{part.least_gap:g} on, such as those of Flickr ids; leave out the column, or fit a refiner on your albums"
         )
     return albums
 
