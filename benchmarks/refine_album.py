@@ -4,8 +4,9 @@
 
 Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A deal is one random
 assignment of photographers to folds. Without --albums an album is all photos of one author, and the number that a
-photo's id begins with, its Flickr id, is the order. The control deals a fold's photos to albums of the same sizes at
-random.
+photo's id begins with, its Flickr id, is the order. The first control deals a fold's photos to albums of the same sizes
+at random; where one author has a large part of the fold, they still meet. The second makes albums of photos of which no
+two are by one author.
 """
 
 import argparse
@@ -28,7 +29,8 @@ from dualgeo_core.refine.refiner import Refiner
 from dualgeo_core.refine.tables import read_albums, read_answers, read_candidates, read_truth
 
 COLUMNS = (*METRICS, "coverage_50", "coverage_90", "median_km", "median_radius_90_km")
-SINGLE, ALBUM, UNORDERED, CONTROL = "single photo", "album", "album without order", "control: authors shuffled"
+SINGLE, ALBUM, UNORDERED = "single photo", "album", "album without order"
+SHUFFLED, STRANGERS = "control: authors shuffled", "control: different authors"
 
 
 def main() -> None:
@@ -82,8 +84,10 @@ def cross_validate(
 def variants(albums: pd.DataFrame, *, seed: int) -> list[tuple[str, pd.DataFrame | None]]:
     """The methods, and the albums that each is given."""
     shuffled = albums.assign(album=np.random.default_rng(seed).permutation(albums["album"]))
+    at_random = albums.sample(frac=1, random_state=seed)
+    strangers = at_random.assign(album=at_random.groupby("album").cumcount())  # the first photo of each, the second ...
     without_order = albums.drop(columns=["order", "taken"], errors="ignore")
-    return [(SINGLE, None), (ALBUM, albums), (UNORDERED, without_order), (CONTROL, shuffled)]
+    return [(SINGLE, None), (ALBUM, albums), (UNORDERED, without_order), (SHUFFLED, shuffled), (STRANGERS, strangers)]
 
 
 def located(evidence: Evidence, table: pd.DataFrame | None, *, refiner: Refiner) -> pd.DataFrame:
