@@ -7,10 +7,10 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 .PHONY: help setup demo ui test test-services test-ui lint bench
 .DEFAULT_GOAL := help
 
-help:  ## say what can be made
+help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-setup: $(VENV)/.installed  ## install everything into .venv
+setup: $(VENV)/.installed  ## install DualGeo and its dependencies into .venv
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -19,10 +19,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[cpu,postgres,dev]'
 	touch $@
 
-demo: setup  ## run the whole graph on the synthetic Earth and print the scores
+demo: setup  ## run the whole pipeline on the synthetic Earth and print the scores
 	$(VENV)/bin/dualgeo run --profile demo
 
-ui: setup  ## show Dagster's and MLflow's web pages until Ctrl-C (PROFILES="demo folder" for several profiles)
+ui: setup  ## serve Dagster's and MLflow's web pages until Ctrl-C (several profiles: PROFILES="demo folder")
 	$(VENV)/bin/dualgeo ui $(PROFILES:%=--profile %)
 
 test: setup  ## run the tests of the library and the graph, in two processes
@@ -31,15 +31,16 @@ test: setup  ## run the tests of the library and the graph, in two processes
 test-services: setup  ## run the tests that kill, restart and grow deployments
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/services
 
-test-ui: setup  ## look at both web pages in a headless Chromium (apt install chromium); pictures in artifacts/screenshots
+test-ui: setup  ## test both web pages in headless Chromium (apt install chromium); screenshots: artifacts/screenshots
 	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[ui-test]'
 	$(VENV)/bin/pytest --ui -m ui
 
-lint: setup  ## ruff and mypy
+lint: setup  ## check style and types with ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
 
-bench: setup  ## measure the speed of training and refinement, as ratios
+bench: setup  ## measure the relative speed of training and refinement
 	$(VENV)/bin/python benchmarks/train_step.py
 	$(VENV)/bin/python benchmarks/refine_speed.py

@@ -1,12 +1,12 @@
-"""What each part of Stage 1 is worth: nearest neighbours of every variant, loss, projection and retrieval vector.
+"""Ablation of Stage 1: nearest-neighbour accuracy by variant, loss, GPS projection and retrieval vector.
 
     python benchmarks/ablation.py                                   # the synthetic Earth, with 400 queries per set
     dualgeo ingest csv photos.csv photos/ --out data/folder         # real photos, split by photographer
     python benchmarks/ablation.py --profile folder
 
-Makes what is missing (photo sets of the Earth, masks, features), trains every row with every seed, and prints Markdown
-tables. A killed run goes on where it stopped; every row and seed is an MLflow run in the experiment `ablation`.
-Intervals (95 %) resample query photographers and seeds together; a difference is of the same queries and resamples.
+Builds missing inputs (photo sets of the Earth, masks, features), trains every row with every seed, and prints Markdown
+tables. A killed run resumes. Every row and seed is an MLflow run in the experiment `ablation`. The 95 % intervals
+resample query photographers and seeds together. A difference is computed on the same queries and resamples.
 """
 
 import argparse
@@ -19,7 +19,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dualgeo_core.base.files import fingerprint, read_fingerprint, write_fingerprint
+from dualgeo_core.base.artifacts import Artifact
+from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.frames import read_table, write_table
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.base.progress import spoken
 from dualgeo_core.earth.ingest import ingest_synthetic
@@ -52,17 +54,17 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a representation, what differs from the profile, and what it is compared with."""
+    """One row of a table: a representation, and the settings in which it differs from the profile."""
 
     name: str
     variant: Representation = "cross_attention"
     model: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
-    refits: str | None = None  # the row whose trained model gets another retrieval head
+    refits: str | None = None  # name of the row whose trained model is used with another retrieval head
 
 
 TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
-    "Variants, against image only": (
+    "Variants, compared with image only": (
         "image only",
         (
             Row("encoder", variant="encoder"),
@@ -72,7 +74,7 @@ TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
             Row("cross-attention", variant="cross_attention"),
         ),
     ),
-    "Losses, against cross-attention as it is": (
+    "Losses, compared with cross-attention": (
         "cross-attention",
         (
             Row("no GPS queue", training={"gps_queue": 0}),
@@ -81,11 +83,11 @@ TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
             Row("mask loss at a quarter", training={"mask_loss_weight": 0.25}),
         ),
     ),
-    "GPS projection, against unit sphere": (
+    "GPS projection, compared with unit sphere": (
         "cross-attention",
         (Row("Equal Earth", model={"projection": "equal_earth"}),),
     ),
-    "Retrieval vector, against cross-attention as it is": (
+    "Retrieval vector, compared with cross-attention": (
         "cross-attention",
         (
             Row("no whitening", model={"whitening": 0.0}, refits="cross-attention"),
@@ -96,7 +98,7 @@ TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
 
 
 class Ablation:
-    """The rows of one profile: views in, distances of each query to its nearest neighbour out."""
+    """The results of all rows for one profile: distances of each query to its nearest neighbour, and tables."""
 
     def __init__(self, workspace: Workspace, folder: Path, seeds: int, tracking_uri: str) -> None:
         self.workspace, self.folder, self.seeds, self.tracking_uri = workspace, folder, seeds, tracking_uri
@@ -108,7 +110,7 @@ class Ablation:
         self.benchmarks = names[1:]
 
     def distances(self, row: Row) -> dict[str, NDArray[np.float64]]:
-        """By benchmark the distances (seeds, queries) in km; made once and kept."""
+        """Distances (seeds, queries) in km by benchmark; computed once and saved."""
         runs = [self._run(row, seed) for seed in range(self.seeds)]
         return {
             name: np.stack([run.loc[run["benchmark"] == name, "distance_km"].to_numpy() for run in runs])
@@ -119,16 +121,14 @@ class Ablation:
         profile = with_differences(self.workspace.profile, row, seed)
         parts = [profile.model.model_dump(), profile.training.model_dump()]
         recipe = fingerprint(row.name, row.variant, row.refits, parts, [v.fingerprint for v in self.views.values()])
-        folder = self._seed_folder(row.name, seed)
-        if read_fingerprint(folder) != recipe:
+        artifact = Artifact(self._seed_folder(row.name, seed) / "distances", step="ablation", recipe=recipe, inputs={})
+        if not artifact.is_current():
             model = self._model(row, seed, profile)
             found = pd.concat([self._search(row, model, name) for name in self.benchmarks])
-            folder.mkdir(parents=True, exist_ok=True)
-            found.to_parquet(folder / "distances.parquet", index=False)
             self._track(row, seed, profile, found)
-            write_fingerprint(folder, recipe)
+            write_table(artifact, found)
             say(f"{row.name}, seed {seed}", 1, 1)
-        return pd.read_parquet(folder / "distances.parquet")
+        return read_table(artifact)
 
     def _model(self, row: Row, seed: int, profile: Profile) -> DualViewModel | None:
         if row.variant == "encoder":
@@ -185,7 +185,7 @@ class Ablation:
         return self.folder / name.replace(" ", "_") / f"seed-{seed}"
 
     def table(self, title: str, base: str, rows: tuple[Row, ...]) -> str:
-        """Markdown: accuracies averaged over seeds, and at 25 km the interval and the difference to `base`."""
+        """A Markdown table: accuracies averaged over seeds, and at 25 km the interval and the difference to `base`."""
         lines = [f"### {title}", ""]
         for benchmark in self.benchmarks:
             frame = self.views[benchmark].frame
@@ -193,7 +193,8 @@ class Ablation:
             lines += [
                 f"{benchmark}: {len(frame)} queries by {authors.max() + 1} photographers, {self.seeds} seeds",
                 "",
-                "| | 1 km | 25 km | 200 km | 750 km | 2500 km | 25 km, 95 % | 25 km, difference, 95 % |",
+                "| | Within 1 km (%) | 25 km (%) | 200 km (%) | 750 km (%) | 2500 km (%) "
+                "| 25 km, 95 % interval (%) | 25 km, difference and 95 % interval (points) |",
                 "|---|---|---|---|---|---|---|---|",
             ]
             reference = self.distances(ROWS[base])[benchmark] <= 25
@@ -209,14 +210,14 @@ class Ablation:
 
 
 def difference(hits: NDArray[np.bool_], reference: NDArray[np.bool_], authors: NDArray[np.integer[Any]]) -> str:
-    """Mean and interval, in points, of what `hits` (seeds, queries) gain over `reference`."""
+    """Mean and 95 % interval, in percentage points, of the gain of `hits` (seeds, queries) over `reference`."""
     gain = hits.astype(float) - reference
     low, high = interval(gain, authors)
     return f"{100 * gain.mean():+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 def interval(values_sq: NDArray[Any], authors: NDArray[np.integer[Any]]) -> tuple[float, float]:
-    """95 % of the mean in percent, resampling photographers (with all their queries) and seeds."""
+    """The 95 % interval of the mean in percent, by resampling photographers (with all their queries) and seeds."""
     random = np.random.default_rng(0)
     seeds, photographers = len(values_sq), int(authors.max()) + 1
     sums = np.stack([np.bincount(authors, weights=row, minlength=photographers) for row in values_sq.astype(float)])
@@ -231,7 +232,7 @@ def interval(values_sq: NDArray[Any], authors: NDArray[np.integer[Any]]) -> tupl
 
 
 def with_differences(profile: Profile, row: Row, seed: int) -> Profile:
-    """The profile with a row's settings and a seed."""
+    """The profile with the settings of `row` and `seed`."""
     model = ModelSettings(**{**profile.model.model_dump(), **row.model})
     training = TrainingSettings(
         **{**profile.training.model_dump(), **row.training, "seed": seed, "validation_seed": seed}
@@ -240,7 +241,7 @@ def with_differences(profile: Profile, row: Row, seed: int) -> Profile:
 
 
 def ingest_earth(settings: Settings) -> None:
-    """The profile's photo sets of the synthetic Earth, with more queries than the demo has."""
+    """Writes the photo sets of the synthetic Earth, with more queries than the demo."""
     data = settings.data
     earth = EarthSettings()
     ingest_synthetic(earth=earth, part="gallery", photos=EARTH_GALLERY, out=data / "earth_gallery", progress=say)
@@ -254,9 +255,9 @@ ROWS = {row.name: row for _, rows in TABLES.values() for row in rows}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profile", default="demo")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tables", type=int, default=len(TABLES), help="how many of the tables, from the first")
+    parser.add_argument("--profile", default="demo", help="name of the profile to train")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds per row")
+    parser.add_argument("--tables", type=int, default=len(TABLES), help="number of tables to compute")
     arguments = parser.parse_args()
     keep_libraries_quiet()
     settings = load_settings(arguments.profile)

@@ -1,8 +1,8 @@
-"""Cross-validation of the refiner by photographer: accuracy, spread over folds and deals, coverage of the radii.
+"""Cross-validation of the refiner by photographer: accuracy, spread over folds and splits, coverage of the radii.
 
     python benchmarks/refine_crossvalidation.py CANDIDATES.csv PHOTOS.csv [ANSWERS.csv] [--deals 3]
 
-Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A deal is one random
+Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A split is one random
 assignment of photographers to folds.
 """
 
@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # small matrices: threads only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on small matrices threads are slower
 
 import numpy as np
 import pandas as pd
@@ -31,25 +31,26 @@ def main() -> None:
     parser.add_argument("candidates", type=Path)
     parser.add_argument("photos", type=Path)
     parser.add_argument("answers", type=Path, nargs="?")
-    parser.add_argument("--deals", type=int, default=3)
-    parser.add_argument("--out", type=Path, help="Write the held-out predictions of the first deal here.")
+    parser.add_argument("--deals", type=int, default=3, help="Number of random splits into folds.")
+    parser.add_argument("--out", type=Path, help="CSV for the held-out predictions of the first split.")
     arguments = parser.parse_args()
     candidates, truth = read_candidates(arguments.candidates), read_truth(arguments.photos)
     truth = truth[truth["id"].isin(candidates["id"])].reset_index(drop=True)
     answers = None if arguments.answers is None else read_answers(arguments.answers)
     scores, of_folds = [], []
-    for deal in range(arguments.deals):
-        predictions, by_fold = cross_validate(candidates=candidates, answers=answers, truth=truth, seed=deal)
+    for split in range(arguments.deals):
+        predictions, by_fold = cross_validate(candidates=candidates, answers=answers, truth=truth, seed=split)
         scores.append(evaluate(predictions=predictions, truth=truth, bootstrap_samples=1000))
         of_folds += by_fold
-        print(f"deal {deal}: {shown(scores[-1])}", flush=True)
-        if deal == 0 and arguments.out is not None:
+        print(f"split {split}: {shown(scores[-1])}", flush=True)
+        if split == 0 and arguments.out is not None:
             predictions.to_csv(arguments.out, index=False)
     mean = {name: float(np.mean([score[name] for score in scores])) for name in COLUMNS}
-    print(f"mean:   {shown(mean)}")
-    print(f"spread over deals (standard deviation): {shown(spread(scores))}")
+    print(f"mean: {shown(mean)}")
+    print(f"spread over splits (standard deviation): {shown(spread(scores))}")
     print(f"spread over folds (standard deviation): {shown(spread(of_folds))}")
-    print(f"95 % over photographers, deal 0: {[[round(b, 1) for b in scores[0][f'{m}_interval']] for m in METRICS]}")
+    intervals = [[round(bound, 1) for bound in scores[0][f"{metric}_interval"]] for metric in METRICS]
+    print(f"95 % interval over photographers, split 0: {intervals}")
     print(json.dumps(mean))
 
 
@@ -76,12 +77,12 @@ def cross_validate(
 
 
 def spread(scores: list[dict[str, float]]) -> dict[str, float]:
-    """The standard deviation of each column."""
+    """Standard deviation of each column."""
     return {name: float(np.std([score[name] for score in scores])) for name in COLUMNS}
 
 
 def shown(score: dict[str, float]) -> str:
-    """The columns in short."""
+    """The score's columns as one line."""
     return " ".join(f"{name.removesuffix('_km')} {score[name]:.2f}" for name in COLUMNS)
 
 

@@ -1,9 +1,9 @@
-"""How fast the posterior is beside scikit-learn's DBSCAN called per query, and whether memory stays flat.
+"""Speed of the posterior compared with scikit-learn's DBSCAN per query, and growth of its memory.
 
     python benchmarks/refine_speed.py [CANDIDATES.csv]
 
-Without a file it makes 1,441 queries of 20 candidates. One thread. The last line is JSON: `ratio` of the rates, both
-rates, and the memory that a million queries took over what a tenth of them took.
+Without a file it generates 1,441 queries of 20 candidates. It runs on one thread. The last line is JSON: the `ratio`
+of the rates, both rates, and the growth of peak memory from 100,000 to 1,000,000 queries.
 """
 
 import json
@@ -33,12 +33,12 @@ MANY = 1_000_000
 
 
 def main() -> None:
-    candidates = read_candidates(Path(sys.argv[1])) if len(sys.argv) > 1 else made_candidates()
+    candidates = read_candidates(Path(sys.argv[1])) if len(sys.argv) > 1 else random_candidates()
     evidence = gather_evidence(candidates=candidates, answers=None)
     refiner, density = shipped_refiner(), shipped_density()
-    posterior(evidence, refiner=refiner, density=density)  # tables are made once
+    posterior(evidence, refiner=refiner, density=density)  # builds the lookup tables
     ours, theirs = [], []
-    for _ in range(ROUNDS):  # in turns, so that a busy machine slows both
+    for _ in range(ROUNDS):  # alternating, so that other load slows both
         ours.append(timed(lambda: posterior(evidence, refiner=refiner, density=density)))
         theirs.append(timed(lambda: dbscan_each(evidence)))
     rate, dbscan_rate = len(evidence) / min(ours), len(evidence) / min(theirs)
@@ -59,14 +59,14 @@ def main() -> None:
 
 
 def dbscan_each(evidence: Evidence) -> None:
-    """The paper's re-ranking step: one DBSCAN per query, 50 km on the haversine."""
+    """Runs the paper's re-ranking step: one DBSCAN per query, 50 km by haversine."""
     points = np.radians(np.stack([evidence.latitude, evidence.longitude], axis=-1))
     for query in points:
         DBSCAN(eps=50 / EARTH_RADIUS_KM, min_samples=2, metric="haversine", algorithm="ball_tree").fit_predict(query)
 
 
 def after_queries(evidence: Evidence, count: int) -> float:
-    """Peak memory in MB of the process after `count` queries, each its own copy of the evidence."""
+    """Peak memory of the process in MB after `count` queries."""
     refiner, density = shipped_refiner(), shipped_density()
     done = 0
     while done < count:
@@ -81,8 +81,8 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def made_candidates(queries: int = 1441, each: int = 20) -> pd.DataFrame:
-    """Queries whose candidates gather at some places and scatter elsewhere."""
+def random_candidates(queries: int = 1441, each: int = 20) -> pd.DataFrame:
+    """Random candidates: those of a query are around up to six places."""
     random = np.random.default_rng(0)
     centres = random.normal(size=(queries, 6, 3))
     chosen = centres[np.arange(queries)[:, None], random.integers(0, 6, (queries, each))]

@@ -1,14 +1,15 @@
-"""Photos per second of one training step at batch 256: the published design written plainly, against ours.
+"""Photos per second of one training step at batch 256: a plain version of the published design, and ours.
 
     python benchmarks/train_step.py
 
-Published (He et al. 2026, as its code does it): every step runs the frozen ViT-L/14, reads label maps as grey levels,
-lets photos attend to each other across the batch, and projects GPS positions on the CPU. Ours: the profile `paper`'s
-model on features that were encoded once, read from memory-mapped files as in training. Both train in float32 on the
-CPU, in bfloat16 on a GPU. The ViT is built from CLIP's configuration with random weights: its speed is the same.
+Published (He et al. 2026, as in its code): every step runs the frozen ViT-L/14, reads label maps as grey levels,
+applies attention across the photos of the batch, and projects GPS positions on the CPU. Ours: the model of the profile
+`paper` on features that are encoded once and read from memory-mapped files, as in training. Both train in float32 on
+the CPU and in bfloat16 on a GPU. The ViT has CLIP's configuration and random weights, which do not change its speed.
 
-On the CPU the frozen forward, which does the same work for every photo, is timed on 8 photos and multiplied by 32; all
-else is timed at the full batch. The last line is JSON; its `ratio` is ours over published in photos per second.
+On the CPU the frozen forward pass is timed on 8 photos and multiplied by 32, because it does the same work for every
+photo. Everything else is timed at the full batch. The last line is JSON; `ratio` is ours / published in photos per
+second.
 """
 
 import json
@@ -45,7 +46,7 @@ EPOCHS = TrainingSettings().epochs
 
 
 def seconds(work: Callable[[], object], repeats: int = REPEATS) -> float:
-    """Median time of `work` after one run to warm up."""
+    """Median time of `work` in seconds, after one warm-up run."""
     times = []
     for _ in range(repeats + 1):
         _finish()
@@ -62,7 +63,7 @@ def _finish() -> None:
 
 
 def trainable(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
-    """One step of AdamW on `module` by `loss`."""
+    """A function that runs one AdamW step on `module` with `loss`."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=3e-5)
 
     def step() -> None:
@@ -163,7 +164,7 @@ def ours() -> dict[str, float]:
             total: Tensor = loss(seen, model.gps_encoder(own), own, model.log_scale)["loss"]
             return total
 
-        # A step with a full queue is the usual one.
+        # The queue is full in most steps of a training run.
         loss.queue_gps_qd = functional.normalize(torch.randn(training.gps_queue, settings.width, device=DEVICE), dim=-1)
         loss.queue_points_q3 = sphere_points(_degrees(training.gps_queue)).float().to(DEVICE)
         train = trainable(model, step_loss)
@@ -177,7 +178,7 @@ def ours() -> dict[str, float]:
 
 
 def _stored_views(folder: Path) -> Views:
-    """Random features in memory-mapped files, as `dualgeo_core.views` leaves them."""
+    """Random features in memory-mapped files, in the format of `dualgeo_core.views`."""
     tensors = {
         "pooled": torch.randn(STORED, ENCODER_WIDTH).half(),
         "tokens": torch.randn(STORED, TOKENS, ENCODER_WIDTH).half(),
@@ -196,12 +197,12 @@ def _stored_views(folder: Path) -> Views:
         width=ENCODER_WIDTH,
         tokens_per_photo=TOKENS,
         shards=(shard,),
-        shard_keys=(ShardKey(name="made", fingerprint="made", rows=range(STORED)),),
+        shard_keys=(ShardKey(name="random", fingerprint="random", rows=range(STORED)),),
     )
 
 
 def rates() -> dict[str, float]:
-    """What this device does at best: matrix products (TFLOP/s) and copies (GB/s), the two ends of any floor."""
+    """Peak rates of the device: matrix products (TFLOP/s) and copies (GB/s), which bound the time of a step."""
     dtype = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
     side = 8192 if DEVICE.type == "cuda" else 2048
     a, b = (torch.randn(side, side, device=DEVICE, dtype=dtype) for _ in range(2))
@@ -231,7 +232,7 @@ def _peak_gb() -> float:
 
 
 def _measure(design: str) -> dict[str, float]:
-    """In a process of its own, so that one's memory does not count as the other's."""
+    """The result of one design, measured in its own process so that the peak memory is its own."""
     done = subprocess.run([sys.executable, __file__, design], capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
@@ -244,7 +245,7 @@ def main() -> None:
         return
     results = {design: _measure(design) for design in ("rates", "published", "ours")}
     rate, old, new = results["rates"], results["published"], results["ours"]
-    # The optimizer reads weights, gradients and two moments and writes three of them back: 28 bytes a parameter.
+    # AdamW reads weights, gradients and two moments, and writes weights and moments: 28 bytes per parameter.
     moved_gb = new["gb_read"] + 28 * new["parameters"] / 1e9
     floor_s = max(new["tflop"] / rate["tflop_per_s"], moved_gb / rate["gb_per_s"])
     print(f"device: {torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'cpu, 2 threads'}, batch {BATCH}")
@@ -254,7 +255,10 @@ def main() -> None:
             f"{name:9}  {result['step_s']:9.4f} s/step  {BATCH / result['step_s']:9.1f} photos/s  "
             f"{result['tflop']:8.4f} TFLOP/step  peak {result['peak_gb']:.2f} GB"
         )
-    print(f"ours: floor {floor_s:.4f} s/step from operations and bytes, {new['step_s'] / floor_s:.1f} times that")
+    print(
+        f"ours: lower bound {floor_s:.4f} s/step from operations and bytes; "
+        f"measured / lower bound {new['step_s'] / floor_s:.1f}"
+    )
     report = {
         "ratio": old["step_s"] / new["step_s"],
         "ratio_with_encoding_once": EPOCHS * old["step_s"] / (old["encoding_s"] + EPOCHS * new["step_s"]),

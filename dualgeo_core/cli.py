@@ -1,4 +1,4 @@
-"""`dualgeo ...`: the commands; each reads its options, calls one core function and prints what it found."""
+"""The command line `dualgeo`. Each command reads its options, calls one function of the core and prints the result."""
 
 import sys
 from importlib.metadata import entry_points
@@ -11,12 +11,13 @@ from dualgeo_core.commands.locate import locate
 from dualgeo_core.commands.refine import evaluate, fit_refiner, refine
 from dualgeo_core.commands.segmenter import train_segmenter
 from dualgeo_core.commands.train import train
+from dualgeo_core.commands.verify import verify
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Finds where on Earth a photo was taken, and says how sure it is.",
+    help="Estimates where on Earth a photo was taken, with a calibrated radius.",
 )
 app.add_typer(ingest, name="ingest")
 app.command("locate")(locate)
@@ -25,13 +26,14 @@ app.command("train-segmenter")(train_segmenter)
 app.command("refine")(refine)
 app.command("fit-refiner")(fit_refiner)
 app.command("evaluate")(evaluate)
-# Packages that build on this one add commands of their own, such as those of the model registry.
+app.command("verify")(verify)
+# Packages that build on this one add their own commands, for example those of the model registry.
 for command in entry_points(group="dualgeo.commands"):
     app.command(command.name)(command.load())
 
 
 def main() -> None:
-    """Runs the command line; an InputError becomes one line on stderr and exit code 2."""
+    """Runs the command line. An InputError becomes one line on stderr and exit code 2."""
     try:
         app()
     except InputError as error:

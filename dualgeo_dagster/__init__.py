@@ -1,1 +1,1 @@
-"""DualGeo's graph: assets that call `dualgeo_core` and report to Dagster and MLflow."""
+"""DualGeo's orchestration: assets that call `dualgeo_core` and report to Dagster and MLflow."""

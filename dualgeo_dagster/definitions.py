@@ -25,7 +25,7 @@ MODULES = [photos, views, training, retrieval, refinement, benchmarks, promotion
 assets = [
     asset.map_asset_specs(lambda spec: spec.replace_attributes(owners=orchestration().owners))
     for asset in dg.load_assets_from_modules(MODULES, key_prefix=NAME)
-    if isinstance(asset, dg.AssetsDefinition)  # observed sources are imported in these modules, too
+    if isinstance(asset, dg.AssetsDefinition)  # these modules also import the observed sources
 ]
 defs = dg.Definitions(
     assets=[observed.gallery_files, observed.benchmark_files, *conditions.with_rebuild_conditions(assets)],
@@ -34,7 +34,7 @@ defs = dg.Definitions(
     schedules=[schedules.weekly_retraining],
     sensors=[observed.photo_set_versions, conditions.rebuild_what_changed],
     resources={"tracking": Tracking()},
-    # One process holds the libraries once; training has its own process, and steps mostly wait for the same cores.
+    # One process loads the libraries once. Training has its own process, and the other steps share the same cores.
     executor=dg.in_process_executor,
     loggers={"console": console},
 )

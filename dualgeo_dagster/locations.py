@@ -1,4 +1,4 @@
-"""One code location per profile: a workspace file names this module, and the profile as its `attribute`."""
+"""One code location per profile. A workspace file names this module, with the profile as `attribute`."""
 
 import os
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 
 def __getattr__(profile: str) -> dg.Definitions:
-    """The definitions of a profile. A process serves the one that it is asked for first."""
+    """The definitions of a profile. One process can serve only one profile: the first one requested."""
     if profile.startswith("_"):
         raise AttributeError(profile)
     os.environ["DUALGEO_PROFILE"] = profile

@@ -1,4 +1,4 @@
-"""Photo sets as DVC knows them: how bytes become a set, and the hash that is its version."""
+"""Photo sets in DVC: builds or pulls them, and reads their versions (DVC hashes)."""
 
 import json
 import os
@@ -15,19 +15,20 @@ import yaml
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import fingerprint
 
-# DVC tells a remote that cannot be reached from a mistake only in words.
+# DVC reports an unreachable remote only in the text of its message.
 OUTSIDE = re.compile(r"connection|could not connect|timed? ?out|unreachable|name resolution", re.IGNORECASE)
 
 
 class DvcBusyError(InputError):
-    """Another DVC command is at work in the same repository."""
+    """Another DVC command is running in the same repository."""
 
 
 def build_photo_set(name: str, *, home: Path, say: Callable[[str], None]) -> str:
     """Brings `data/<name>` up to date and returns its DVC hash.
 
-    A stage is reproduced (pulled where a remote has its result); a set added with `dvc add` is pulled where absent.
-    Raises InputError where DVC knows no such set or cannot make it, ConnectionError where its remote does not answer.
+    A DVC stage is reproduced, or pulled if a remote has its result. A set added with `dvc add` is pulled if it is
+    missing. Raises InputError if DVC does not track the set, cannot build it, or if its files have changed;
+    ConnectionError if the remote does not answer.
     """
     stage = _stage_of(name, home)
     if stage is not None:
@@ -38,26 +39,27 @@ def build_photo_set(name: str, *, home: Path, say: Callable[[str], None]) -> str
         _dvc("pull", f"data/{name}.dvc", home=home, say=say)
     elif _dvc("status", f"data/{name}.dvc", "--json", home=home, say=None).strip() != "{}":
         raise InputError(
-            f"data/{name} is not the version DVC recorded: `dvc add data/{name}` keeps it, `dvc checkout` undoes it"
+            f"data/{name} differs from the version recorded by DVC: run `dvc add data/{name}` to keep the changes "
+            f"or `dvc checkout data/{name}` to undo them"
         )
     return recorded
 
 
 def photo_set_hash(name: str, *, home: Path) -> str:
-    """The DVC hash of `data/<name>`; raises InputError where DVC does not track it."""
+    """The DVC hash of `data/<name>`. Raises InputError if DVC does not track it."""
     stage = _yaml(home / "dvc.lock").get("stages", {}).get(name)
     if stage:
         return str(stage["outs"][0]["md5"])
     added = _yaml(home / "data" / f"{name}.dvc").get("outs")
     if added:
         return str(added[0]["md5"])
-    raise InputError(f"DVC does not track data/{name}: make it with `dualgeo ingest`, then `dvc add data/{name}`")
+    raise InputError(f"DVC does not track data/{name}: create it with `dualgeo ingest`, then run `dvc add data/{name}`")
 
 
 def recorded_versions(names: Iterable[str], *, home: Path, wait: bool = True) -> dict[str, str]:
-    """What decides whether each `data/<name>` must be made: its hash, and how its stage differs from what was made.
+    """A version string for each `data/<name>`, which changes with its DVC hash and with the status of its stage.
 
-    Where another DVC command is at work, waits or raises DvcBusyError.
+    If another DVC command is running, waits for it (`wait`) or raises DvcBusyError.
     """
     names = set(names)
     stages = sorted(name for name in names if _stage_of(name, home))
@@ -80,13 +82,14 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None, wait: bool = True) -> str:
-    """Runs dvc in `home`, telling its lines as they come; raises InputError with its last line where it fails.
+    """Runs dvc in `home`, passes its output lines to `say`, and returns the output.
 
-    DVC does one thing at a time: `wait` until its lock is free, or raise DvcBusyError.
+    Raises ConnectionError if a remote does not answer, DvcBusyError if another DVC command holds the lock and not
+    `wait`, and InputError with DVC's message for any other failure.
     """
-    # The stages call `dualgeo`, which lives beside this interpreter and need not be on the caller's PATH.
+    # The stages call `dualgeo`, which is in the folder of this interpreter and may be missing from PATH.
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    # What dvc warns of goes to stderr; where its output is read, the two must not mix.
+    # Warnings on stderr must not mix with output that is parsed.
     with tempfile.TemporaryFile("w+", encoding="utf-8") as warnings:
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", *(["--wait-for-lock"] if wait else []), *arguments],
@@ -104,12 +107,12 @@ def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None, wait: b
                 say(lines[-1])
         if process.wait() != 0:
             warnings.seek(0)
-            told = [*lines, *warnings.read().splitlines()]
-            faults = [line for line in told if line.startswith(("ERROR", "dualgeo:"))] or told[-1:]
+            output = [*lines, *warnings.read().splitlines()]
+            faults = [line for line in output if line.startswith(("ERROR", "dualgeo:"))] or output[-1:]
             fault = f"dvc {' '.join(arguments)} failed: {'; '.join(faults)}"
             if "Unable to acquire lock" in fault:
                 raise DvcBusyError(fault)
-            unreachable = any(line.startswith("ERROR") and OUTSIDE.search(line) for line in told)
-            mistaken = any(line.startswith("dualgeo:") for line in told)
-            raise ConnectionError(fault) if unreachable and not mistaken else InputError(fault)
+            unreachable = any(line.startswith("ERROR") and OUTSIDE.search(line) for line in output)
+            user_error = any(line.startswith("dualgeo:") for line in output)
+            raise ConnectionError(fault) if unreachable and not user_error else InputError(fault)
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The profile of this process's code location, and what carries its name."""
+"""The profile of this process, and the names, partitions and pools derived from it."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ from dualgeo_dagster.settings import OrchestrationSettings, orchestration_of
 
 @cache
 def workspace() -> Workspace:
-    """The workspace of the profile that DUALGEO_PROFILE names."""
+    """The workspace of the profile named by DUALGEO_PROFILE."""
     return Workspace(load_settings())
 
 
@@ -25,7 +25,7 @@ NAME = workspace().profile.name
 JOB = f"{NAME}_everything"
 BENCHMARKS = dg.StaticPartitionsDefinition(list(workspace().profile.photos.benchmarks))
 ONE_RUN = dg.BackfillPolicy.single_run()
-ACCELERATOR = "accelerator"  # the pool of steps that would compete for one GPU, whatever their profile
+ACCELERATOR = "accelerator"  # the pool of steps that use the GPU, shared by all profiles
 ALL_BENCHMARKS = {
     "dagster/asset_partition_range_start": BENCHMARKS.get_first_partition_key() or "",
     "dagster/asset_partition_range_end": BENCHMARKS.get_last_partition_key() or "",
@@ -33,5 +33,5 @@ ALL_BENCHMARKS = {
 
 
 def asset_key(asset: str) -> dg.AssetKey:
-    """The key of an asset of this profile: `demo/models`."""
+    """The key of an asset of this profile, for example `demo/models`."""
     return dg.AssetKey([NAME, asset])

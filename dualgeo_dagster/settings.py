@@ -1,4 +1,4 @@
-"""What a profile says about orchestration, and what the environment says about MLflow."""
+"""Settings of Dagster and MLflow, from the profile's section `orchestration` and the environment."""
 
 import os
 from typing import Literal
@@ -11,19 +11,19 @@ from dualgeo_core.settings import Profile, Section, faults
 
 
 class AutomationSettings(Section):
-    """What Dagster's daemon does unattended. Either can also be switched in the UI, which has the last word."""
+    """Automations of Dagster's daemon, off by default. A switch set in Dagster's UI overrides these settings."""
 
     rebuild: bool = Field(False, description="Rebuild everything downstream of a photo set whose DVC version changed.")
-    weekly_retraining: bool = Field(False, description="Train from new weights on every tick of `retraining_cron`.")
-    retraining_cron: str = Field("0 3 * * 1", description="When to retrain, as a cron expression (UTC).")
+    weekly_retraining: bool = Field(
+        False, description="Train new models from new initial weights at `retraining_cron`."
+    )
+    retraining_cron: str = Field("0 3 * * 1", description="Time of the retraining, as a cron expression (UTC).")
 
 
 class PromotionSettings(Section):
-    """How challenger and champion are compared."""
+    """Settings of the comparison of challenger and champion."""
 
-    benchmark: str | None = Field(
-        None, description="Benchmark on which a challenger must not be worse; None takes the first."
-    )
+    benchmark: str | None = Field(None, description="Benchmark of the comparison; None: the first of the profile.")
     metric: Literal["acc_1km", "acc_25km", "acc_200km", "acc_750km", "acc_2500km"] = "acc_25km"
 
 
@@ -31,14 +31,14 @@ class OrchestrationSettings(Section):
     """The section `orchestration` of a profile."""
 
     owners: tuple[str, ...] = Field(
-        ("team:dualgeo",), description="Owners of the assets, as Dagster shows them: e-mail addresses or team:NAME."
+        ("team:dualgeo",), description="Owners of the assets in Dagster: e-mail addresses or team:NAME."
     )
     automation: AutomationSettings = AutomationSettings()
     promotion: PromotionSettings = PromotionSettings()
 
 
 class TrackingEnvironment(BaseSettings):
-    """MLFLOW_TRACKING_URI and DUALGEO_MLFLOW_UI."""
+    """The environment variables MLFLOW_TRACKING_URI and DUALGEO_MLFLOW_UI."""
 
     model_config = SettingsConfigDict(extra="ignore")
 
@@ -46,12 +46,12 @@ class TrackingEnvironment(BaseSettings):
     ui: str = Field(
         "http://127.0.0.1:5000",
         validation_alias="DUALGEO_MLFLOW_UI",
-        description="Address of MLflow's page, for links.",
+        description="Address of MLflow's web page, for links in Dagster.",
     )
 
 
 def orchestration_of(profile: Profile) -> OrchestrationSettings:
-    """The profile's section `orchestration`. Raises InputError naming every key at fault."""
+    """The profile's section `orchestration`. Raises InputError with every invalid key if it is invalid."""
     try:
         settings = OrchestrationSettings.model_validate(profile.orchestration)
     except ValidationError as error:
@@ -60,13 +60,13 @@ def orchestration_of(profile: Profile) -> OrchestrationSettings:
     if benchmark is not None and benchmark not in profile.photos.benchmarks:
         raise InputError(
             f"profile {profile.name}: orchestration.promotion.benchmark is {benchmark}, "
-            f"which is not among photos.benchmarks ({', '.join(profile.photos.benchmarks)})"
+            f"which is not in photos.benchmarks; use one of: {', '.join(profile.photos.benchmarks)}"
         )
     return settings
 
 
 def keep_libraries_quiet() -> None:
-    """Turns off telemetry, update checks and slow retries of the libraries in use, unless the user has set them."""
+    """Turns off telemetry, update checks and slow retries of libraries, unless their environment variables are set."""
     for variable, value in {
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "DVC_NO_ANALYTICS": "1",

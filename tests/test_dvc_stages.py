@@ -24,7 +24,8 @@ def repository(tmp_path: Path) -> Path:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     for dependency in {path for stage in stages.values() for path in stage["deps"]}:
         (tmp_path / dependency).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / dependency, tmp_path / dependency)
+        copy = shutil.copytree if (ROOT / dependency).is_dir() else shutil.copy
+        copy(ROOT / dependency, tmp_path / dependency)
     (tmp_path / "params.yaml").write_text(yaml.safe_dump({"earth": SMALL, "photos": {"gallery": 6, "queries": 3}}))
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     return tmp_path

@@ -93,6 +93,17 @@ def test_a_gain_by_one_photographer_alone_is_no_clear_gain():
     assert gain["p_value"] > 0.05
 
 
+def test_the_p_value_is_two_sided():
+    """One of five photographers gains: a resample leaves them out with probability 0.8^5, and p is twice that."""
+    truth = _photos(50, photographers=5)
+    champion = _off_by(truth, np.full(50, 100.0))
+    better = _off_by(truth, np.where(truth["author"] == "a0", 0.5, 100.0))
+    gain = paired_difference(challenger=better, champion=champion, truth=truth)["acc_25km"]
+    loss = paired_difference(challenger=champion, champion=better, truth=truth)["acc_25km"]
+    assert gain["p_value"] == pytest.approx(2 * 0.8**5, abs=0.06)
+    assert loss["p_value"] == gain["p_value"]
+
+
 def test_the_surest_come_first_in_the_curve():
     truth = _photos(4)
     predictions = _off_by(truth, np.array([1.0, 1.0, 100.0, 100.0]), confidence_25km=[0.9, 0.8, 0.3, np.nan])
@@ -103,7 +114,7 @@ def test_the_surest_come_first_in_the_curve():
 
 def test_predictions_that_do_not_belong_to_the_truth_are_refused():
     truth = _photos(3)
-    with pytest.raises(InputError, match="does not know"):
+    with pytest.raises(InputError, match="which is not in the truth"):
         evaluate(predictions=_off_by(_photos(5), np.zeros(5)), truth=truth)
     with pytest.raises(InputError, match="twice"):
         evaluate(predictions=pd.concat([_off_by(truth, np.zeros(3))] * 2), truth=truth)

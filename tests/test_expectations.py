@@ -40,6 +40,13 @@ def test_masks(largest: list, distinct: list, count: int, passes: bool) -> None:
     assert check_masks(frame, classes=8, photos=count).passed == passes
 
 
+@pytest.mark.parametrize(("uniform", "passes"), [(1, True), (2, False)])
+def test_at_most_one_mask_in_twenty_may_have_a_single_class(uniform: int, passes: bool) -> None:
+    distinct = [1] * uniform + [3] * (20 - uniform)
+    frame = pd.DataFrame({"id": [f"p{row}" for row in range(20)], "largest_class": 2, "distinct_classes": distinct})
+    assert check_masks(frame, classes=8, photos=20).passed == passes
+
+
 @pytest.mark.parametrize(
     ("norm", "cosine", "passes"),
     [

@@ -114,7 +114,7 @@ def test_tables_say_their_rows_and_columns(graph_home: Home, instance: dg.Dagste
     event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "predictions"]))
     metadata = event.asset_materialization.metadata
     columns = {column.name: column.description for column in metadata["dagster/column_schema"].value.columns}
-    assert columns["latitude"] == "degrees north, WGS84"
+    assert columns["latitude"] == "Latitude in degrees north (WGS84)"
     for asset in ("gallery_photos", "candidates", "clusters", "lmm_answers", "predictions"):
         told = instance.get_latest_materialization_event(dg.AssetKey(["tiny", asset])).asset_materialization.metadata
         unexplained = [c.name for c in told["dagster/column_schema"].value.columns if c.description is None]
@@ -137,7 +137,7 @@ def test_report_agrees_with_predictions(graph_home: Home) -> None:
 
     workspace = Workspace(load_settings("tiny", home=graph_home.path))
     truth = workspace.photos("by_day").frame.set_index("id")
-    found = pd.read_parquet(workspace.predictions("by_day"))
+    found = pd.read_parquet(workspace.folder("predictions", "by_day"))
     found = found[found["method"] == "cross_attention, posterior"].set_index("id").loc[truth.index]
     errors = haversine_km(found["latitude"], found["longitude"], truth["latitude"], truth["longitude"])
     metrics = json.loads((workspace.report / "metrics.json").read_text())
@@ -152,7 +152,7 @@ def test_views_made_with_other_settings_are_refused(graph_home: Home) -> None:
     profile = load_settings("tiny", home=graph_home.path).profile
     encoder = profile.encoder.model_copy(update={"image_size": 96})
     changed = Settings(profile=profile.model_copy(update={"encoder": encoder}), home=graph_home.path)
-    with pytest.raises(InputError, match=r"features/gallery was made with other settings"):
+    with pytest.raises(InputError, match=r"features/gallery was computed with other settings"):
         open_views(Workspace(changed), "gallery")
 
 
@@ -182,7 +182,7 @@ def test_locate_refuses_an_unreadable_photo(graph_home: Home, tmp_path: Path, mo
     monkeypatch.setenv("DUALGEO_HOME", str(graph_home.path))
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not a photo")
-    with pytest.raises(InputError, match=r"broken.jpg is not a photo that can be read"):
+    with pytest.raises(InputError, match=r"broken.jpg is not a readable photo"):
         CliRunner().invoke(app, ["locate", "--profile", "tiny", str(broken)], catch_exceptions=False)
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_artifacts import artifact, make_features
 from made_photos import CountingEncoder, make_photos
 
-from dualgeo_core.base.files import FINGERPRINT_FILE, file_digest, read_fingerprint, write_fingerprint
-from dualgeo_core.model.fusion import WEIGHTS, Architecture, new_model
+from dualgeo_core.base.artifacts import RECORD, digest_files, write_record
+from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.pipeline import stage1
 from dualgeo_core.pipeline.opening import open_views
@@ -17,7 +18,6 @@ from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import Profile, Settings
 from dualgeo_core.views.codebook import CODEBOOK
 from dualgeo_core.views.encoder import Encoder, load_encoder
-from dualgeo_core.views.features import build_features
 
 PROFILE = Profile.model_validate(
     {
@@ -55,11 +55,11 @@ def make_gallery(workspace: Workspace) -> dict[str, tuple[int, int]]:
 
 
 def files_of(workspace: Workspace) -> dict[str, Path]:
-    """Masks, label grids, features and embeddings by their path below the artifacts."""
+    """Masks, label maps, features and embeddings by their path below the artifacts."""
     root = workspace.settings.artifacts
     return {
         str(path.relative_to(root)): path
-        for step in ("masks", "features", "embeddings")
+        for step in ("masks", "label_maps", "features", "embeddings")
         for path in sorted((root / step).rglob("photos-*"))
     }
 
@@ -84,21 +84,18 @@ def test_a_grown_gallery_computes_its_new_photos_and_equals_one_made_from_scratc
     assert counting.seen == 8
     assert inodes.items() <= {name: path.stat().st_ino for name, path in files_of(grown).items()}.items()
     shutil.copytree(grown.settings.data, scratch.settings.data)
-    shutil.copytree(grown.segmenter, scratch.segmenter)  # the grown gallery keeps its own
+    shutil.copytree(grown.folder("segmenter"), scratch.folder("segmenter"))  # the grown gallery keeps its own
     assert set(make_gallery(scratch).values()) == {(18, 0)}
     assert {name: path.read_bytes() for name, path in files_of(grown).items()} == {
         name: path.read_bytes() for name, path in files_of(scratch).items()
     }
-    for folder in (grown.masks(GALLERY), grown.features(GALLERY), grown.embeddings("encoder"), grown.index("encoder")):
+    for kind, name in (("masks", GALLERY), ("features", GALLERY), ("embeddings", "encoder"), ("index", "encoder")):
+        folder = grown.folder(kind, name)
         twin = scratch.settings.artifacts / folder.relative_to(grown.settings.artifacts)
-        assert (folder / FINGERPRINT_FILE).read_bytes() == (twin / FINGERPRINT_FILE).read_bytes()
+        assert (folder / RECORD).read_bytes() == (twin / RECORD).read_bytes()
     queries = np.random.default_rng(0).normal(size=(5, encoder.width)).astype(np.float32)
     found, expected = (
-        GalleryIndex(
-            folder=workspace.index("encoder"),
-            signature=str(read_fingerprint(workspace.index("encoder"))),
-            probes=1,
-        ).search(queries, k=18)
+        GalleryIndex(workspace.folder("index", "encoder"), probes=1).search(queries, k=18)
         for workspace in (grown, scratch)
     )
     np.testing.assert_array_equal(found.rows, expected.rows)
@@ -109,14 +106,14 @@ def test_a_set_that_shrinks_or_changes_takes_over_what_it_still_holds(tmp_path: 
     workspace = workspace_of(tmp_path)
     make_photos(tmp_path / "data", numbers=range(20))  # shards of 7, 7 and 6
     make_gallery(workspace)
-    codebook = (workspace.segmenter / CODEBOOK).read_bytes()
+    codebook = (workspace.folder("segmenter") / CODEBOOK).read_bytes()
 
     make_photos(tmp_path / "data", numbers=[*range(7), *range(8, 15)])
     made = make_gallery(workspace)
 
-    assert (workspace.segmenter / CODEBOOK).read_bytes() != codebook, "it was fitted on photos that are gone"
+    assert (workspace.folder("segmenter") / CODEBOOK).read_bytes() != codebook, "it was fitted on photos that are gone"
     assert made == {"masks": (14, 0), "features": (7, 7), "embeddings": (14, 0), "index": (14, 0)}
-    assert sorted(path.name for path in workspace.features(GALLERY).glob("photos-*")) == [
+    assert sorted(path.name for path in workspace.folder("features", GALLERY).glob("photos-*")) == [
         "photos-00000.safetensors",
         "photos-00001.safetensors",
     ]
@@ -126,7 +123,8 @@ def test_other_label_maps_embed_the_gallery_anew(tmp_path: Path) -> None:
     make_photos(tmp_path / "data", numbers=range(10))
     make_gallery(workspace_of(tmp_path))
     made = make_gallery(workspace_of(tmp_path, label_grid=16))
-    assert made == {"masks": (0, 10), "features": (0, 10), "embeddings": (10, 0), "index": (10, 0)}
+    # The raw encoder's embeddings come out the same, so the index of them stays.
+    assert made == {"masks": (0, 10), "features": (0, 10), "embeddings": (10, 0), "index": (0, 10)}
 
 
 def test_a_trained_model_embeds_new_photos_and_another_one_all_of_them(tmp_path: Path) -> None:
@@ -139,12 +137,10 @@ def test_a_trained_model_embeds_new_photos_and_another_one_all_of_them(tmp_path:
             image_tokens=views.tokens_per_photo,
             classes=views.classes,
         )
-        model, folder = (
-            new_model(architecture=architecture, gps_weights="random", seed=seed),
-            workspace.model("cross_attention"),
-        )
-        model.save_pretrained(folder)
-        write_fingerprint(folder, "made", weights=file_digest(folder / WEIGHTS))  # as a finished training leaves it
+        made = artifact(workspace.folder("models", "cross_attention"), recipe=str(seed))
+        model = new_model(architecture=architecture, gps_weights="random", seed=seed)
+        model.save_pretrained(made.path)
+        write_record(made.path, made, digest_files(made.path), {})  # as a finished training leaves it
 
     def embed() -> tuple[int, int]:
         made = stage1.make_embeddings(workspace, "cross_attention")
@@ -166,7 +162,7 @@ def test_a_killed_build_of_a_grown_set_goes_on_even_where_the_set_grows_again(tm
     def build(photos: Photos, killed_after: int | None = None) -> tuple[dict[str, int], int]:
         counting = CountingEncoder(encoder, killed_after=killed_after)
         folder = tmp_path / "features" / "set"
-        made = build_features(photos=photos, folder=folder, encoder=counting, settings=PROFILE.encoder)  # type: ignore[arg-type]
+        made = make_features(folder, photos=photos, encoder=counting, settings=PROFILE.encoder)  # type: ignore[arg-type]
         return made, counting.seen
 
     build(make_photos(tmp_path, numbers=range(7)))
@@ -180,4 +176,4 @@ def test_a_killed_build_of_a_grown_set_goes_on_even_where_the_set_grows_again(tm
     assert made == {"computed": 10, "taken_over": 14}
     assert seen == 10, "the second shard was finished before the kill"
     names = sorted(path.name for path in (tmp_path / "features" / "set").iterdir())
-    assert names == [FINGERPRINT_FILE, *(f"photos-{number:05d}.safetensors" for number in range(4))]
+    assert names == [*(f"photos-{number:05d}.safetensors" for number in range(4)), RECORD]

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from made_images import encoded, gps_exif, picture, sexagesimal
+from made_photos import make_photos
 from PIL.ExifTags import Base
 from typer.testing import CliRunner
 
@@ -168,7 +169,7 @@ def test_published_tables_and_a_tar_are_read_as_they_are(tmp_path: Path, images:
 
 def test_too_large_a_quarantine_refuses_the_set(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, ""), ("1", 0, 0, ""), ("8", 4, 5, ""), ("9", 4, 5, "")])
-    with pytest.raises(InputError, match=r"3 of 4 photos.*1 coordinates 0,0, 2 missing file.*75.0% is past"):
+    with pytest.raises(InputError, match=r"3 of 4 photos.*1 coordinates 0,0, 2 missing file.*75.0% exceeds"):
         ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.74)
     assert not (tmp_path / "set").exists()
     assert len(quarantine_of(tmp_path / "set.partial" / "set")) == 3
@@ -202,7 +203,7 @@ def test_a_table_that_cannot_be_read_says_what_is_wrong(
 
 def test_a_folder_that_is_no_set_is_left_alone(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "")])
-    with pytest.raises(InputError, match="no photo set"):
+    with pytest.raises(InputError, match="exists and is not a photo set"):
         ingest_csv(table=table, images=images, out=images, max_quarantine_share=0.0)
     assert (images / "0.jpg").exists()
 
@@ -354,6 +355,21 @@ def test_adding_a_folder_keeps_the_old_shards_and_takes_in_the_new_photos(tmp_pa
     assert not (tmp_path / "set.partial").exists()
 
 
+def test_adding_to_a_set_without_its_first_shard_overwrites_none(tmp_path: Path) -> None:
+    """A user may delete a shard and its line in set.json; the numbers of the others stay taken."""
+    make_photos(tmp_path, numbers=range(20))  # shards of 7, 7 and 6
+    folder = tmp_path / "set"
+    manifest = json.loads((folder / "set.json").read_text())
+    del manifest["shards"]["photos-00000.parquet"]
+    (folder / "set.json").write_text(json.dumps({**manifest, "photos": 13}))
+    (folder / "photos-00000.parquet").unlink()
+
+    photos = make_photos(tmp_path, numbers=range(30, 32), add=True)
+
+    assert photos.frame["id"].tolist() == [f"p{number:03d}" for number in (*range(7, 20), 30, 31)]
+    assert [key.name for key in photos.shard_keys] == ["photos-00001", "photos-00002", "photos-00003"]
+
+
 def test_adding_a_table_names_new_lines_and_takes_known_ids_as_they_are(tmp_path: Path, images: Path) -> None:
     out = tmp_path / "set"
     first = write_table(tmp_path / "first.csv", [("0", 4, 5, "x"), ("1", 0, 0, "")])
@@ -375,7 +391,7 @@ def test_adding_nothing_leaves_the_set_as_it_is_and_says_so(tmp_path: Path, imag
     ingest_csv(table=table, images=images, out=out, max_quarantine_share=0.5)
     before, inode = contents(out), out.stat().st_ino
     result = CliRunner().invoke(app, ["ingest", "csv", str(table), str(images), "--out", str(out), "--add"])
-    assert result.output.splitlines()[-1] == f"{out}: no new photo, 1 were already there; the set is as it was"
+    assert result.output.splitlines()[-1] == f"{out}: no new photos, 1 already present; the set is unchanged"
     unusable = write_table(tmp_path / "unusable.csv", [("8", 4, 5, "x")])
     with pytest.raises(InputError, match=r"no usable photo for .*1 missing file"):
         ingest_csv(table=unusable, images=images, out=out, max_quarantine_share=1, add=True)
@@ -387,7 +403,7 @@ def test_adding_nothing_leaves_the_set_as_it_is_and_says_so(tmp_path: Path, imag
 
 def test_adding_says_in_one_line_where_there_is_no_set(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "x")])
-    with pytest.raises(InputError, match=r"no photo set .* to add to; make it first, without --add"):
+    with pytest.raises(InputError, match=r"no photo set .* to add to; ingest it first, without --add"):
         ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0, add=True)
     assert not (tmp_path / "set.partial").exists()
 
@@ -467,8 +483,7 @@ def test_the_command_line_ingests_and_tells_what_it_kept_out(tmp_path: Path, ima
     arguments = ["ingest", "csv", str(table), str(images), "--out", str(tmp_path / "set")]
     result = CliRunner().invoke(app, [*arguments, "--max-quarantine-share", "0.5"])
     assert result.exit_code == 0
-    assert "1 photos in 1 shards; 1 in" in result.output
-    assert "1 coordinates 0,0" in result.output
+    assert "1 photos in 1 shards; 1 unusable (1 coordinates 0,0), see" in result.output
 
 
 def test_the_command_line_says_in_one_line_what_is_wrong(

@@ -41,6 +41,16 @@ def _info_nce(view: torch.Tensor, places: torch.Tensor, own: torch.Tensor, scale
     return total / (2 * len(view))
 
 
+def _cross_entropy(from_bd: torch.Tensor, to_nd: torch.Tensor, targets_bn: torch.Tensor, scale: float = 10.0) -> float:
+    """Mean of -log of each one's share among `to_nd`, weighted by `targets_bn`: plain loops."""
+    total = 0.0
+    for own, weights in zip(from_bd, targets_bn.tolist(), strict=True):
+        exponentials = [math.exp(scale * float(own @ other)) for other in to_nd]
+        shares = [value / sum(exponentials) for value in exponentials]
+        total -= sum(weight * math.log(share) for weight, share in zip(weights, shares, strict=True))
+    return total / len(from_bd)
+
+
 def test_loss_is_symmetric_info_nce_of_both_views() -> None:
     views, gps, degrees = _batch(7)
     losses = _loss(mask_weight=0.3)(views, gps, degrees, _scales())
@@ -76,6 +86,32 @@ def test_a_photo_met_again_in_the_queue_is_no_negative() -> None:
     alone = loss(views, gps, degrees, scales)["image_loss"].item()
     again = loss(views, gps, degrees, scales)["image_loss"].item()
     assert again == pytest.approx(0.5 * (alone - math.log(0.5) + alone), abs=1e-5)
+
+
+def test_queued_places_keep_their_coordinates() -> None:
+    """A photo of the oldest batch counts as positive its own place in the queue, and no place queued since."""
+    loss, scales = _loss(queue=100), _scales()
+    batches = [_batch(3, seed=seed) for seed in range(3)]
+    for batch in batches:
+        loss(*batch, scales)
+    views, gps, _ = batches[0]
+    found = loss(*batches[0], scales)["image_loss"].item()
+    places = torch.cat([gps, batches[2][1], batches[1][1], gps])
+    to_places = torch.zeros(3, 12)
+    to_places[range(3), range(3)] = to_places[range(3), range(9, 12)] = 0.5
+    expected = 0.5 * (_cross_entropy(views.image, places, to_places) + _cross_entropy(gps, views.image, torch.eye(3)))
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_near_places_are_shared_targets_in_both_directions() -> None:
+    views, gps, _ = _batch(4)
+    north_km = [0.0, 0.5, 1.5, 400.0]
+    degrees = torch.tensor([[10.0 + km / 111.195, 20.0] for km in north_km], dtype=torch.float64)
+    weights = torch.tensor([[math.exp(-0.5 * (a - b) ** 2) for b in north_km] for a in north_km])
+    targets = weights / weights.sum(dim=1, keepdim=True)
+    found = _loss(soft_target_km=1.0)(views, gps, degrees, _scales())["image_loss"].item()
+    expected = 0.5 * (_cross_entropy(views.image, gps, targets) + _cross_entropy(gps, views.image, targets))
+    assert found == pytest.approx(expected, rel=1e-3)
 
 
 def test_soft_targets_fall_with_distance() -> None:

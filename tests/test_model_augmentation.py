@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from made_artifacts import made_views, make_features, make_masks
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -25,9 +26,6 @@ from dualgeo_core.settings import (
     TrainingSettings,
 )
 from dualgeo_core.views.encoder import Encoder, load_encoder
-from dualgeo_core.views.features import build_features
-from dualgeo_core.views.masks import build_masks
-from dualgeo_core.views.store import load_views
 
 COUNT, SIZE, GRID = 24, 64, 16
 ENCODER = EncoderSettings(name="efficientnet-lite0", image_size=SIZE, token_grid=2)
@@ -72,8 +70,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 @pytest.fixture(scope="module")
 def made(photos: Photos, encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("artifacts")
-    build_features(photos=photos, folder=root / "features", encoder=encoder, settings=ENCODER)
-    build_masks(photos=photos, folder=root / "masks", segmenter=QuarterSegmenter(), settings=MASKS)
+    make_features(root / "features", photos=photos, encoder=encoder, settings=ENCODER)
+    make_masks(root / "masks", photos=photos, segmenter=QuarterSegmenter(), settings=MASKS, label_grid=GRID)
     return root
 
 
@@ -119,7 +117,7 @@ def test_views_of_a_step_follow_from_its_seed(augmented: AugmentedEncoding) -> N
 
 
 def test_training_recomputes_and_repeats(photos, made, augmented, tmp_path: Path) -> None:
-    views = load_views(photos=photos, features_folder=made / "features", masks_folder=made / "masks", label_grid=GRID)
+    views = made_views(photos, features=made / "features", masks=made / "masks")
     profile = Profile(
         name="tiny",
         device="cpu",

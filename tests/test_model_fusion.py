@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
+from dualgeo_core.model.fusion import Architecture, DualViewModel, LabelTokens, new_model
 from dualgeo_core.settings import ModelSettings, Representation
 
 VARIANTS: tuple[Representation, ...] = ("mask_only", "image_only", "concatenation", "cross_attention")
@@ -79,6 +79,28 @@ def test_class_ids_are_names_and_not_levels() -> None:
     assert torch.allclose(before, _vectors(model, (pooled, tokens, renamed)), atol=1e-6)
 
 
+def _label_tokens() -> LabelTokens:
+    torch.manual_seed(0)
+    return LabelTokens(classes=5, label_grid=32, width=16).requires_grad_(False)
+
+
+def test_label_tokens_of_the_same_classes_differ_by_their_place() -> None:
+    tokens_btd = _label_tokens()(torch.full((1, 32, 32), 3, dtype=torch.uint8))[0, 1:].reshape(4, 4, 16)
+    inner = tokens_btd[1:, 1:].flatten(0, 1)  # the first row and column also see the convolution's padding
+    assert torch.pdist(inner).min() > 0.01
+
+
+def test_the_label_readout_tells_where_the_classes_lie() -> None:
+    """A block moved by one token changes the readout, though neither class shares nor the set of tokens change."""
+    model = _label_tokens()
+    model.position_1td.zero_()
+    maps = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    maps[0, 8:16, 8:16] = maps[1, 8:16, 16:24] = 1
+    first, second = model(maps)
+    assert torch.allclose(first[1:].mean(dim=0), second[1:].mean(dim=0), atol=1e-6)
+    assert (first[0] - second[0]).norm() > 0.01
+
+
 def test_saved_model_comes_back_the_same(tmp_path: Path) -> None:
     model, photos = _model("cross_attention"), _photos(3)
     model.save_pretrained(tmp_path / "model")
@@ -91,7 +113,7 @@ def test_weights_of_another_config_are_refused(tmp_path: Path) -> None:
     _model("cross_attention").save_pretrained(tmp_path / "model")
     config = tmp_path / "model" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"width": 64}))
-    with pytest.raises(InputError, match=r"does not hold the weights of its config\.json"):
+    with pytest.raises(InputError, match=r"model\.safetensors cannot be read"):
         DualViewModel.from_pretrained(tmp_path / "model")
 
 

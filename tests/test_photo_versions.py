@@ -39,7 +39,7 @@ def test_a_changed_set_is_not_the_recorded_version(home: Path) -> None:
     kept = quarantine.read_bytes()
     quarantine.unlink()  # DVC may have linked it to its cache
     quarantine.write_text("changed\n")
-    with pytest.raises(InputError, match="is not the version DVC recorded: `dvc add data/by_night` keeps it"):
+    with pytest.raises(InputError, match="differs from the version recorded by DVC: run `dvc add data/by_night`"):
         build_photo_set("by_night", home=home, say=lambda line: None)
     quarantine.write_bytes(kept)
 

@@ -232,5 +232,5 @@ def test_a_packed_file_that_changed_is_refused(tmp_path: Path, workspace: Worksp
     shutil.copytree(workspace.locator, copy)
     refiner = copy / "refiner.json"
     refiner.write_text(refiner.read_text().replace("0", "1", 1))
-    with pytest.raises(InputError, match=r"refiner.json is not the file that was packed"):
+    with pytest.raises(InputError, match=r"refiner.json is missing or has changed since it was packed"):
         Locator(copy)

@@ -328,13 +328,13 @@ def test_a_refiner_is_saved_whole_and_a_wrong_file_is_refused(made, tmp_path):
     assert again.fingerprint == made[3].fingerprint
     assert replace(again, data={}).fingerprint != again.fingerprint
     path.write_text('{"format": 1}')
-    with pytest.raises(InputError, match="no refiner"):
+    with pytest.raises(InputError, match="not a refiner"):
         load_refiner(path)
 
 
 def test_too_little_to_fit_on_is_said():
     candidates, _, truth = made_benchmark(queries=30)
-    with pytest.raises(InputError, match="fitting takes"):
+    with pytest.raises(InputError, match="fitting needs at least"):
         fit_refiner(candidates=candidates, answers=None, truth=truth)
 
 

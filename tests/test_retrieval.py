@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from made_artifacts import artifact
 from made_views import MadeViews, make_views
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.shards import folder_signature
 from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import ShardKey
@@ -45,15 +45,16 @@ class Gallery:
 
 
 def shards_of(folder: Path, vectors: Vectors) -> list[EmbeddingShard]:
-    build_embeddings(views=Gallery(len(vectors)), folder=folder, recipe="made", embed=lambda rows: vectors[rows])
-    return read_embeddings(folder, folder_signature("made", Gallery(len(vectors))))
+    made = artifact(folder)
+    build_embeddings(made, views=Gallery(len(vectors)), shard_recipe="made", embed=lambda rows: vectors[rows])
+    return read_embeddings(made)
 
 
 class MadeShard:
     """Embeddings in memory at full precision, with a count of reads."""
 
-    def __init__(self, vectors: Vectors, signature: str) -> None:
-        self._vectors, self.signature, self.reads = vectors, signature, 0
+    def __init__(self, vectors: Vectors, sha256: str) -> None:
+        self._vectors, self.sha256, self.reads = vectors, sha256, 0
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -71,11 +72,12 @@ def made_shards(vectors: Vectors, *ends: int) -> list[MadeShard]:
 
 def index_of(folder: Path, vectors: np.ndarray, specification: str = "Flat") -> GalleryIndex:
     grow_index(folder, made_shards(vectors, 120, len(vectors)), specification)
-    return GalleryIndex(folder=folder, signature="made", probes=64)
+    return GalleryIndex(folder, probes=64)
 
 
 def grow_index(folder: Path, shards: list[MadeShard], specification: str = "Flat") -> dict[str, int]:
-    return build_index(folder=folder, shards=shards, specification=specification, signature="made")  # type: ignore[arg-type]
+    made = artifact(folder, recipe=specification, embeddings=" ".join(shard.sha256 for shard in shards))
+    return build_index(made, shards=shards, specification=specification)  # type: ignore[arg-type]
 
 
 def seen_as(views: MadeViews, vectors: Vectors) -> MadeViews:
@@ -141,10 +143,12 @@ def test_dissimilar_candidates_are_the_least_similar_of_other_photographers(
     assert first["gallery_row"].tolist() == others[:3].tolist()
 
 
-def test_index_of_something_else_is_refused(tmp_path: Path, vectors: np.ndarray) -> None:
+def test_index_that_cannot_be_read_is_one_line(tmp_path: Path, vectors: np.ndarray) -> None:
     index_of(tmp_path / "index", vectors)
-    with pytest.raises(InputError, match=r"fingerprint made, expected other.*: run the step gallery_index again"):
-        GalleryIndex(folder=tmp_path / "index", signature="other", probes=1)
+    file = tmp_path / "index" / "index.faiss"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"index.faiss cannot be read \(.*\): run the step gallery_index again"):
+        GalleryIndex(tmp_path / "index", probes=1)
 
 
 @pytest.mark.parametrize("specification", ["Flat", "HNSW16", "IVF4,Flat"])
@@ -158,7 +162,7 @@ def test_a_grown_index_reads_the_new_shards_only_and_finds_as_well(
 
     assert made == {"computed": 90, "taken_over": 110}
     assert [shard.reads for shard in shards] == [0, 0, 1, 1]
-    grown = GalleryIndex(folder=tmp_path / "index", signature="made", probes=64)
+    grown = GalleryIndex(tmp_path / "index", probes=64)
     fresh = index_of(tmp_path / "fresh", vectors, specification)
     queries = unit(np.random.default_rng(1), 20)
     found, expected = grown.search(queries, k=5), fresh.search(queries, k=5)
@@ -179,7 +183,7 @@ def test_an_index_that_does_not_fit_is_built_anew(
         "computed": ends[-1],
         "taken_over": 0,
     }
-    index = GalleryIndex(folder=tmp_path / "index", signature="made", probes=64)
+    index = GalleryIndex(tmp_path / "index", probes=64)
     np.testing.assert_allclose(index.vectors(np.arange(ends[-1])), vectors[: ends[-1]])
 
 
@@ -200,7 +204,7 @@ def test_embeddings_round_trip_and_refuse_another_signature(tmp_path: Path, vect
     assert [len(shard) for shard in shards] == [120, 80]
     assert np.concatenate([shard.vectors() for shard in shards]) == pytest.approx(vectors, abs=2e-3)
     with pytest.raises(InputError, match="run the step gallery_embeddings again"):
-        read_embeddings(folder, "b")
+        read_embeddings(artifact(folder, step="gallery_embeddings", views="others"))
 
 
 def test_embeddings_that_are_not_finite_are_refused(tmp_path: Path) -> None:
@@ -271,8 +275,8 @@ def test_gps_scores_are_of_the_right_photo_and_place() -> None:
 @pytest.mark.parametrize(
     ("specification", "fault"),
     [
-        ("Nonsense", "Nonsense is no FAISS factory string"),
-        ("IVF4096,Flat", "IVF4096,Flat cannot learn from 200 photos"),
+        ("Nonsense", "Nonsense is not a FAISS factory string"),
+        ("IVF4096,Flat", "IVF4096,Flat cannot be trained on 200 photos"),
     ],
 )
 def test_an_index_string_that_does_not_fit_is_said_in_one_line(

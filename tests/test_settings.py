@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+from dualgeo_core.base.artifacts import Artifact, new_artifact
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import (
     atomic_file,
@@ -15,8 +17,6 @@ from dualgeo_core.base.files import (
     fingerprint,
     read_json,
     replace_folder,
-    require_fingerprint,
-    write_fingerprint,
     write_json,
 )
 from dualgeo_core.settings import load_profile, load_settings
@@ -36,14 +36,14 @@ def test_shipped_profiles_load(path: Path) -> None:
             "training.epochs: Input should be",
         ),
         ("photos: {gallery: {}, benchmarks: {}}", "photos.gallery.photo_set: Field required"),
-        ("photos: [", "is not YAML"),
+        ("photos: [", "is not valid YAML"),
         (
             "photos: {gallery: {photo_set: a}, benchmarks: {b: {photo_set: a, part: queries}}}",
-            "benchmark b shares photographers with the gallery",
+            "photos.benchmarks.b shares photographers with the gallery",
         ),
         (
             "photos: {gallery: {photo_set: a}, benchmarks: {}}\nmodel: {variants: [encoder]}",
-            "model.main is cross_attention, which is not among model.variants",
+            "model.main is cross_attention, which is not in model.variants",
         ),
     ],
 )
@@ -58,7 +58,7 @@ def test_faulty_profile_is_named_with_its_key(tmp_path: Path, text: str, fault: 
 
 
 def test_unknown_profile_tells_which_there_are() -> None:
-    with pytest.raises(InputError, match=r"take one of: .*demo"):
+    with pytest.raises(InputError, match=r"available profiles: .*demo"):
         load_settings("nosuch", home=ROOT)
 
 
@@ -147,11 +147,22 @@ def test_fingerprint_depends_on_content_not_on_key_order() -> None:
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
 
 
-def test_folder_of_another_fingerprint_is_refused(tmp_path: Path) -> None:
-    write_fingerprint(tmp_path, "abc")
-    require_fingerprint(tmp_path, expected="abc", step="x")
-    with pytest.raises(InputError, match=r"fingerprint abc, expected def.*: run the step x again"):
-        require_fingerprint(tmp_path, expected="def", step="x")
+def test_artifact_of_other_inputs_is_refused(tmp_path: Path) -> None:
+    made = Artifact(tmp_path / "made", step="x", recipe="r", inputs={"photos": "abc"})
+    with new_artifact(made) as folder:
+        (folder / "file").write_text("content")
+    assert made.require().files.keys() == {"file"}
+    with pytest.raises(InputError, match=r"was made from other photos than there are now: run the step x again"):
+        replace(made, inputs={"photos": "def"}).require()
+    with pytest.raises(InputError, match=r"was made from other settings than there are now"):
+        replace(made, recipe="s").require()
+    (made.path / "file").write_text("altered")
+    assert made.is_current(), "its size is what it was"
+    with pytest.raises(InputError, match=r"file is damaged: delete it and run the step x again"):
+        made.require_intact()
+    (made.path / "file").unlink()
+    with pytest.raises(InputError, match=r"is incomplete \(file is missing or was cut\)"):
+        made.require()
 
 
 def test_training_settings_of_one_run_are_checked_like_the_profile() -> None:

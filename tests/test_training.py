@@ -128,7 +128,7 @@ def test_stopped_and_resumed_gives_the_same_weights(tmp_path: Path, stop_after: 
         if step == stop_after:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(TrainingInterruptedError, match="start it again to go on"):
+    with pytest.raises(TrainingInterruptedError, match="start it again to resume"):
         _train(tmp_path / "halves", on_metrics=stop)
     assert not (tmp_path / "halves").exists()
     _train(tmp_path / "halves", on_metrics=lambda step, metrics: curve_of_halves.append((step, metrics["loss"])))
@@ -144,7 +144,7 @@ def test_a_stop_after_the_last_step_is_not_forgotten(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     last = _train(tmp_path / "first").step
-    with pytest.raises(TrainingInterruptedError, match="finished, then stopped"):
+    with pytest.raises(TrainingInterruptedError, match="stopped on request after its last step"):
         _train(tmp_path / "model", on_metrics=stop)
     assert _same(_weights(tmp_path / "first"), _weights(tmp_path / "model"))
 
@@ -194,9 +194,9 @@ def test_an_unfinished_run_of_other_settings_is_refused_by_their_first_differenc
 
     with pytest.raises(TrainingInterruptedError):
         _train(tmp_path / "model", on_metrics=stop)
-    with pytest.raises(InputError, match=r"model\.width is 32 there, 64 here"):
+    with pytest.raises(InputError, match=r"model\.width is 32 in the checkpoint, 64 in the settings"):
         _train(tmp_path / "model", model={"width": 64}, learning_rate=1e-3)
-    with pytest.raises(InputError, match=r"views is .* there, .* here"):
+    with pytest.raises(InputError, match=r"views is .* in the checkpoint, .* in the settings"):
         _train(tmp_path / "model", views=make_views(seed=5))
     steps: list[int] = []
     _train(tmp_path / "model", seed=4, give_up_others=True, on_metrics=lambda step, metrics: steps.append(step))

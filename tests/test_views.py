@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_artifacts import artifact, made_views, make_features, make_masks
 from made_photos import COUNT, PER_SHARD, CountingEncoder, make_photos, photo
 from PIL import Image
 
@@ -21,16 +23,16 @@ from dualgeo_core.views.batches import square_batches
 from dualgeo_core.views.codebook import CODEBOOK, Codebook, fit_codebook
 from dualgeo_core.views.crop import LabelMaps, resize_labels, square_crop, square_crop_labels
 from dualgeo_core.views.encoder import Encoder, load_encoder
-from dualgeo_core.views.features import build_features
 from dualgeo_core.views.label_maps import decode_png, encode_png, mean_iou
-from dualgeo_core.views.masks import build_masks
 from dualgeo_core.views.segmenter import Segmenter, fit_segmenter, load_segmenter
-from dualgeo_core.views.store import Views, load_views
+from dualgeo_core.views.store import Views
 
 ENCODER = EncoderSettings(name="efficientnet-lite0", image_size=64, token_grid=2, batch_size=4)
 CODEBOOK_SETTINGS = SegmenterSettings(
     kind="codebook", image_size=64, mask_size=12, batch_size=4, codebook_classes=5, codebook_photos=12
 )
+
+LABEL_GRID = 6
 
 
 @pytest.fixture(scope="module")
@@ -45,24 +47,30 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
 
 @pytest.fixture(scope="module")
 def segmenter(photos: Photos, tmp_path_factory: pytest.TempPathFactory) -> Segmenter:
-    return fit_segmenter(CODEBOOK_SETTINGS, ENCODER, photos=photos, folder=tmp_path_factory.mktemp("fit") / "segmenter")
+    return fit(CODEBOOK_SETTINGS, photos, tmp_path_factory.mktemp("fit") / "segmenter")
+
+
+def fit(settings: SegmenterSettings, photos: Photos, folder: Path) -> Segmenter:
+    made = artifact(folder, recipe=settings.fingerprint)
+    return fit_segmenter(made, settings=settings, encoder_settings=ENCODER, photos=photos)
 
 
 @pytest.fixture(scope="module")
 def built(photos: Photos, encoder: Encoder, segmenter: Segmenter, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("artifacts")
-    build_features(photos=photos, folder=root / "features" / "set", encoder=encoder, settings=ENCODER)
-    build_masks(photos=photos, folder=root / "masks" / "set", segmenter=segmenter, settings=CODEBOOK_SETTINGS)
+    make_views(root, photos, encoder, segmenter)
     return root
 
 
-def open_views(root: Path, photos: Photos, label_grid: int = 6) -> Views:
-    return load_views(
-        photos=photos,
-        features_folder=root / "features" / "set",
-        masks_folder=root / "masks" / "set",
-        label_grid=label_grid,
+def make_views(root: Path, photos: Photos, encoder: Encoder, segmenter: Segmenter) -> None:
+    make_features(root / "features" / "set", photos=photos, encoder=encoder, settings=ENCODER)
+    make_masks(
+        root / "masks" / "set", photos=photos, segmenter=segmenter, settings=CODEBOOK_SETTINGS, label_grid=LABEL_GRID
     )
+
+
+def open_views(root: Path, photos: Photos) -> Views:
+    return made_views(photos, features=root / "features" / "set", masks=root / "masks" / "set")
 
 
 # --- one geometry ---
@@ -177,8 +185,7 @@ def test_a_part_of_a_set_has_views_of_its_own(tmp_path: Path, encoder: Encoder, 
     """Rows stay aligned if a split leaves a shard with few photos or none."""
     queries = make_photos(tmp_path, part="queries")
     assert 0 < len(queries) < COUNT
-    build_features(photos=queries, folder=tmp_path / "features" / "set", encoder=encoder, settings=ENCODER)
-    build_masks(photos=queries, folder=tmp_path / "masks" / "set", segmenter=segmenter, settings=CODEBOOK_SETTINGS)
+    make_views(tmp_path, queries, encoder, segmenter)
 
     views = open_views(tmp_path, queries)
 
@@ -186,13 +193,6 @@ def test_a_part_of_a_set_has_views_of_its_own(tmp_path: Path, encoder: Encoder, 
     image = Image.open(io.BytesIO(queries.image(views.frame["id"].iloc[last])))
     pooled = views.batch(np.array([last])).pooled_bd.float()
     torch.testing.assert_close(pooled, encoder.encode([image]).pooled_bd, rtol=2e-3, atol=2e-3)
-    with pytest.raises(InputError, match="other photos"):
-        load_views(
-            photos=make_photos(tmp_path),
-            features_folder=tmp_path / "features" / "set",
-            masks_folder=tmp_path / "masks" / "set",
-            label_grid=6,
-        )
 
 
 def test_killed_features_go_on_where_they_stopped(
@@ -201,13 +201,13 @@ def test_killed_features_go_on_where_they_stopped(
     folder = tmp_path / "features" / "set"
     killed = CountingEncoder(encoder, killed_after=10)
     with pytest.raises(KeyboardInterrupt):
-        build_features(photos=photos, folder=folder, encoder=killed, settings=ENCODER)  # type: ignore[arg-type]
+        make_features(folder, photos=photos, encoder=killed, settings=ENCODER)  # type: ignore[arg-type]
     assert not folder.exists()
 
     again, reports = CountingEncoder(encoder), []
-    build_features(
+    make_features(
+        folder,
         photos=photos,
-        folder=folder,
         encoder=again,  # type: ignore[arg-type]
         settings=ENCODER,
         progress=lambda what, done, total: reports.append((what, done, total)),
@@ -218,27 +218,23 @@ def test_killed_features_go_on_where_they_stopped(
     for file in folder.glob("*.safetensors"):
         assert file.read_bytes() == (built / "features" / "set" / file.name).read_bytes()
     third = CountingEncoder(encoder)
-    build_features(photos=photos, folder=folder, encoder=third, settings=ENCODER)  # type: ignore[arg-type]
+    make_features(folder, photos=photos, encoder=third, settings=ENCODER)  # type: ignore[arg-type]
     assert third.seen == 0
 
 
 def test_stale_folders_are_refused_then_replaced(tmp_path: Path, encoder: Encoder, segmenter: Segmenter) -> None:
     photos = make_photos(tmp_path, numbers=range(8))
-    folders = {"features_folder": tmp_path / "features" / "set", "masks_folder": tmp_path / "masks" / "set"}
-
-    def build() -> None:
-        build_features(photos=photos, folder=folders["features_folder"], encoder=encoder, settings=ENCODER)
-        build_masks(photos=photos, folder=folders["masks_folder"], segmenter=segmenter, settings=CODEBOOK_SETTINGS)
-
     with pytest.raises(InputError, match="run the step features"):
-        load_views(photos=photos, label_grid=6, **folders)
-    build()
-    first = load_views(photos=photos, label_grid=6, **folders)
+        open_views(tmp_path, photos)
+    make_views(tmp_path, photos, encoder, segmenter)
+    first = open_views(tmp_path, photos)
+    made = artifact(tmp_path / "features" / "set", recipe=ENCODER.fingerprint, photos=photos.fingerprint)
+    made.require()
     photos = make_photos(tmp_path, numbers=range(3, 12))  # the set is ingested again, with other photos
-    with pytest.raises(InputError, match="other photos"):
-        load_views(photos=photos, label_grid=6, **folders)
-    build()
-    second = load_views(photos=photos, label_grid=6, **folders)
+    with pytest.raises(InputError, match="made from other photos"):
+        replace(made, inputs={"photos": photos.fingerprint}).require()
+    make_views(tmp_path, photos, encoder, segmenter)
+    second = open_views(tmp_path, photos)
     assert len(second.frame) == 9
     assert second.fingerprint != first.fingerprint
     assert (second.encoder, second.segmenter) == (first.encoder, first.segmenter)
@@ -248,11 +244,9 @@ def test_stale_folders_are_refused_then_replaced(tmp_path: Path, encoder: Encode
 
 
 def test_codebook_is_the_same_whenever_it_is_fitted(photos: Photos, segmenter: Segmenter, tmp_path: Path) -> None:
-    again = fit_segmenter(CODEBOOK_SETTINGS, ENCODER, photos=photos, folder=tmp_path / "segmenter")
+    again = fit(CODEBOOK_SETTINGS, photos, tmp_path / "segmenter")
     loaded = load_segmenter(CODEBOOK_SETTINGS, ENCODER, folder=tmp_path / "segmenter")
-    other = fit_segmenter(
-        CODEBOOK_SETTINGS.model_copy(update={"codebook_seed": 1}), ENCODER, photos=photos, folder=tmp_path / "other"
-    )
+    other = fit(CODEBOOK_SETTINGS.model_copy(update={"codebook_seed": 1}), photos, tmp_path / "other")
     assert again.fingerprint == segmenter.fingerprint == loaded.fingerprint
     assert other.fingerprint != segmenter.fingerprint
     image = Image.open(io.BytesIO(photo(2)))
@@ -261,15 +255,15 @@ def test_codebook_is_the_same_whenever_it_is_fitted(photos: Photos, segmenter: S
 
 def test_fitted_codebook_is_kept_until_something_changes(photos: Photos, tmp_path: Path) -> None:
     folder = tmp_path / "segmenter"
-    fit_segmenter(CODEBOOK_SETTINGS, ENCODER, photos=photos, folder=folder)
+    fit(CODEBOOK_SETTINGS, photos, folder)
     made = (folder / CODEBOOK).stat().st_mtime_ns
-    fit_segmenter(CODEBOOK_SETTINGS, ENCODER, photos=photos, folder=folder)
+    fit(CODEBOOK_SETTINGS, photos, folder)
     assert (folder / CODEBOOK).stat().st_mtime_ns == made
 
     changed = CODEBOOK_SETTINGS.model_copy(update={"codebook_classes": 4})
     with pytest.raises(InputError, match="run the step segmenter again"):
         load_segmenter(changed, ENCODER, folder=folder)
-    assert fit_segmenter(changed, ENCODER, photos=photos, folder=folder).classes == 4
+    assert fit(changed, photos, folder).classes == 4
 
 
 def test_codebook_tells_textures_apart_wherever_they_are(tmp_path: Path) -> None:
@@ -296,7 +290,7 @@ def test_codebook_tells_textures_apart_wherever_they_are(tmp_path: Path) -> None
             return [PhotoShard("s", [str(i) for i in range(8)], [png(halves(i % 2 == 0)) for i in range(8)])]
 
     settings = CODEBOOK_SETTINGS.model_copy(update={"codebook_classes": 2})
-    segmenter = fit_segmenter(settings, ENCODER, photos=HalfPhotos(), folder=tmp_path / "s")  # type: ignore[arg-type]
+    segmenter = fit(settings, HalfPhotos(), tmp_path / "s")  # type: ignore[arg-type]
 
     plain, swapped = segmenter.segment([halves(False), halves(True)])
 
@@ -345,7 +339,7 @@ def test_segformer_checkpoint_paints_by_class(tmp_path: Path) -> None:
     transformers.SegformerImageProcessorPil().save_pretrained(tmp_path / "model")
     settings = SegmenterSettings(name=str(tmp_path / "model"), image_size=64, mask_size=32)
     photos = make_photos(tmp_path, numbers=range(2))
-    fit_segmenter(settings, ENCODER, photos=photos, folder=tmp_path / "segmenter")
+    fit(settings, photos, tmp_path / "segmenter")
     segmenter = load_segmenter(settings, ENCODER, folder=tmp_path / "segmenter")
     image = Image.open(io.BytesIO(photo(5)))
     processor = transformers.SegformerImageProcessorPil(do_resize=False)

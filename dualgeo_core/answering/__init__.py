@@ -1,1 +1,1 @@
-"""Photo in, answer out: the one path that the pipeline, `dualgeo locate` and the registered model share."""
+"""The path from a photo to its answer, shared by the pipeline, `dualgeo locate` and the registered model."""

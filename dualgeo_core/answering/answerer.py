@@ -1,6 +1,7 @@
-"""The one path from a photo's views to its answer: retrieve candidates, ask the multimodal model, refine.
+"""The path from a photo's views to its answer: retrieve candidates, ask the multimodal model, refine.
 
-The pipeline keeps a table after each step; `Answerer.answer` takes all three at once. Both give the same numbers.
+The pipeline calls the three steps one by one and stores a table after each. `Answerer.answer` runs all three and
+gives the same numbers.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from dualgeo_core.views.store import Views
 
 @dataclass(frozen=True)
 class Answered:
-    """Per query its candidates and its prediction: tables of the columns that `candidates` and `predictions` give."""
+    """Candidates and predictions of all queries, with the columns of `Answerer.candidates` and `.predictions`."""
 
     candidates: pd.DataFrame
     predictions: pd.DataFrame
@@ -33,7 +34,10 @@ class Answered:
 
 @dataclass(frozen=True)
 class Answerer:
-    """Answers as a profile says. A part is opened when a step first needs it; `replies` keeps the LMM's replies."""
+    """Answers queries with the methods of a profile.
+
+    Index, refiner and density are opened at first use. The LMM's replies are stored in the folder `replies`.
+    """
 
     profile: Profile
     open_retriever: Callable[[], Retriever]
@@ -42,14 +46,14 @@ class Answerer:
     replies: Path | None
 
     def answer(self, queries: Views, image: Callable[[str], Image.Image]) -> Answered:
-        """Candidates and predictions of all `queries`; `image(id)` gives a query's upright photo."""
+        """Candidates and predictions of all `queries`; `image(id)` returns the upright photo of a query."""
         ids = queries.frame["id"].tolist()
         candidates = self.candidates(queries)
         answers, _ = self.answers(ids=ids, image=image, candidates=candidates)
         return Answered(candidates, self.predictions(candidates=candidates, answers=answers, ids=ids))
 
     def candidates(self, queries: Views, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
-        """The candidates of `rows` of `queries` (all by default), as `Retriever.candidates` gives them."""
+        """The candidates of `rows` of `queries` (all by default), with the columns of `Retriever.candidates`."""
         return self._retriever.candidates(queries, rows)
 
     def answers(
@@ -60,7 +64,7 @@ class Answerer:
         candidates: pd.DataFrame,
         progress: Progress = silent,
     ) -> tuple[pd.DataFrame | None, dict[str, float]]:
-        """What the profile's multimodal model says about each photo, with counts; None if the profile has none."""
+        """The LMM's answer for each photo, and counts. The answers are None if the profile has no LMM."""
         return gather_answers(
             ids=ids,
             image=image,
@@ -80,7 +84,7 @@ class Answerer:
         method: RefineMethod | None = None,
         progress: Progress = silent,
     ) -> pd.DataFrame:
-        """The place of each of `ids`, by the profile's refinement method or by another `method` to compare with."""
+        """The predicted position of each of `ids`, by `method` (default: the profile's refinement method)."""
         return predict(
             candidates=candidates,
             answers=answers,

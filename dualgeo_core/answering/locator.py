@@ -1,4 +1,4 @@
-"""Photo in, answer out: where it was taken, how sure that is, and the gallery photos that are the evidence."""
+"""Locates photos: position, calibrated radii, confidence, and the most similar gallery photos."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,6 @@ from dualgeo_core.answering.answerer import Answerer
 from dualgeo_core.answering.locator_folder import (
     INDEX,
     MODEL,
-    REFINER_FILE,
     SEGMENTER,
     LocatorFolder,
     read_locator_folder,
@@ -25,7 +24,7 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.shards import ShardKey
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.refine.density import gallery_density
-from dualgeo_core.refine.refiner import load_refiner
+from dualgeo_core.refine.refiner import REFINER_FILE, load_refiner
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import LmmSettings, Profile
@@ -39,7 +38,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A gallery photo that looks like the query."""
+    """A gallery photo similar to the query."""
 
     gallery_id: str
     latitude: float
@@ -49,7 +48,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Answer:
-    """Where a photo was taken. Positions and radii (km) are None if there is none to give; `status` says why."""
+    """The predicted position of a photo, with radii in km.
+
+    Position and radii are None if there is no answer; `status` gives the reason.
+    """
 
     photo: str
     status: str
@@ -67,14 +69,15 @@ class Answer:
 
 
 class Locator:
-    """The models of a locator folder, loaded once and checked against its index; locates any number of photos.
+    """Locates photos with the models of a locator folder.
 
-    `lmm_model` replaces the profile's multimodal model; `replies` is a folder that keeps the model's replies.
+    The models are loaded once. `lmm_model` replaces the profile's multimodal model. The model's replies are stored in
+    the folder `replies`. Raises InputError if a file has changed or a model does not match the index.
     """
 
     def __init__(self, folder: Path, *, lmm_model: str | None = None, replies: Path | None = None) -> None:
         self._packed = read_locator_folder(folder)
-        self._profile = _asking(self._packed.profile, lmm_model)
+        self._profile = _with_lmm_model(self._packed.profile, lmm_model)
         device = choose_device(self._profile.device, threads=self._profile.threads)
         self._encoder = load_encoder(self._profile.encoder, device=device)
         self._segmenter = load_segmenter(
@@ -94,11 +97,11 @@ class Locator:
 
     @property
     def lmm(self) -> LmmSettings:
-        """The multimodal model that photos are sent to; its `model` is None if they are sent nowhere."""
+        """The multimodal model that photos are sent to; its `model` is None if no photo is sent."""
         return self._profile.lmm
 
     def locate(self, names: Sequence[str], images: Sequence[Image.Image]) -> list[Answer]:
-        """An answer per upright RGB image; `names` say in the answers which photo is which."""
+        """One answer per upright RGB image, in their order; `names` become `Answer.photo`."""
         ids = [str(number) for number in range(len(names))]
         by_id: Callable[[str], Image.Image] = dict(zip(ids, images, strict=True)).__getitem__
         answered = self._answerer.answer(self._views(ids, images), image=by_id)
@@ -113,12 +116,12 @@ class Locator:
         expected = getattr(self._packed, part)
         if found != expected:
             raise InputError(
-                f"the {part} that is loaded ({found}) is not the one that saw the gallery ({expected}): "
-                f"run the step {part} and those after it again"
+                f"the loaded {part} ({found}) differs from the one that processed the gallery ({expected}): "
+                f"run the step {part} and all later steps again"
             )
 
     def _views(self, ids: list[str], images: Sequence[Image.Image]) -> Views:
-        """Both views, computed in the pipeline's batches: the last digit of a sum may depend on the batch's size."""
+        """Both views. Batches have the pipeline's size because rounding can depend on the batch size."""
         encoded = [self._encoder.encode(batch) for batch in _batches(images, self._profile.encoder.batch_size)]
         label_maps = [
             resize_labels(self._segmenter.segment(batch), self._packed.label_grid)
@@ -163,8 +166,8 @@ class Locator:
         )
 
 
-def _asking(profile: Profile, lmm_model: str | None) -> Profile:
-    """The profile with another multimodal model, if one is given. A file of replayed answers is about other photos."""
+def _with_lmm_model(profile: Profile, lmm_model: str | None) -> Profile:
+    """The profile with `lmm_model`, if given, and without `answers_file`, whose answers belong to other photos."""
     changes = {"answers_file": None} if lmm_model is None else {"answers_file": None, "model": lmm_model}
     return profile.model_copy(update={"lmm": profile.lmm.model_copy(update=changes)})
 
@@ -173,7 +176,7 @@ def _open_retriever(packed: LocatorFolder, device: torch.device) -> Retriever:
     main = packed.profile.model.main
     model = None if main == "encoder" else DualViewModel.from_pretrained(packed.folder / MODEL).to(device).eval()
     retrieval = packed.profile.retrieval
-    index = GalleryIndex(folder=packed.folder / INDEX, signature=packed.index, probes=retrieval.probes)
+    index = GalleryIndex(packed.folder / INDEX, probes=retrieval.probes)
     return Retriever(
         representation=main, model=model, index=index, gallery=packed.gallery, settings=retrieval, device=device
     )

@@ -1,1 +1,1 @@
-"""What every other folder builds on: errors, atomic files, signed tables and shards, progress, the sphere."""
+"""Shared foundations: errors, atomic files, signed tables and shards, progress reports, geometry of the sphere."""

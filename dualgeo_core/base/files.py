@@ -1,5 +1,6 @@
-"""Files that are whole or absent, and fingerprints that tie each one to what made it."""
+"""Files and folders that are whole or absent, fingerprints, and one line for what cannot be read."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from safetensors import SafetensorError
 
 from dualgeo_core.base.errors import InputError
 
-FINGERPRINT_FILE = "fingerprint.json"
-# What processes write, and kill -9 leaves.
+_UMASK = os.umask(0)  # it can only be read by setting it
+os.umask(_UMASK)
+# Temporary names of unfinished files and folders, which a killed process leaves behind.
 UNFINISHED = re.compile(r"\..+\.(?P<pid>\d+)\.(tmp|old)(\.\w+)?")
 
 
 def fingerprint(*parts: Any) -> str:
-    """The same 16 hex digits for the same JSON-able parts, on every machine."""
+    """16 hex digits that identify the JSON-serialisable parts. They are the same on every machine."""
     canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
@@ -34,42 +37,52 @@ def file_digest(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes `path` when the block ends well, and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path to write to. It becomes `path` if the block succeeds and is deleted if the block raises."""
+    with _as_input_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
-        yield temporary
-        _fsync(temporary)
-        temporary.replace(path)
-        _fsync(path.parent)
+        with _as_input_error(path):
+            yield temporary
+            temporary.chmod(0o666 & ~_UMASK)  # some writers make files that only their owner can read
+            _fsync(temporary)
+            temporary.replace(path)
+            _fsync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder to fill; it replaces `path` when the block ends well, and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent)
+    """A temporary folder to fill. It replaces `path` if the block succeeds and is deleted if the block raises."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    with _as_input_error(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
     try:
-        yield temporary
-        replace_folder(temporary, path)
+        with _as_input_error(path):
+            yield temporary
+            replace_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replace_folder(source: Path, target: Path) -> None:
-    """Puts the finished folder `source` in the place of `target`, durably, without what killed writers left in it."""
+    """Replaces `target` by the finished folder `source` and syncs it to disk.
+
+    Unfinished files of killed writers in `source` are deleted first.
+    """
     _remove_leftovers(target.parent)
     for file in source.rglob("*"):
         if UNFINISHED.fullmatch(file.name):
             file.unlink()
-        else:
-            _fsync(file)
+            continue
+        if file.is_file():
+            file.chmod(0o666 & ~_UMASK)
+        _fsync(file)
     retired = target.with_name(f".{target.name}.{os.getpid()}.old")
     if target.exists():
         target.replace(retired)
@@ -78,12 +91,45 @@ def replace_folder(source: Path, target: Path) -> None:
     shutil.rmtree(retired, ignore_errors=True)
 
 
+@contextmanager
+def reading(path: Path, *, remedy: str) -> Iterator[None]:
+    """Turns what a reader raises on a missing or damaged file into one line: the file, its fault, and the `remedy`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: {remedy}") from None
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read ({one_line(error)}): {remedy}") from None
+
+
+def one_line(error: BaseException, length: int = 160) -> str:
+    """An error's message without line breaks, cut to `length`; its type if it has no message."""
+    return " ".join(str(error).split())[:length] or type(error).__name__
+
+
+@contextmanager
+def _as_input_error(path: Path) -> Iterator[None]:
+    """A full disk, a read-only folder or a missing permission as one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        reason = os.strerror(error.errno)
+        raise InputError(f"{path} cannot be written ({reason}): free space, or name another place") from None
+
+
 def take_over(source: Path, target: Path) -> None:
-    """Gives the bytes of `source` a second path: a hard link, so for files that nobody writes to, else a copy."""
+    """Makes `source` available at `target`, as a hard link if possible and otherwise as a copy.
+
+    Use it only for files that are never modified.
+    """
     with atomic_file(target) as temporary:
         try:
             os.link(source.resolve(), temporary)
-        except OSError:  # another file system, or one without hard links
+        except OSError:  # another file system, or a file system without hard links
             shutil.copyfile(source, temporary)
 
 
@@ -94,40 +140,18 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's content; raises InputError where it is absent or not JSON."""
+    """The file's content. Raises InputError if the file is missing or not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path} is missing: run the step that makes it, or correct the path") from None
+        raise InputError(f"{path} is missing: run the step that writes it, or correct the path") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not JSON ({error}): delete it and run the step that makes it") from None
-
-
-def write_fingerprint(folder: Path, value: str, **facts: Any) -> None:
-    """Signs a folder with the fingerprint of what made it, beside facts worth reading."""
-    write_json(folder / FINGERPRINT_FILE, {"fingerprint": value, **facts})
-
-
-def read_fingerprint(folder: Path) -> str | None:
-    """The folder's fingerprint, or None where it was never finished."""
-    if not (folder / FINGERPRINT_FILE).is_file():
-        return None
-    return str(read_json(folder / FINGERPRINT_FILE)["fingerprint"])
-
-
-def require_fingerprint(folder: Path, *, expected: str, step: str) -> None:
-    """Raises InputError, naming both fingerprints and the `step` to run, if the folder was made from other inputs."""
-    found = read_fingerprint(folder)
-    if found != expected:
-        raise InputError(
-            f"{folder} was made from other inputs (fingerprint {found or 'missing'}, expected {expected}): "
-            f"run the step {step} again"
-        )
+        raise InputError(f"{path} is not JSON ({error}): delete it and run the step that writes it") from None
 
 
 @cache
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what dead processes left unfinished in `folder`; once per process, for a folder may hold many files."""
+    """Removes unfinished files of dead processes. Cached, because listing a folder with many files is slow."""
     for file in folder.iterdir():
         found = UNFINISHED.fullmatch(file.name)
         if found and not psutil.pid_exists(int(found["pid"])):

@@ -1,40 +1,32 @@
-"""Tables as Parquet files that carry the fingerprint of what made them."""
+"""Tables as artifacts: one Parquet file with its record."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import atomic_file
+from dualgeo_core.base.artifacts import Artifact, new_artifact
+from dualgeo_core.base.files import reading
 
-_KEY = b"dualgeo.fingerprint"
-
-
-def write_frame(path: Path, frame: pd.DataFrame, *, signature: str) -> None:
-    """Writes `frame` atomically, signed."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    with atomic_file(path) as temporary:
-        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), _KEY: signature}), temporary)
+TABLE = "table.parquet"
 
 
-def read_frame(path: Path, *, signature: str | None = None) -> pd.DataFrame:
-    """The table; raises InputError where it was not made, or where something else than `signature` says made it."""
-    found = frame_signature(path)
-    if signature is not None and found != signature:
-        raise InputError(
-            f"{path} was made from other inputs (fingerprint {found}, expected {signature}): "
-            f"run the step {path.stem} again"
-        )
-    return pq.read_table(path).to_pandas()
+def write_table(artifact: Artifact, frame: pd.DataFrame, facts: Mapping[str, Any] | None = None) -> None:
+    """Makes `frame` the artifact, atomically."""
+    with new_artifact(artifact, facts) as folder:
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / TABLE)
 
 
-def frame_signature(path: Path) -> str:
-    """The fingerprint the table was signed with; raises InputError where there is no such table, or it has none."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing: run the step {path.stem}")
-    metadata = pq.read_schema(path).metadata or {}
-    if _KEY not in metadata:
-        raise InputError(f"{path} carries no fingerprint: run the step {path.stem} again")
-    return str(metadata[_KEY].decode())
+def read_table(artifact: Artifact) -> pd.DataFrame:
+    """The table. Raises InputError if it is missing, damaged, or was made from other inputs than there are now."""
+    artifact.require_intact()
+    return read_parquet(artifact.path / TABLE, remedy=f"run the step {artifact.step} again")
+
+
+def read_parquet(path: Path, *, remedy: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """A Parquet file as a frame. Raises InputError, with the `remedy`, if it is missing or damaged."""
+    with reading(path, remedy=remedy):
+        return pq.read_table(path, columns=columns).to_pandas()

@@ -1,11 +1,11 @@
-"""Geometry of the sphere, vectorised. FloatArray in and out (WGS84 latitude, longitude), kilometres for distances."""
+"""Vectorised geometry of the sphere. Latitude and longitude are WGS84 degrees, distances are kilometres."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 EARTH_RADIUS_KM = 6371.0088
 HALF_CIRCUMFERENCE_KM = float(np.pi * EARTH_RADIUS_KM)
-THRESHOLDS_KM = (1, 25, 200, 750, 2500)  # street, city, region, country, continent: the field's accuracy thresholds
+THRESHOLDS_KM = (1, 25, 200, 750, 2500)  # the usual accuracy thresholds: street, city, region, country, continent
 
 NULL_ISLAND = "coordinates 0,0"
 
@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float64]
 def haversine_km(
     latitude_a: ArrayLike, longitude_a: ArrayLike, latitude_b: ArrayLike, longitude_b: ArrayLike
 ) -> FloatArray:
-    """Great-circle distances in km; the arguments broadcast against each other."""
+    """Great-circle distances in km. The arguments broadcast against each other."""
     lat_a, lon_a, lat_b, lon_b = (
         np.radians(np.asarray(x, dtype=np.float64)) for x in (latitude_a, longitude_a, latitude_b, longitude_b)
     )
@@ -26,20 +26,20 @@ def haversine_km(
 
 
 def unit_vectors(latitude: ArrayLike, longitude: ArrayLike) -> FloatArray:
-    """Points on the unit sphere: shape (..., 3), x through 0°N 0°E, z through the north pole."""
+    """Unit vectors of shape (..., 3). The x axis points to 0°N 0°E, the z axis to the North Pole."""
     lat, lon = np.radians(np.asarray(latitude, dtype=np.float64)), np.radians(np.asarray(longitude, dtype=np.float64))
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 def coordinates(vectors_xyz: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Latitude and longitude of vectors of shape (..., 3) of any length but zero."""
+    """Latitude and longitude in degrees of vectors of shape (..., 3). The vectors must not be zero."""
     vectors = np.asarray(vectors_xyz, dtype=np.float64)
     latitude = np.degrees(np.arctan2(vectors[..., 2], np.hypot(vectors[..., 0], vectors[..., 1])))
     return latitude, np.degrees(np.arctan2(vectors[..., 1], vectors[..., 0]))
 
 
 def spherical_mean(latitude: ArrayLike, longitude: ArrayLike, weights: ArrayLike | None = None) -> tuple[float, float]:
-    """The weighted centre on the sphere (projected chordal mean); the first point where the points cancel out."""
+    """The weighted mean position (projected chordal mean), or the first point if the points cancel out."""
     vectors = unit_vectors(latitude, longitude)
     mean = np.average(vectors, axis=0, weights=None if weights is None else np.asarray(weights, dtype=np.float64))
     centre_latitude, centre_longitude = coordinates(mean if np.linalg.norm(mean) > 1e-12 else vectors[0])
@@ -49,7 +49,7 @@ def spherical_mean(latitude: ArrayLike, longitude: ArrayLike, weights: ArrayLike
 def destination(
     latitude: ArrayLike, longitude: ArrayLike, bearing_degrees: ArrayLike, distance_km: ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
-    """Where one arrives going `distance_km` on the great circle that leaves at `bearing_degrees` (0 north, 90 east)."""
+    """The end of a great-circle path of `distance_km` that starts at `bearing_degrees` (0 = north, 90 = east)."""
     lat, lon, bearing = (np.radians(np.asarray(x, dtype=np.float64)) for x in (latitude, longitude, bearing_degrees))
     angle = np.asarray(distance_km, dtype=np.float64) / EARTH_RADIUS_KM
     sin_lat = np.sin(lat) * np.cos(angle) + np.cos(lat) * np.sin(angle) * np.cos(bearing)
@@ -60,12 +60,15 @@ def destination(
 
 
 def wrap_longitude(longitude: ArrayLike) -> FloatArray:
-    """The same meridian in [-180, 180)."""
+    """Longitudes in [-180, 180) of the same meridians."""
     return (np.asarray(longitude, dtype=np.float64) + 180.0) % 360.0 - 180.0
 
 
 def coordinate_fault(latitude: float, longitude: float) -> str | None:
-    """Why a position cannot be a photo's (missing, out of range, the 0,0 of broken receivers), or None where it can."""
+    """The reason why a position is unusable, or None if it is usable.
+
+    It is unusable if it is missing, out of range, or exactly 0,0, which broken receivers report.
+    """
     if not (np.isfinite(latitude) and np.isfinite(longitude)):
         return "no coordinates"
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):

@@ -1,4 +1,4 @@
-"""How long work tells how far it is: a callable (what, done, total) that a terminal or an orchestrator listens with."""
+"""Progress reports of long-running work: a callable (what, done, total), for a terminal or an orchestrator."""
 
 import time
 from collections.abc import Callable
@@ -7,11 +7,14 @@ Progress = Callable[[str, int, int], None]
 
 
 def silent(what: str, done: int, total: int) -> None:
-    """Listens to nothing."""
+    """Ignores all progress reports."""
 
 
 def spoken(say: Callable[[str], None], every_s: float = 5.0) -> Progress:
-    """Says `what: done/total (rate/s)` at most every `every_s` seconds, and at each end."""
+    """A progress callable that passes lines `what: done/total (rate/s)` to `say`.
+
+    For each `what` there is one line at completion, and before that at most one every `every_s` seconds.
+    """
     started: dict[str, float] = {}
     last: dict[str, float] = {}
 

@@ -1,22 +1,15 @@
-"""What is computed once per photo: one file per shard, resumable, taken over as long as what it was made from stays."""
+"""Per-photo results, one file per shard. A build resumes, and reuses shards whose inputs are unchanged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from dualgeo_core.base.artifacts import Artifact, FileDigest, digest_file, is_intact, read_record, write_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import (
-    FINGERPRINT_FILE,
-    atomic_file,
-    fingerprint,
-    read_fingerprint,
-    read_json,
-    replace_folder,
-    take_over,
-    write_json,
-)
+from dualgeo_core.base.files import atomic_file, fingerprint, read_json, replace_folder, take_over, write_json
 from dualgeo_core.base.progress import Progress, silent
 
+PLAN = "plan.json"
 Advance = Callable[[int], None]
 
 
@@ -32,92 +25,85 @@ class Sharded(Protocol):
     """What files are computed from, shard by shard: photos, or their views."""
 
     @property
-    def fingerprint(self) -> str: ...
-
-    @property
     def shard_keys(self) -> tuple[ShardKey, ...]: ...
 
 
-def folder_signature(recipe: str, source: Sharded) -> str:
-    """What a folder that `recipe` makes of `source` is signed with."""
-    return fingerprint(recipe, source.fingerprint)
+class Keys(NamedTuple):
+    """A source that is known by its shards alone."""
+
+    shard_keys: tuple[ShardKey, ...]
 
 
 def build_shards(
+    artifact: Artifact,
     *,
-    folder: Path,
-    recipe: str,
     source: Sharded,
+    shard_recipe: str,
     suffix: str,
     write: Callable[[ShardKey, Path, Advance], None],
-    facts: dict[str, Any],
+    facts: Mapping[str, Any],
     progress: Progress = silent,
 ) -> dict[str, int]:
-    """Fills `folder` with `write(key, path, advance)` for every shard of `source`, signed with recipe and source.
+    """Makes `artifact` of `write(key, path, advance)` for every shard of `source`.
 
-    A shard that `folder` or a killed build already holds, of the same recipe and photos, is taken over; so a grown
-    source costs its new shards, and a finished folder nothing. `facts` are recorded beside the fingerprint; `write`
-    calls `advance(photos of this shard done so far)` as it goes. Returns how many photos were `computed` now and how
+    `shard_recipe` identifies what `write` does. A shard that the artifact or a killed build already holds, of the same
+    recipe and rows, is reused if its bytes are intact: a grown source costs its new shards, and a current artifact
+    nothing. `write` calls `advance(rows of this shard done so far)`. Returns how many rows were `computed` now and how
     many `taken_over`.
     """
     keys = [key for key in source.shard_keys if key.rows]
     total = sum(len(key.rows) for key in keys)
-    signature = folder_signature(recipe, source)
-    signatures = {key.name: fingerprint(recipe, key.fingerprint) for key in keys}
-    signed = {"fingerprint": signature, "count": total, "shards": signatures, **facts}
-    if read_fingerprint(folder) is not None and read_json(folder / FINGERPRINT_FILE) == signed:
+    if artifact.is_current():
         return {"computed": 0, "taken_over": total}
-    partial = folder.with_name(f"{folder.name}.partial")
-    _clear(partial, wanted=signatures)
-    write_json(partial / FINGERPRINT_FILE, signed)
-    _link_finished(folder, partial, wanted=signatures)
-    computed, what = 0, folder.parent.name
+    wanted = {f"{key.name}.{suffix}": fingerprint(shard_recipe, key.fingerprint) for key in keys}
+    partial = artifact.path.with_name(f"{artifact.path.name}.partial")
+    _clear(partial, wanted)
+    digests = _reuse_intact(artifact.path, partial, wanted)
+    computed, what = 0, artifact.path.parent.name
     for key in keys:
-        target = partial / f"{key.name}.{suffix}"
-        if not target.exists():
-            with atomic_file(target) as temporary:
+        name = f"{key.name}.{suffix}"
+        if not (partial / name).exists():
+            with atomic_file(partial / name) as temporary:
                 write(key, temporary, _advance(progress, what, key.rows.start, total))
             computed += len(key.rows)
+        if name not in digests:
+            digests[name] = digest_file(partial / name)
         progress(what, key.rows.stop, total)
-    replace_folder(partial, folder)
+    (partial / PLAN).unlink()
+    write_record(partial, artifact, dict(sorted(digests.items())), {**facts, "count": total, "shards": wanted})
+    replace_folder(partial, artifact.path)
     return {"computed": computed, "taken_over": total - computed}
 
 
-def read_record(folder: Path, *, photos: str, step: str) -> dict[str, Any]:
-    """The record of a folder that `build_shards` finished for the photos of this fingerprint.
-
-    Reads no shard. Raises InputError, naming the `step` to run, if the folder is unfinished or of other photos.
-    """
-    if read_fingerprint(folder) is None:
-        raise InputError(f"{folder} is missing or unfinished: run the step {step}")
-    record: dict[str, Any] = read_json(folder / FINGERPRINT_FILE)
-    if record.get("photos") != photos:
-        raise InputError(f"{folder} was made from other photos than the set now holds: run the step {step} again")
-    return record
-
-
-def shard_signatures(folder: Path) -> dict[str, str]:
-    """What each file of a finished or half-made folder was, or is to be, made from, by the file's stem."""
-    path = folder / FINGERPRINT_FILE
-    return dict(read_json(path).get("shards", {})) if path.is_file() else {}
-
-
 def _clear(partial: Path, wanted: dict[str, str]) -> None:
-    """Removes what a killed build left of other shards than are wanted now, and its unfinished files."""
-    kept = {name for name, _ in shard_signatures(partial).items() & wanted.items()}
-    for file in partial.rglob("*"):
-        # The signatures go last, when they are replaced: without them no file here would be known any more.
-        if file.is_file() and file.stem not in kept and file.name != FINGERPRINT_FILE:
+    """Removes what a killed build left of other shards than are wanted now, and notes what is wanted."""
+    planned = _plan(partial)
+    for file in partial.iterdir() if partial.is_dir() else ():
+        # The plan goes last, when it is replaced: without it no file here would be known any more.
+        if file.name != PLAN and (file.name not in wanted or planned.get(file.name) != wanted[file.name]):
             file.unlink()
+    write_json(partial / PLAN, wanted)
 
 
-def _link_finished(folder: Path, partial: Path, wanted: dict[str, str]) -> None:
-    """Takes over all that `folder` holds of each shard that is still wanted, what others keep beside it included."""
-    kept = {name for name, _ in shard_signatures(folder).items() & wanted.items()}
-    for file in folder.rglob("*"):
-        target = partial / file.relative_to(folder)
-        if file.stem in kept and not target.exists():
-            take_over(file, target)
+def _plan(partial: Path) -> dict[str, str]:
+    """What each file of a killed build is made from; nothing if the plan is missing or was cut."""
+    try:
+        return dict(read_json(partial / PLAN))
+    except (InputError, ValueError, TypeError):
+        return {}
+
+
+def _reuse_intact(folder: Path, partial: Path, wanted: dict[str, str]) -> dict[str, FileDigest]:
+    """Links each wanted shard that `folder` holds with intact bytes into `partial`; returns these shards' digests."""
+    record = read_record(folder)
+    reused: dict[str, FileDigest] = {}
+    for name, made_from in (record.facts.get("shards", {}) if record else {}).items():
+        if wanted.get(name) != made_from or record is None or not is_intact(folder / name, record.files[name]):
+            continue
+        if not (partial / name).exists():
+            take_over(folder / name, partial / name)
+            reused[name] = record.files[name]
+    return reused
 
 
 def _advance(progress: Progress, what: str, done_before: int, total: int) -> Advance:

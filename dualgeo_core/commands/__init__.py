@@ -1,1 +1,1 @@
-"""The commands of `dualgeo`, one module per group."""
+"""The commands of `dualgeo`, one module per group of commands."""

@@ -1,4 +1,4 @@
-"""`dualgeo ingest ...`: makes a photo set of a folder, of a table beside images, or of the synthetic Earth."""
+"""`dualgeo ingest`: writes a photo set from a folder, from a table and its images, or from the synthetic Earth."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,12 +7,10 @@ import typer
 
 from dualgeo_core.settings import EarthSettings, IngestSettings
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the new photo set, e.g. data/my_photos.")]
-MaxQuarantineShare = Annotated[
-    float, typer.Option(min=0, max=1, help="Share of unusable photos past which the set is refused.")
-]
+Out = Annotated[Path, typer.Option("--out", help="Folder of the photo set to write, e.g. data/my_photos.")]
+MaxQuarantineShare = Annotated[float, typer.Option(min=0, max=1, help="Largest accepted share of unusable photos.")]
 Add = Annotated[
-    bool, typer.Option("--add", help="Add to the set at --out the photos whose id it has not; its shards stay as is.")
+    bool, typer.Option("--add", help="Add photos with new ids to the set at --out; its photos stay unchanged.")
 ]
 EARTH = EarthSettings()
 DEFAULT_SHARE: float = IngestSettings().max_quarantine_share
@@ -21,7 +19,7 @@ EarthPart = Literal["gallery", "same_weather", "other_weather", "night", "other_
 
 ingest = typer.Typer(
     no_args_is_help=True,
-    help="Makes a photo set: Parquet shards, set.json, and quarantine.csv with the reason of every unusable photo.",
+    help="Writes a photo set: Parquet shards, set.json, and quarantine.csv with the reason for every unusable photo.",
 )
 
 
@@ -32,10 +30,10 @@ def ingest_folder(
     max_quarantine_share: MaxQuarantineShare = DEFAULT_SHARE,
     add: Add = False,
 ) -> None:
-    """Photos that know where they were taken.
+    """Imports photos that have GPS in their EXIF.
 
-    The author is EXIF's artist, else the name of the topmost subfolder; gallery and queries are split by author.
-    A killed run goes on where it stopped.
+    The author is the EXIF artist, otherwise the name of the topmost subfolder. Gallery and queries are split by author.
+    A killed run resumes.
     """
     from dualgeo_core.base.progress import spoken
     from dualgeo_core.photos.ingest import ingest_folder as run
@@ -44,7 +42,7 @@ def ingest_folder(
     manifest = run(
         folder=folder, out=out, max_quarantine_share=max_quarantine_share, add=add, progress=spoken(typer.echo)
     )
-    _tell(out, manifest, add=add)
+    _report(out, manifest, add=add)
 
 
 @ingest.command("csv")
@@ -56,13 +54,13 @@ def ingest_csv(
         ),
     ],
     images: Annotated[
-        Path, typer.Argument(help="Folder or uncompressed .tar of the images; an id is a file's name there.")
+        Path, typer.Argument(help="Folder or uncompressed .tar of the images; each id is the name of a file in it.")
     ],
     out: Out,
     max_quarantine_share: MaxQuarantineShare = DEFAULT_SHARE,
     add: Add = False,
 ) -> None:
-    """Photos whose places are listed in a table. A killed run goes on where it stopped."""
+    """Imports photos whose positions are listed in a table. A killed run resumes."""
     from dualgeo_core.base.progress import spoken
     from dualgeo_core.photos.ingest import ingest_csv as run
 
@@ -75,30 +73,30 @@ def ingest_csv(
         add=add,
         progress=spoken(typer.echo),
     )
-    _tell(out, manifest, add=add)
+    _report(out, manifest, add=add)
 
 
 @ingest.command("synthetic")
 def ingest_synthetic(
     out: Out,
-    part: Annotated[EarthPart, typer.Option(help="The gallery, or queries by the conditions they are taken in.")],
-    photos: Annotated[int, typer.Option(min=1, help="How many photos.")],
-    seed: Annotated[int, typer.Option(help="Chooses the countries, cities and streets.")] = EARTH.seed,
+    part: Annotated[EarthPart, typer.Option(help="Gallery, or queries taken in these conditions.")],
+    photos: Annotated[int, typer.Option(min=1, help="Number of photos.")],
+    seed: Annotated[int, typer.Option(help="Random seed for countries, cities and streets.")] = EARTH.seed,
     countries: Annotated[int, typer.Option(min=1, help="Real countries, drawn by population.")] = EARTH.countries,
     cities: Annotated[int, typer.Option(min=1, help="Real cities per country.")] = EARTH.cities,
     cells: Annotated[int, typer.Option(min=1, help="Streets per city, over 1 km apart.")] = EARTH.cells,
-    image_size: Annotated[int, typer.Option(min=32, max=1024, help="Pixels per side.")] = EARTH.image_size,
+    image_size: Annotated[int, typer.Option(min=32, max=1024, help="Side of a photo (pixels).")] = EARTH.image_size,
 ) -> None:
-    """Photos of the synthetic Earth: drawn streets of real cities, with true label maps. Tests the machinery only.
+    """Draws photos of the synthetic Earth: streets of real cities, with true label maps. For testing the software only.
 
-    Parts of one Earth (same seed, countries, cities, cells) share streets, never photographers. `mixed` takes all
-    conditions: something to train a segmenter on.
+    Parts of one Earth (same seed, countries, cities, cells) share streets, but no photographers. `mixed` has photos in
+    all conditions, for training a segmenter.
     """
     from dualgeo_core.base.progress import spoken
     from dualgeo_core.earth.ingest import ingest_synthetic as run
 
     earth = EarthSettings(seed=seed, countries=countries, cities=cities, cells=cells, image_size=image_size)
-    _tell(out, run(earth=earth, part=part, photos=photos, out=out, progress=spoken(typer.echo)))
+    _report(out, run(earth=earth, part=part, photos=photos, out=out, progress=spoken(typer.echo)))
 
 
 def _announce(out: Path, *, add: bool) -> None:
@@ -106,14 +104,14 @@ def _announce(out: Path, *, add: bool) -> None:
     from dualgeo_core.photos.photo_set import MANIFEST
 
     if not add and (out / MANIFEST).is_file():
-        typer.echo(f"{out} holds {read_json(out / MANIFEST)['photos']} photos: they are replaced (--add keeps them)")
+        typer.echo(f"{out} holds {read_json(out / MANIFEST)['photos']} photos, which are replaced (--add keeps them)")
 
 
-def _tell(out: Path, manifest: dict[str, Any], *, add: bool = False) -> None:
+def _report(out: Path, manifest: dict[str, Any], *, add: bool = False) -> None:
     if add and not manifest["added"]:
-        typer.echo(f"{out}: no new photo, {manifest['already_there']} were already there; the set is as it was")
+        typer.echo(f"{out}: no new photos, {manifest['already_there']} already present; the set is unchanged")
         return
     reasons = ", ".join(f"{count} {reason}" for reason, count in manifest["quarantine_reasons"].items())
-    kept_out = f"; {manifest['quarantined']} in {out / 'quarantine.csv'}: {reasons}" if reasons else ""
-    grown = f", {manifest['added']} of them new; {manifest['already_there']} were already there" if add else ""
-    typer.echo(f"{out}: {manifest['photos']} photos in {len(manifest['shards'])} shards{grown}{kept_out}")
+    unusable = f"; {manifest['quarantined']} unusable ({reasons}), see {out / 'quarantine.csv'}" if reasons else ""
+    added = f", {manifest['added']} of them new; {manifest['already_there']} already present" if add else ""
+    typer.echo(f"{out}: {manifest['photos']} photos in {len(manifest['shards'])} shards{added}{unusable}")

@@ -1,4 +1,4 @@
-"""`dualgeo locate`: where photos were taken, answered by the latest model of a profile."""
+"""`dualgeo locate`: the estimated positions of photos, from the latest model of a profile."""
 
 import json
 from pathlib import Path
@@ -18,29 +18,29 @@ PHOTOS_AT_ONCE = 16
 def locate(
     photos: Annotated[list[Path], typer.Argument(help="Photos to locate: JPEG, PNG or HEIC.", show_default=False)],
     profile: Annotated[
-        str | None, typer.Option(help="A name under profiles/, or a path to a YAML file.", show_default="demo")
+        str | None, typer.Option(help="Name of a file in profiles/, or path of a YAML file.", show_default="demo")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per photo and line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo, one per line.")] = False,
     lmm: Annotated[
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="Also ask this multimodal model (LiteLLM name, e.g. gemini/gemini-2.0-flash); sends it the photo.",
+            help="Also ask this multimodal model (LiteLLM name, e.g. gemini/gemini-2.0-flash). It receives the photo.",
             show_default="the profile's",
         ),
     ] = None,
 ) -> None:
-    """Locates photos: position, place, radius, and the most similar gallery photos.
+    """Locates photos and prints position, place, radius, and the most similar gallery photos.
 
-    Uses the latest model of the profile, and answers as the profile's benchmarks were answered. A photo's own EXIF
-    position is not read. Example: dualgeo locate --profile folder photo.jpg
+    Uses the latest model of the profile, and the same method as for the profile's benchmarks. Ignores the position in a
+    photo's EXIF. Example: dualgeo locate --profile folder photo.jpg
     """
     from dualgeo_core.pipeline.workspace import Workspace
     from dualgeo_core.settings import load_settings
 
     workspace = Workspace(load_settings(profile))
     for path in photos:
-        _read_photo(path)  # an unreadable photo is refused before models are loaded and answers printed
+        _read_photo(path)  # refuses an unreadable photo before models are loaded and answers are printed
 
     from dualgeo_core.answering.locator import Locator
 
@@ -52,7 +52,7 @@ def locate(
         paths = photos[start : start + PHOTOS_AT_ONCE]
         answers = locator.locate(names=[str(path) for path in paths], images=[_read_photo(path) for path in paths])
         for answer in answers:
-            typer.echo(json.dumps(answer.as_json()) if as_json else _told(answer))
+            typer.echo(json.dumps(answer.as_json()) if as_json else _as_text(answer))
 
 
 def _read_photo(path: Path) -> "Image":
@@ -62,12 +62,12 @@ def _read_photo(path: Path) -> "Image":
     try:
         return decode_image(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"there is no photo {path}") from None
+        raise InputError(f"there is no photo {path}; correct the path") from None
     except (OSError, UndecodableImage) as error:
-        raise InputError(f"{path} is not a photo that can be read ({error}); give JPEG, PNG or HEIC files") from None
+        raise InputError(f"{path} is not a readable photo ({error}); give JPEG, PNG or HEIC files") from None
 
 
-def _told(answer: "Answer") -> str:
+def _as_text(answer: "Answer") -> str:
     lines = [f"{answer.photo}"]
     if answer.latitude is None or answer.longitude is None:
         return f"{answer.photo}\n  no position: {answer.status}"

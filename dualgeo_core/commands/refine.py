@@ -1,4 +1,4 @@
-"""`dualgeo refine`, `fit-refiner` and `evaluate`: stage 2 for anyone's retriever, from CSV to CSV."""
+"""`dualgeo refine`, `fit-refiner` and `evaluate`: stage 2 for the candidates of any retriever, from CSV to CSV."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,12 +19,14 @@ AnswersFile = Annotated[
     typer.Option(
         "--answers",
         metavar="ANSWERS.csv",
-        help="What a multimodal model answered: id, model, latitude, longitude, location. 0,0 counts as no answer.",
+        help="Answers of a multimodal model: id, model, latitude, longitude, location. 0,0 counts as no answer.",
     ),
 ]
 TruthFile = Annotated[
     Path,
-    typer.Option("--truth", metavar="PHOTOS.csv", help="Where the photos were taken: id, latitude, longitude, author."),
+    typer.Option(
+        "--truth", metavar="PHOTOS.csv", help="True positions of the photos: id, latitude, longitude, author."
+    ),
 ]
 
 
@@ -33,18 +35,18 @@ def refine(
     out: Annotated[Path, typer.Option("--out", metavar="PREDICTIONS.csv", help="File to write.")],
     answers: AnswersFile = None,
     method: Annotated[
-        RefineMethod, typer.Option(help="posterior reads all evidence; the others only candidates.")
+        RefineMethod, typer.Option(help="posterior uses all evidence, the other methods only candidates.")
     ] = "posterior",
     params: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Refiner that `dualgeo fit-refiner` made; default: the shipped fit."),
+        typer.Option(metavar="FILE", help="Refiner from `dualgeo fit-refiner`; default: the shipped one."),
     ] = None,
     max_risk: Annotated[
         float | None,
         typer.Option(min=0.001, max=0.999, help="Abstain so that at most this share of answers is over 25 km off."),
     ] = None,
 ) -> None:
-    """Turns each photo's candidates (and answers) into one place with radii that hold it 50 and 90 % of the time.
+    """Combines each photo's candidates (and answers) into one position with a 50 % radius and a 90 % radius.
 
     Example: dualgeo refine candidates.csv --answers lmm_answers.csv --out predictions.csv
     """
@@ -76,9 +78,9 @@ def fit_refiner(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Refiner to write (JSON).")],
     answers: AnswersFile = None,
 ) -> None:
-    """Fits the posterior to a retriever's candidates on photos with known places, and calibrates its radii.
+    """Fits the posterior to a retriever's candidates for photos with known positions, and calibrates its radii.
 
-    Photographers are held out for the calibration. Photos of PHOTOS.csv without candidates are left out.
+    Photographers are held out for the calibration. Photos of PHOTOS.csv without candidates are ignored.
     Example: dualgeo fit-refiner candidates.csv --truth photos.csv --answers lmm_answers.csv --out refiner.json
     """
     from dualgeo_core.base.progress import spoken
@@ -89,12 +91,12 @@ def fit_refiner(
     check_writable(out)
     found, known = read_candidates(candidates), read_truth(truth)
     check_known(candidates, found, known=known["id"], where=str(truth))
-    told = None if answers is None else read_answers(answers)
-    if answers is not None and told is not None:
-        check_known(answers, told, known=known["id"], where=str(truth))
+    replies = None if answers is None else read_answers(answers)
+    if answers is not None and replies is not None:
+        check_known(answers, replies, known=known["id"], where=str(truth))
     refiner = fit(
         candidates=found,
-        answers=told,
+        answers=replies,
         truth=known,
         progress=spoken(lambda line: typer.echo(line, err=True)),
     )
@@ -108,12 +110,14 @@ def fit_refiner(
 
 def evaluate(
     predictions: Annotated[
-        Path, typer.Argument(metavar="PREDICTIONS.csv", help="id, latitude, longitude[, radius_*_km].")
+        Path, typer.Argument(metavar="PREDICTIONS.csv", help="Predictions: id, latitude, longitude[, radius_*_km].")
     ],
     truth: TruthFile,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores here too.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the scores here.")
+    ] = None,
 ) -> None:
-    """Scores predictions: accuracy by distance, median error, coverage of the radii, with 95 % intervals.
+    """Scores predictions by accuracy within distances, median error and coverage of the radii, with 95 % intervals.
 
     Intervals resample photographers. A photo of PHOTOS.csv without a prediction counts as wrong.
     """

@@ -11,20 +11,20 @@ def train_segmenter(
     out: Annotated[Path, typer.Option(help="Folder of the new checkpoint.")],
     without: Annotated[
         list[Path] | None,
-        typer.Option(help="Photo set whose photographers are left out, e.g. a benchmark; repeatable."),
+        typer.Option(help="Photo set whose photographers are excluded, e.g. a benchmark; repeatable."),
     ] = None,
     held_out_share: Annotated[
-        float, typer.Option(min=0.01, max=0.9, help="Share of photographers whose photos only score.")
+        float, typer.Option(min=0.01, max=0.9, help="Share of photographers held out for scoring.")
     ] = 0.2,
-    image_size: Annotated[int, typer.Option(min=32, help="Pixels per side of the square the segmenter sees.")] = 128,
-    mask_size: Annotated[int, typer.Option(min=8, help="Pixels per side of the label maps it is scored at.")] = 32,
-    epochs: Annotated[int, typer.Option(min=1)] = 12,
-    seed: int = 0,
+    image_size: Annotated[int, typer.Option(min=32, help="Side of the segmenter's input (pixels).")] = 128,
+    mask_size: Annotated[int, typer.Option(min=8, help="Side of the scored label maps (pixels).")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs.")] = 12,
+    seed: Annotated[int, typer.Option(help="Random seed for initial weights and data order.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
 ) -> None:
-    """Trains a tiny SegFormer (0.4 M weights) on drawn streets, and scores it on other photographers' photos.
+    """Trains a tiny SegFormer (0.4 M weights) on drawn streets, and scores it on photos of held-out photographers.
 
-    How the checkpoint in models/earth-segformer was made, and how good it is, is in its README.md.
+    For the checkpoint in models/earth-segformer, its README.md lists the training commands and the scores.
     """
     import json
 

@@ -1,4 +1,4 @@
-"""`dualgeo train`: trains one representation; as it stands the command for accelerate and torchrun, too."""
+"""`dualgeo train`: trains one representation. Also runs under accelerate and torchrun."""
 
 import json
 from typing import Annotated
@@ -11,14 +11,16 @@ from dualgeo_core.settings import Representation
 def train(
     representation: Annotated[
         Representation | None,
-        typer.Argument(help="What to train; by default the profile's main representation.", show_default=False),
+        typer.Argument(
+            help="Representation to train; default: the main representation of the profile.", show_default=False
+        ),
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="A name under profiles/, or a path to a YAML file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Metrics as one JSON object per line on stdout.")] = False,
+    profile: Annotated[str | None, typer.Option(help="Name of a file in profiles/, or path of a YAML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print metrics to stdout, one JSON object per line.")] = False,
 ) -> None:
     """Trains a representation on the gallery's cached features and masks.
 
-    A run that was killed goes on from its last checkpoint; a finished one is left as it is. On several processes:
+    An interrupted run resumes from its last checkpoint; a finished run is left unchanged. On several processes:
 
         accelerate launch --num-processes 8 -m dualgeo_core.cli train cross_attention --profile paper
 
@@ -40,8 +42,9 @@ def train(
             typer.echo(json.dumps({"step": step, **metrics}))
         elif "validation_recall_25km" in metrics:
             typer.echo(
-                f"step {step}: loss {metrics['loss']:.3f}, held-out photographers' recall@1 "
-                f"{metrics['validation_recall_1km']:.3f} within 1 km, {metrics['validation_recall_25km']:.3f} in 25 km"
+                f"step {step}: loss {metrics['loss']:.3f}; recall@1 on held-out photographers "
+                f"{metrics['validation_recall_1km']:.3f} within 1 km, "
+                f"{metrics['validation_recall_25km']:.3f} within 25 km"
             )
 
     try:
@@ -52,7 +55,7 @@ def train(
         raise typer.Exit(STOPPED) from None
     if PartialState().is_main_process:
         typer.echo(
-            f"{result.folder}: best after step {result.best_step} of {result.step}; recall@1 of held-out "
+            f"{result.folder}: best checkpoint at step {result.best_step} of {result.step}; recall@1 on held-out "
             f"photographers {result.validation['recall_25km']:.3f} within 25 km",
             err=as_json,
         )

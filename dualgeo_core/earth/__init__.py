@@ -1,1 +1,1 @@
-"""The synthetic Earth: drawn streets of real cities with true label maps, so that everything runs offline."""
+"""The synthetic Earth: drawn streets of real cities, with true label maps, for offline use."""

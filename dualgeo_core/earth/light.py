@@ -1,4 +1,4 @@
-"""From painted layers to a photo: sky, sunlight, season's snow, weather, night, and the camera's own faults."""
+"""Turns painted layers into a photo: sky, sunlight, snow, weather, night, and the camera's imperfections."""
 
 import io
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from dualgeo_core.earth.canvas import DEPTH_SCALE_M, LABEL, SUPERSAMPLING, Canvas
 
 Pixels = NDArray[np.floating]
-# How grainy each class is, as the share its brightness varies over small patches.
+# Texture of each class: the relative variation of its brightness over small patches.
 ROUGHNESS = np.zeros(256, np.float32)
 for _label, _roughness in {"vegetation": 0.22, "ground": 0.14, "mountain": 0.12, "road": 0.05, "water": 0.18}.items():
     ROUGHNESS[LABEL[_label]] = _roughness
@@ -20,7 +20,7 @@ FLAT[[LABEL[_label] for _label in ("ground", "water", "road", "line", "sidewalk"
 
 @dataclass(frozen=True)
 class Conditions:
-    """When and in what weather a photo is taken."""
+    """Time and weather of a photo. Angles are degrees."""
 
     weather: str  # clear, cloudy, overcast, rain, fog, snow
     season: str
@@ -36,7 +36,7 @@ class Conditions:
 
     @property
     def sunshine(self) -> float:
-        """Share of direct sunlight that reaches the ground."""
+        """The share of direct sunlight that reaches the ground."""
         above = min(1.0, max(0.0, (self.sun_altitude + 1) / 8))
         return (
             above
@@ -46,7 +46,7 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Lens:
-    """A photographer's camera and how it was set for this photo."""
+    """Properties of a photographer's camera and its settings for this photo."""
 
     white_balance: tuple[float, float, float]
     exposure: float
@@ -58,9 +58,9 @@ class Lens:
 
 
 def develop(canvas: Canvas, conditions: Conditions, lens: Lens, rng: np.random.Generator) -> tuple[bytes, bytes]:
-    """The photo as JPEG and its true label map as PNG, both `camera.size` pixels per side, pixel on pixel."""
+    """The photo as JPEG and its true label map as PNG, aligned, both with `camera.size` pixels per side."""
     size = canvas.camera.size
-    # Apart, because Pillow would weigh the colour by the alpha that here means shine.
+    # Colour and alpha are reduced separately: Pillow would weight the colour by alpha, which is shine here.
     albedo = np.asarray(canvas.colour.convert("RGB").reduce(SUPERSAMPLING), np.float32) / 255
     shine = np.asarray(canvas.colour.getchannel("A").reduce(SUPERSAMPLING), np.float32)[..., None] / 255
     facts = np.asarray(canvas.facts)
@@ -91,7 +91,7 @@ def develop(canvas: Canvas, conditions: Conditions, lens: Lens, rng: np.random.G
 
 
 def _distance(canvas: Canvas, label: NDArray[np.uint8], depth: Pixels) -> Pixels:
-    """Metres from the camera to what each pixel shows; flat land row by row, since it is painted in one piece."""
+    """The distance of each pixel in metres, for flat land computed per row because it is one large polygon."""
     camera = canvas.camera
     metres = -DEPTH_SCALE_M * np.log(np.maximum(1e-3, 1 - depth))
     below = np.linspace(0, 1, camera.size, dtype=np.float32) - np.float32(camera.horizon)
@@ -100,7 +100,7 @@ def _distance(canvas: Canvas, label: NDArray[np.uint8], depth: Pixels) -> Pixels
 
 
 def _sky(canvas: Canvas, conditions: Conditions, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-    """The sky of every pixel, and the colour that distance takes on."""
+    """The sky's colour at every pixel, and the colour of haze."""
     size, altitude = canvas.camera.size, conditions.sun_altitude
     height = np.clip(canvas.camera.horizon - np.linspace(0, 1, size, dtype=np.float32), 0, 1)[:, None, None]
     if conditions.night:
@@ -125,7 +125,7 @@ def _sky(canvas: Canvas, conditions: Conditions, rng: np.random.Generator) -> tu
 
 
 def _illumination(conditions: Conditions) -> tuple[Pixels, Pixels]:
-    """The colour of sunlight, and of the light that comes from everywhere."""
+    """The colours of direct sunlight and of ambient light."""
     if conditions.night:
         return np.zeros(3, np.float32), np.array([0.13, 0.14, 0.21], np.float32)
     low_sun = float(np.clip(1 - conditions.sun_altitude / 25, 0, 1))
@@ -136,7 +136,7 @@ def _illumination(conditions: Conditions) -> tuple[Pixels, Pixels]:
 
 
 def _street_light(canvas: Canvas) -> Pixels:
-    """The lamps' warm light, strongest just below the horizon."""
+    """The warm light of street lamps, strongest just below the horizon."""
     camera = canvas.camera
     rows = np.linspace(0, 1, camera.size, dtype=np.float32) - np.float32(camera.horizon)
     strength = np.exp(-(((rows - 0.08) / 0.28) ** 2))[:, None, None]
@@ -159,7 +159,7 @@ def _weather(photo: Pixels, label: NDArray[np.uint8], conditions: Conditions, rn
 
 
 def _glow(shining: Pixels) -> Pixels:
-    """Light that spills around lamps and windows."""
+    """The glow around lamps and windows."""
     bright = Image.fromarray((np.clip(shining, 0, 1) * 255).astype(np.uint8))
     spread = np.asarray(bright.filter(ImageFilter.GaussianBlur(len(shining) / 18)), np.float32) / 255
     return spread * np.array([0.9, 0.75, 0.5], np.float32)
@@ -177,7 +177,7 @@ def _expose(photo: Pixels, lens: Lens, rng: np.random.Generator) -> Image.Image:
 
 
 def _patches(rng: np.random.Generator, size: int, cells: int) -> Pixels:
-    """Smooth noise about 0, most of it within 1, with `cells` patches per side."""
+    """Smooth noise with mean 0, mostly between -1 and 1, with `cells` patches per side."""
     coarse = Image.fromarray(rng.standard_normal((max(2, cells), max(2, cells)), dtype=np.float32))
     return np.asarray(coarse.resize((size, size), Image.Resampling.BICUBIC), np.float32)
 

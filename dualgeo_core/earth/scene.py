@@ -1,4 +1,4 @@
-"""A photo of a cell of the synthetic Earth: its land, horizon and street, in the order they hide each other."""
+"""The scene of a cell of the synthetic Earth: land, horizon and street, painted from back to front."""
 
 import math
 from collections.abc import Callable
@@ -42,7 +42,7 @@ TREES: dict[str, tuple[str, ...]] = {
     "continental": ("broadleaf", "conifer", "broadleaf", "shrub"),
     "boreal": ("conifer", "conifer", "broadleaf", "shrub"),
 }
-# How often a culture's cells have which landmark, in the order of LANDMARKS.
+# Probabilities of the landmarks by script, in the order of LANDMARKS.
 LATIN_LANDMARKS = (0.4, 0.15, 0.03, 0.02, 0.18, 0.1, 0.12)
 EASTERN_LANDMARKS = (0.05, 0.05, 0.0, 0.45, 0.2, 0.15, 0.1)
 LANDMARK_SHARES = {
@@ -53,7 +53,7 @@ LANDMARK_SHARES = {
 
 @dataclass(frozen=True)
 class Street:
-    """What a cell's street is, whoever photographs it and whenever."""
+    """The fixed properties of a cell's street. Lengths are metres."""
 
     road_half: float
     pavement: float
@@ -68,7 +68,7 @@ class Street:
 
 @dataclass(frozen=True)
 class Thing:
-    """Something on the street: how far along it, how to paint it, and its shadows' outlines on the ground."""
+    """An object on the street: its distance along it, how to paint it, and the outlines of its shadows."""
 
     distance: float
     paint: Callable[[Canvas], None]
@@ -78,7 +78,7 @@ class Thing:
 def paint_scene(
     *, cell: Cell, forward: bool, camera: Camera, conditions: Conditions, rng: np.random.Generator
 ) -> Canvas:
-    """The layers of one photo; what stands in the cell is the cell's, `rng` only moves traffic and passers-by."""
+    """The painted layers of one photo. Fixed objects depend on the cell; `rng` places only traffic and pedestrians."""
     canvas, look = Canvas(camera), Look(conditions)
     view = (cell.key, forward)
     street = _street(cell, forward)
@@ -114,7 +114,7 @@ def _street(cell: Cell, forward: bool) -> Street:
 
 
 def _foliage(climate: str, tree: str, conditions: Conditions, rng: np.random.Generator) -> tuple[str, Rgb]:
-    """What a tree looks like in this season, and its colour."""
+    """The kind and colour of a tree in this season."""
     green = _green(climate, conditions, rng)
     if tree != "broadleaf" or climate in ("tropical", "desert", "mediterranean"):
         return tree, green
@@ -132,7 +132,7 @@ def _green(climate: str, conditions: Conditions, rng: np.random.Generator) -> Rg
 
 
 def _paint_horizon(canvas: Canvas, cell: Cell, view: tuple[str, bool], look: Look, street: Street) -> None:
-    """Mountains of the city, seen from everywhere in it, and the cell's own far skyline."""
+    """Paints the city's mountains, which all its cells share, and the cell's own distant skyline."""
     heading = cell.heading + (0 if view[1] else 180)
     waves = seeded("mountains", cell.city.country.code, cell.city.name)
     phases, sizes = waves.uniform(0, 2 * np.pi, 7), waves.uniform(0.3, 1, 7) / np.arange(1, 8)
@@ -161,7 +161,7 @@ def _at_bearing(bearing: float, distance: float, height: float) -> Point:
 
 
 def _paint_land(canvas: Canvas, cell: Cell, view: tuple[str, bool], look: Look, street: Street) -> None:
-    """Ground or water, pavement, road and its lines."""
+    """Paints ground, water, pavement, road and road markings."""
     rng, country, climate = seeded("land", view), cell.city.country, cell.city.climate
     flat = look.sun_on((0, 1, 0))
     snowy = look.conditions.snow_cover
@@ -212,7 +212,7 @@ def _paint_landmarks(canvas: Canvas, cell: Cell, view: tuple[str, bool], look: L
 
 
 def _standing(cell: Cell, view: tuple[str, bool], street: Street, look: Look) -> list[Thing]:
-    """Everything that stands still beside the street."""
+    """All fixed objects along the street."""
     rng, country, found = seeded("things", view), cell.city.country, []
     kerb = street.road_half + street.pavement
     for side in (-1, 1):
@@ -236,7 +236,7 @@ def _standing(cell: Cell, view: tuple[str, bool], street: Street, look: Look) ->
 def _row_of_buildings(
     side: int, kerb: float, street: Street, city: City, look: Look, rng: np.random.Generator
 ) -> list[Thing]:
-    """One side of the street, some of its houses with a shop sign."""
+    """The buildings of one side of the street, some with a shop sign."""
     found, country, z = [], city.country, rng.uniform(-4, 4)
     while z < 130:
         building = Building(
@@ -270,7 +270,7 @@ def _sign(
 
 
 def _traffic(country: Country, street: Street, camera: Camera, look: Look, rng: np.random.Generator) -> list[Thing]:
-    """This moment's vehicles, each on its country's side of the road, and passers-by."""
+    """Vehicles, on the country's side of the road, and pedestrians at the time of the photo."""
     found = []
     own_side = -1 if country.drives_left else 1
     for _ in range(int(rng.poisson(1.6))):

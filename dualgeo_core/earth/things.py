@@ -1,4 +1,4 @@
-"""What stands on a street of the synthetic Earth: buildings, trees, landmarks, signs, vehicles, people."""
+"""Objects on a street of the synthetic Earth: buildings, trees, landmarks, signs, vehicles and people."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dualgeo_core.earth.light import Conditions
 
 SNOW: Rgb = (238, 242, 248)
 
-# Landmarks as parts: shape, then width, foot and top as shares of the height, and how light the part is.
+# Parts of each landmark: shape, then width, bottom and top as shares of the height, and relative brightness.
 LANDMARKS: dict[str, tuple[tuple[str, float, float, float, float], ...]] = {
     "spire": (("box", 0.26, 0, 0.6, 1), ("peak", 0.3, 0.58, 1, 0.7), ("ball", 0.11, 0.44, 0.55, 1.8)),
     "dome": (("box", 0.02, 0.7, 1, 1.4), ("ball", 0.4, 0.14, 0.82, 0.7), ("box", 0.5, 0, 0.46, 1)),
@@ -29,7 +29,7 @@ LANDMARKS: dict[str, tuple[tuple[str, float, float, float, float], ...]] = {
     "mast": (("peak", 0.2, 0, 1, 1), ("box", 0.12, 0.62, 0.68, 0.7)),
 }
 
-# Made-up letters, true to a script in texture only: strokes (left, low, right, high) of each letter, and of some.
+# Made-up letters that resemble a script: strokes (left, bottom, right, top) of all letters, and of some letters.
 Strokes = tuple[tuple[float, float, float, float], ...]
 STROKES: dict[str, tuple[Strokes, Strokes]] = {
     "latin": (((0, 0, 0.18, 1),), ((0, 0, 0.6, 0.15), (0, 0.43, 0.6, 0.58), (0, 0.85, 0.6, 1), (0.5, 0, 0.7, 0.6))),
@@ -48,7 +48,7 @@ STROKES: dict[str, tuple[Strokes, Strokes]] = {
 
 @dataclass(frozen=True)
 class Look:
-    """The light that faces catch now, and whether there is snow on them."""
+    """Light and snow on surfaces under given conditions."""
 
     conditions: Conditions
 
@@ -58,16 +58,16 @@ class Look:
         return math.cos(altitude) * math.sin(bearing), math.sin(altitude), math.cos(altitude) * math.cos(bearing)
 
     def sun_on(self, normal: Point) -> float:
-        """Share of full sunlight on a face with this normal."""
+        """The share of full sunlight on a surface with this normal."""
         return min(1.0, max(0.0, sum(a * b for a, b in zip(normal, self.towards_sun, strict=True))))
 
     @property
     def facing(self) -> float:
-        """Of things that face the camera."""
+        """The share of full sunlight on surfaces that face the camera."""
         return 0.25 + 0.75 * self.sun_on((0.0, 0.3, -0.95))
 
     def shadow_of(self, x: float, z: float, width_m: float, height_m: float) -> list[Point]:
-        """The outline of an upright thing's shadow on the ground."""
+        """The outline on the ground of an upright object's shadow."""
         sx, sy, sz = self.towards_sun
         length = min(45.0, height_m / max(0.05, sy / max(1e-6, math.hypot(sx, sz))))
         across = math.hypot(sx, sz) or 1.0
@@ -79,7 +79,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Building:
-    """A block beside the street: its street face at `x`, from `z` to `z + length`, away from the street by `depth`."""
+    """A building. Its street face is at `x`, from `z` to `z + length`; it extends `depth` away from the street."""
 
     x: float
     z: float
@@ -94,13 +94,13 @@ class Building:
 
 
 def shaded(colour: Rgb, factor: float) -> Rgb:
-    """The colour made darker or lighter."""
+    """The colour with its brightness multiplied by `factor`."""
     red, green, blue = (min(255, max(0, int(channel * factor))) for channel in colour)
     return red, green, blue
 
 
 def paint_building(canvas: Canvas, *, building: Building, country: Country, look: Look) -> None:
-    """The end that faces the camera, the street face with its windows, and the roof."""
+    """Paints the end that faces the camera, the street face with its windows, and the roof."""
     side = -1.0 if building.x < 0 else 1.0
     x, far_x, near, far, top = (
         building.x,
@@ -152,7 +152,7 @@ def _paint_windows(canvas: Canvas, building: Building, look: Look, sun: float) -
     width, height = building.length / columns, building.storey
     glass = shaded((70, 85, 105), 0.7 + 0.6 * rng.random())
     lit = rng.random((storeys, columns)) < 0.45
-    # Proud of the wall by 5 cm, so that a window never counts as the street behind it.
+    # Windows protrude from the wall by 5 cm.
     x = building.x - side * 0.05
     for storey in range(storeys):
         for column in range(columns):
@@ -167,7 +167,7 @@ def _paint_windows(canvas: Canvas, building: Building, look: Look, sun: float) -
 
 
 def paint_tree(canvas: Canvas, *, kind: str, base: Point, height: float, seed: int, leaves: Rgb, look: Look) -> None:
-    """A tree or shrub of the climate; bare of leaves it keeps its shape."""
+    """Paints a tree, shrub or cactus. The kind `bare` is a tree without leaves."""
     rng = np.random.default_rng(seed)
     x, _, z = base
     sun = look.facing
@@ -210,7 +210,7 @@ def paint_tree(canvas: Canvas, *, kind: str, base: Point, height: float, seed: i
 
 
 def paint_landmark(canvas: Canvas, kind: str, base: Point, height: float, colour: Rgb, look: Look) -> None:
-    """The one thing of a cell that nobody confuses with the next cell's; floodlit at night."""
+    """Paints a landmark, floodlit at night."""
     x, _, z = base
     sun, shine = look.facing, 0.55 if look.conditions.night else 0.0
     for shape, width, low, high, tone in LANDMARKS[kind]:
@@ -224,7 +224,7 @@ def paint_landmark(canvas: Canvas, kind: str, base: Point, height: float, colour
 
 
 def paint_lamp(canvas: Canvas, *, x: float, z: float, country: Country, look: Look) -> None:
-    """A street lamp on a pole of the country's height, with wires where it has them."""
+    """Paints a street lamp on a pole of the country's height, with wires if the country has them."""
     height, grey, sun = country.pole_height_m, (96, 92, 88), look.facing
     canvas.upright((x, 0, z), 0.18, height, grey, "pole", sun)
     arm = -math.copysign(1.1, x)
@@ -237,7 +237,7 @@ def paint_lamp(canvas: Canvas, *, x: float, z: float, country: Country, look: Lo
 def paint_sign(
     canvas: Canvas, *, centre: Point, size: tuple[float, float], board: Rgb, country: Country, seed: int, look: Look
 ) -> None:
-    """A board on a post, with a line of the country's script."""
+    """Paints a sign on a post, with one line in the country's script."""
     (x, y, z), (width, height) = centre, size
     sun = look.facing
     canvas.upright((x, 0, z + 0.05), 0.12, y, (120, 122, 126), "pole", sun)
@@ -262,7 +262,7 @@ def paint_sign(
 
 
 def paint_vehicle(canvas: Canvas, *, x: float, z: float, colour: Rgb, tall: bool, oncoming: bool, look: Look) -> None:
-    """A car or a bus, seen from behind or from the front."""
+    """Paints a car or a bus, seen from behind or from the front."""
     width, height, length = (2.4, 2.9, 8.0) if tall else (1.8, 1.4, 4.2)
     sun, side = look.facing, (1.0 if x < canvas.camera.x else -1.0) * width / 2
     body = [(x + side, 0.3, z), (x + side, 0.3, z + length), (x + side, height * 0.65, z + length)]
@@ -279,7 +279,7 @@ def paint_vehicle(canvas: Canvas, *, x: float, z: float, colour: Rgb, tall: bool
 
 
 def paint_person(canvas: Canvas, *, x: float, z: float, seed: int, look: Look) -> None:
-    """Somebody on the pavement."""
+    """Paints a person on the pavement."""
     rng = np.random.default_rng(seed)
     height, sun = rng.uniform(1.5, 1.9), look.facing
     coat = (int(rng.integers(30, 230)), int(rng.integers(30, 200)), int(rng.integers(30, 200)))

@@ -1,1 +1,1 @@
-"""How good predictions are: scores with intervals, plots, and the report."""
+"""Evaluation of predictions: scores with intervals, plots, and the report."""

@@ -1,4 +1,4 @@
-"""Scores in the form that people and version control compare: headline numbers, one table, error curves."""
+"""Scores as headline metrics, as one table of all methods, and as error curves."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,22 +14,22 @@ HEADERS = {
     **{name: f"Within {name.removeprefix('acc_').replace('km', ' km')} (%)" for name in METRICS},
     "benchmark": "Benchmark",
     "method": "Method",
-    "acc_25km_low": "25 km, 95 % interval from (%)",
-    "acc_25km_high": "to (%)",
+    "acc_25km_low": "Within 25 km, 95 % interval: low (%)",
+    "acc_25km_high": "Within 25 km, 95 % interval: high (%)",
     "median_km": "Median error (km)",
-    "coverage_90": "90 % radius holds (%)",
+    "coverage_90": "Within 90 % radius (%)",
     "n": "Photos",
 }
 Scores = dict[str, dict[str, dict[str, Any]]]  # by benchmark, then by method
 
 
 def headline_metrics(score: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers that runs are compared by. Those that do not exist are left out."""
+    """The metrics for comparing runs, without those that are None."""
     return {name: round(float(score[name]), 3) for name in HEADLINES if score[name] is not None}
 
 
 def comparison_table(scores: Scores) -> pd.DataFrame:
-    """A row per benchmark and method: accuracies, the interval at 25 km, median error, coverage."""
+    """One row per benchmark and method: accuracies, the interval at 25 km, median error, coverage."""
     rows = []
     for benchmark, by_method in scores.items():
         for method, score in by_method.items():
@@ -41,12 +41,12 @@ def comparison_table(scores: Scores) -> pd.DataFrame:
 
 
 def for_people(table: pd.DataFrame) -> pd.DataFrame:
-    """A comparison table under headers with units."""
+    """A comparison table with readable headers and units."""
     return table.rename(columns=HEADERS)
 
 
 def error_curve(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """Columns error_km, share: the share of photos located within each distance."""
+    """The share of photos located within each distance: columns error_km, share (0 to 1)."""
     distances_km = np.geomspace(0.1, 20_000, CURVE_POINTS)
     share = (errors_km(predictions, truth)[:, None] <= distances_km).mean(axis=0)
     return pd.DataFrame({"error_km": distances_km.round(3), "share": share.round(4)})

@@ -1,4 +1,4 @@
-"""The last evaluation as one page that any browser opens: the comparison of methods, error curves, maps."""
+"""The last evaluation as one HTML page: comparison of methods, error curves, maps."""
 
 import base64
 import html
@@ -24,7 +24,7 @@ figure { margin: 1rem 0 } img { max-width: 100% } figcaption { color: #666 }
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """One benchmark of the report: scores and predictions by method, and the true places."""
+    """One benchmark of the report: scores and predictions by method, and the true positions."""
 
     scores: Mapping[str, dict[str, Any]]
     predictions: Mapping[str, pd.DataFrame]
@@ -32,7 +32,7 @@ class BenchmarkResult:
 
 
 def report_page(results: Mapping[str, BenchmarkResult], *, profile: str, main_method: str) -> str:
-    """HTML that needs no other file."""
+    """A self-contained HTML page with one section per benchmark."""
     title = f"DualGeo: {html.escape(profile)}"
     head = f"<meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>"
     body = "".join(_section(name, result, main_method=main_method) for name, result in results.items())
@@ -44,11 +44,11 @@ def _section(benchmark: str, result: BenchmarkResult, *, main_method: str) -> st
     table = comparison_table({benchmark: dict(result.scores)}).drop(columns="benchmark")
     parts = [
         f"<h2>{html.escape(benchmark)}</h2><p>{len(truth)} photos by {truth['author'].nunique()} photographers. "
-        "Intervals (95 %) resample photographers.</p>",
+        "95 % intervals: bootstrap over photographers.</p>",
         _table(table),
-        _figure(plots.error_cdf(result.predictions, truth), "Share of photos located within each distance"),
+        _figure(plots.error_cdf(result.predictions, truth), "Share of photos within each distance"),
         _figure(plots.error_map(main, truth), f"Errors of {main_method}"),
-        _figure(plots.coverage_curve(main, truth), f"{main_method}: accuracy if only the surest photos are answered"),
+        _figure(plots.coverage_curve(main, truth), f"Accuracy of {main_method} over the share of photos answered"),
     ]
     return "".join(parts)
 

@@ -1,6 +1,6 @@
-"""How good predictions are: accuracy by distance, median error, coverage of the radii, and what is chance in them.
+"""Scores of predictions: accuracy by distance, median error and coverage of the radii, with 95 % intervals.
 
-Photos of one photographer stand or fall together, so every interval resamples photographers, not photos.
+Errors on photos of the same photographer are correlated, so the bootstrap resamples photographers, not photos.
 """
 
 from typing import Any
@@ -18,9 +18,9 @@ INTERVAL = (2.5, 97.5)
 
 
 def errors_km(predictions: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float64]:
-    """Distance from each photo of `truth` to its prediction, in the order of `truth`; inf where there is none.
+    """Distance in km from each photo of `truth` to its prediction, in the order of `truth`; inf without a prediction.
 
-    Raises InputError where predictions hold a photo twice, or one that `truth` does not know.
+    Raises InputError if `predictions` contain a photo twice, or a photo that is not in `truth`.
     """
     found = _aligned(predictions, truth)
     distance = haversine_km(found["latitude"], found["longitude"], truth["latitude"], truth["longitude"])
@@ -32,8 +32,9 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of `predictions` (id, latitude, longitude[, radius_50_km, radius_90_km]) on `truth` (id, ..., author).
 
-    Shares are percent. `<name>_interval` is the 95 % interval of the photographer-clustered bootstrap. A photo without
-    a prediction counts as wrong; coverage is over the photos that have a radius. None stands where nothing is finite.
+    Shares are in percent, distances in km. `<name>_interval` is the 95 % interval of the photographer-clustered
+    bootstrap. A photo without a prediction counts as wrong; coverage counts only photos that have a radius. A score
+    without any finite value is None. Raises InputError as `errors_km`.
     """
     errors = errors_km(predictions, truth)
     photographers = photographer_codes(truth)
@@ -64,10 +65,10 @@ def paired_difference(
     bootstrap_samples: int = 1000,
     seed: int = 0,
 ) -> dict[str, dict[str, float]]:
-    """By metric of METRICS: challenger minus champion in points, its 95 % interval, and p of no difference.
+    """Challenger minus champion for each metric of METRICS: difference and 95 % interval in points, and p-value.
 
-    Both are scored on the same photos and the same resamples of photographers, so what the two share cancels out.
-    `p_value` is two-sided: twice the share of resamples on the other side of zero, at least 1 / resamples.
+    Both are scored on the same photos and the same resamples of photographers (paired bootstrap). `p_value` is
+    two-sided: twice the share of resamples on the other side of zero, at least 1 / resamples.
     """
     challenger_errors, champion_errors = errors_km(challenger, truth), errors_km(champion, truth)
     weights = _resampled_weights(photographer_codes(truth), samples=bootstrap_samples, seed=seed)
@@ -89,9 +90,9 @@ def paired_difference(
 def accuracy_by_coverage(
     *, predictions: pd.DataFrame, truth: pd.DataFrame, threshold_km: float = 25, confidence: str = "confidence_25km"
 ) -> pd.DataFrame:
-    """What answering only the surest photos gives: columns `coverage` and `accuracy`, percent, surest first.
+    """Accuracy over coverage if only the most confident photos are answered: columns `coverage`, `accuracy` (percent).
 
-    A photo without a prediction is the least sure of all.
+    Rows are ordered by falling confidence. A photo without a prediction comes last.
     """
     sureness = _aligned(predictions, truth)[confidence].to_numpy(np.float64)
     order = np.argsort(-np.nan_to_num(sureness, nan=-1.0), kind="stable")
@@ -102,18 +103,20 @@ def accuracy_by_coverage(
 
 def _aligned(predictions: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     if len(truth) == 0:
-        raise InputError("there is no photo with a known place to score against; give a truth of at least one row")
+        raise InputError("the truth has no photos; it needs at least one row")
     twice = predictions["id"][predictions["id"].duplicated()]
     if len(twice):
-        raise InputError(f"the predictions hold {twice.iloc[0]!r} twice; keep one row per photo")
+        raise InputError(f"the predictions contain {twice.iloc[0]!r} twice; keep one row per photo")
     unknown = predictions["id"][~predictions["id"].isin(truth["id"])]
     if len(unknown):
-        raise InputError(f"the predictions hold {unknown.iloc[0]!r}, which the truth does not know")
+        raise InputError(
+            f"the predictions contain {unknown.iloc[0]!r}, which is not in the truth; remove it or add it there"
+        )
     return predictions.set_index("id").reindex(truth["id"])
 
 
 def _resampled_weights(photographers: NDArray[np.int64], *, samples: int, seed: int) -> NDArray[np.float32]:
-    """How often each photo is in each resample of photographers: shape (samples, photos)."""
+    """The number of times each photo occurs in each resample of photographers, shape (samples, photos)."""
     count = int(photographers.max()) + 1
     draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=samples)
     return draws.astype(np.float32)[:, photographers]

@@ -1,6 +1,6 @@
-"""Recomputing instead of reading: photos and their label maps augmented together on the device, then encoded.
+"""Training batches recomputed from augmented photos and label maps instead of read from cached features.
 
-Shapes: b photos, s pixels per side of the encoder's square, g label grid.
+Shapes: b photos, s pixels per side of the encoder's input, g cells per side of the label grid.
 """
 
 from pathlib import Path
@@ -23,16 +23,17 @@ from dualgeo_core.views.store import ViewBatch
 
 
 class Squares(NamedTuple):
-    """Photos and label maps of one geometry: uint8, (b, 3, s, s) and (b, s, s)."""
+    """Photos (b, 3, s, s) and their label maps (b, s, s), both uint8 and cropped to the same square."""
 
     photos_bchw: Tensor
     label_maps_bhw: Tensor
 
 
 class AugmentedEncoding:
-    """Training batches that were never cached: `read` off the device, `views` on it.
+    """Training batches from augmented photos: `read` decodes on the CPU, `views` augments and encodes on the device.
 
-    No mirror: it would flip scripts and sides of the road. What is random comes from torch's global generator.
+    Photos are never mirrored, because that would flip scripts and the side of the road. Random values come from torch's
+    global generator.
     """
 
     def __init__(self, *, photos: Photos, masks_folder: Path, encoder: Encoder, label_grid: int) -> None:
@@ -49,7 +50,7 @@ class AugmentedEncoding:
         )
 
     def read(self, rows: NDArray[np.int64]) -> Squares:
-        """The squares of these rows, decoded from their files."""
+        """The photos and label maps of `rows`, decoded and cropped."""
         photos = [np.asarray(square_crop(decode_image(data), self.size)) for data in self.photos.take(rows)]
         masks = [np.asarray(decode_png(png)) for png in self._masks.take(rows, columns=["mask"])["mask"].to_pylist()]
         return Squares(
@@ -58,7 +59,7 @@ class AugmentedEncoding:
         )
 
     def views(self, squares: Squares) -> ViewBatch:
-        """Both views after one random crop that they share, and changes of light that only the photo sees."""
+        """Both views after augmentation: they share one random crop; colour and blur change the photo only."""
         device = self.encoder.device
         with torch.no_grad():
             photos_bchw, maps_b1hw = self._augment(
@@ -67,5 +68,5 @@ class AugmentedEncoding:
         pooled_bd, tokens_btd = self.encoder.encode_squares(255 * photos_bchw)
         middle = (2 * torch.arange(self.label_grid, device=device) + 1) * self.size // (2 * self.label_grid)
         label_maps_bgg = maps_b1hw[:, 0][:, middle[:, None], middle].round().to(torch.uint8)
-        # Clones: what inference made cannot take part in training.
+        # Tensors created in inference mode cannot take part in training; their clones can.
         return ViewBatch(pooled_bd.clone(), tokens_btd.clone(), label_maps_bgg)

@@ -1,6 +1,6 @@
-"""Checkpoints of a run in progress: one safetensors file of weights, optimizer and queue; whole or absent.
+"""Checkpoints of an unfinished run: one safetensors file of weights, optimizer state and GPS queue, written atomically.
 
-Random numbers and data order are functions of (seed, step, rank), so the step is all there is to remember of them.
+Random numbers and data order are functions of (seed, step, rank), so a checkpoint stores the step and no random state.
 """
 
 import json
@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import atomic_file
+from dualgeo_core.base.tensors import read_metadata, read_tensors, write_tensors
 
 
 @dataclass
 class Position:
-    """How far a run is, and the best epoch so far."""
+    """The progress of a run and its best epoch so far."""
 
     step: int = 0
     best_step: int = 0
@@ -31,28 +30,31 @@ class Position:
 def save_checkpoint(
     path: Path, *, recipe: dict[str, Any], position: Position, module: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Writes the state after `position.step` steps, atomically."""
-    tensors = {f"module.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
+    """Writes the state after `position.step` steps to `path`, atomically."""
+    tensors = {f"module.{name}": tensor for name, tensor in module.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": tensor.contiguous() for name, tensor in state.items()}
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
     metadata = {"recipe": json.dumps(recipe), "position": json.dumps(asdict(position))}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        write_tensors(temporary, tensors, metadata=metadata)
 
 
 def load_checkpoint(
     path: Path, *, recipe: dict[str, Any], module: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Position:
-    """Restores module and optimizer; raises InputError naming the first setting that is not the checkpoint's."""
+    """Restores module and optimizer in place and returns the position.
+
+    Raises InputError if the checkpoint was written with other settings; the message names the first difference.
+    """
     difference = other_settings(path, recipe=recipe)
     if difference:
         raise InputError(
-            f"{path} was begun with other settings: {difference}; "
-            f"go on with those, or delete {path.parent} to begin anew"
+            f"{path} is the checkpoint of a run with other settings: {difference}; "
+            f"use those settings to resume it, or delete {path.parent} to start over"
         )
-    with safe_open(path, framework="pt") as file:
-        position = Position(**json.loads(file.metadata()["position"]))
-    tensors = load_file(path)
+    remedy = f"delete {path.parent} to train from the start"
+    position = Position(**json.loads(read_metadata(path, remedy=remedy)["position"]))
+    tensors = read_tensors(path, remedy=remedy)
     _load_module(module, {name.removeprefix("module."): t for name, t in tensors.items() if name[:7] == "module."})
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -64,26 +66,26 @@ def load_checkpoint(
 
 
 def other_settings(path: Path, *, recipe: dict[str, Any]) -> str | None:
-    """In which setting the checkpoint differs first from `recipe`; None where it does not, or there is none."""
+    """The first setting in which the checkpoint differs from `recipe`; None if all agree or there is no checkpoint."""
     if not path.exists():
         return None
-    with safe_open(path, framework="pt") as file:
-        return first_difference(json.loads(file.metadata()["recipe"]), recipe)
+    metadata = read_metadata(path, remedy=f"delete {path.parent} to train from the start")
+    return first_difference(json.loads(metadata["recipe"]), recipe)
 
 
 def first_difference(stored: Any, wanted: Any, name: str = "") -> str | None:
-    """`name: stored there, wanted here` of the first value, in depth-first order of keys, in which the two differ."""
+    """A message about the first value that differs, in depth-first order of keys; None if there is no difference."""
     if isinstance(stored, dict) and isinstance(wanted, dict):
         for key in sorted(stored.keys() | wanted.keys()):
             difference = first_difference(stored.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
             if difference:
                 return difference
         return None
-    return None if stored == wanted else f"{name} is {stored} there, {wanted} here"
+    return None if stored == wanted else f"{name} is {stored} in the checkpoint, {wanted} in the settings"
 
 
 def _load_module(module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Also buffers whose length grows, as a queue's does."""
+    """Loads `tensors`; a buffer of variable length (the GPS queue) takes the stored length."""
     buffers = dict(module.named_buffers())
     for name, tensor in tensors.items():
         if name in buffers and buffers[name].shape != tensor.shape:

@@ -1,6 +1,6 @@
 """Embeddings of photos: retrieval vectors for the index, and scores of places for Stage 2.
 
-Shapes: n photos, m places, d width of the retrieval vector or of the joint space.
+Shapes: n photos, m places, d width of the retrieval vectors or of the joint space.
 """
 
 from collections.abc import Iterator
@@ -27,9 +27,9 @@ def embed(
     rows: NDArray[np.int64] | None = None,
     device: str | torch.device = "cpu",
 ) -> NDArray[np.float32]:
-    """Retrieval vectors of `rows` (all by default): (n, d) of unit length, to be compared by inner product.
+    """Retrieval vectors (n, d) of `rows` (default: all), of unit length; compare them by inner product.
 
-    The variant `encoder` takes the frozen encoder's pooled vectors as they are and needs no model.
+    The variant `encoder` returns the frozen encoder's normalized pooled vectors and needs no model.
     """
     vectors = []
     for batch in _batches(views, rows):
@@ -49,7 +49,7 @@ def embed_for_places(
     rows: NDArray[np.int64] | None = None,
     device: str | torch.device = "cpu",
 ) -> NDArray[np.float32]:
-    """What `gps_scores` compares with places: the views, each divided by its temperature, and averaged; (n, d)."""
+    """Photo vectors (n, d) for `gps_scores`: each view divided by its temperature, then averaged over views."""
     vectors = []
     for batch in _batches(views, rows):
         seen = view_embeddings(model, batch, device)
@@ -62,9 +62,9 @@ def embed_for_places(
 def gps_scores(
     model: DualViewModel, embeddings_nd: NDArray[np.float32], latitude: ArrayLike, longitude: ArrayLike
 ) -> NDArray[np.float32]:
-    """How well places fit photos, as logits: a softmax over places is what the contrastive losses trained.
+    """Logits (n, m) of each photo against places; the contrastive losses train their softmax over places.
 
-    Places of shape (m,) are scored for every photo, places of shape (n, m) per photo; the result is (n, m).
+    Places of shape (m,) are scored for every photo. Places of shape (n, m) are scored per photo.
     """
     device = next(model.parameters()).device
     degrees = torch.stack([torch.tensor(np.asarray(x, dtype=np.float64)) for x in (latitude, longitude)], dim=-1)
@@ -84,7 +84,7 @@ def view_embeddings(model: DualViewModel, batch: ViewBatch, device: str | torch.
 
 
 def retrieval_views(model: DualViewModel, batch: ViewBatch, device: str | torch.device) -> RetrievalViews:
-    """The trained views and the raw encoder's, for the retrieval head."""
+    """The trained views and the frozen encoder's pooled vectors, as input of the retrieval head."""
     trained = view_embeddings(model, batch, device)
     return RetrievalViews(image=trained.image, mask=trained.mask, encoder=batch.pooled_bd.to(device).float())
 

@@ -1,4 +1,4 @@
-"""The dual-view model: tokens of the photo and of its label map attend to each other inside each photo.
+"""The dual-view model: the tokens of a photo and of its label map attend to each other, within one photo.
 
 Shapes: b photos, t tokens of a view (its readout token first), d width, h x w label grid, n positions.
 """
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import FINGERPRINT_FILE, atomic_folder, read_json, write_json
+from dualgeo_core.base.files import atomic_folder, read_json, reading, write_json
+from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.model.gps_encoder import GEOCLIP_SIGMAS, GpsEncoder, Projection
 from dualgeo_core.model.retrieval_head import RetrievalHead
 from dualgeo_core.settings import ModelSettings, Representation
@@ -24,7 +24,7 @@ PATCH = 4  # cells of the label grid per side of a patch; four patches make a to
 
 
 class Architecture(BaseModel):
-    """What settles the model's shapes: the views it reads and the settings it was built with."""
+    """Input sizes and settings from which a model is built; stored as config.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,11 +45,18 @@ class Architecture(BaseModel):
     def of(
         cls, *, settings: ModelSettings, variant: Representation, encoder_width: int, image_tokens: int, classes: int
     ) -> "Architecture":
-        """The architecture of one variant; raises InputError for one that has nothing to train."""
+        """The architecture of one variant.
+
+        Raises InputError if the variant has nothing to train or the width is not a multiple of the heads.
+        """
         if variant == "encoder":
-            raise InputError("the representation `encoder` is the frozen encoder itself: there is nothing to train")
+            raise InputError(
+                "the variant `encoder` is the frozen encoder and has nothing to train; choose another variant"
+            )
         if settings.width % settings.heads:
-            raise InputError(f"model.width {settings.width} is not a multiple of model.heads {settings.heads}")
+            raise InputError(
+                f"model.width {settings.width} is not a multiple of model.heads {settings.heads}; change one of them"
+            )
         return cls(
             variant=variant,
             encoder_width=encoder_width,
@@ -59,23 +66,23 @@ class Architecture(BaseModel):
         )
 
     def has(self, view: str) -> bool:
-        """Whether the variant has the view `image` or `mask`."""
+        """Whether the variant uses `view` (`image` or `mask`)."""
         return self.variant != ("mask_only" if view == "image" else "image_only")
 
 
 class ViewEmbeddings(NamedTuple):
-    """Unit vectors (b, d) in the space of the GPS encoder; None for a view the variant does not have."""
+    """Unit vectors (b, d) in the joint space of the GPS encoder; None for a view that the variant does not use."""
 
     image: Tensor | None
     mask: Tensor | None
 
 
 class ImageTokens(nn.Module):
-    """The frozen encoder's pooled vector and patch tokens at the model's width, with learned positions."""
+    """Image tokens (b, t, d): a readout token from the pooled vector, then patch tokens with learned positions."""
 
     def __init__(self, *, encoder_width: int, tokens: int, width: int) -> None:
         super().__init__()
-        # Without its own scale and shift: the linear layer has both, and no gradient need flow below it.
+        # No affine parameters: the linear layer has its own scale and shift, and backpropagation can stop at it.
         self.norm = nn.LayerNorm(encoder_width, elementwise_affine=False)
         self.pooled = nn.Linear(encoder_width, width)
         self.patches = nn.Linear(encoder_width, width)
@@ -89,7 +96,10 @@ class ImageTokens(nn.Module):
 
 
 class LabelTokens(nn.Module):
-    """A learned embedding per class (an id has no order) and convolutions; class shares and layout are read out."""
+    """Label-map tokens (b, t, d): a readout token from class shares and layout, then convolved class embeddings.
+
+    Class ids have no order, so each class has a learned embedding.
+    """
 
     def __init__(self, *, classes: int, label_grid: int, width: int) -> None:
         super().__init__()
@@ -117,7 +127,7 @@ class LabelTokens(nn.Module):
 
 
 class _Layout(nn.Module):
-    """Which token lies where, as one vector: attention alone would average positions away."""
+    """One vector (b, d) of all tokens in spatial order; attention alone would average positions away."""
 
     def __init__(self, *, tokens: int, width: int) -> None:
         super().__init__()
@@ -130,9 +140,9 @@ class _Layout(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Pre-norm attention over given context tokens and a feed-forward layer, both residual.
+    """Pre-norm attention over the context tokens and a feed-forward layer, both residual.
 
-    The last block computes the readout token alone: nothing reads the others.
+    The last block computes only the readout token, because nothing reads the other tokens.
     """
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
@@ -157,10 +167,10 @@ class AttentionBlock(nn.Module):
 
 
 class DualViewModel(nn.Module):
-    """Photo and label map to unit vectors aligned with places; one photo's vectors depend on that photo alone.
+    """Maps photo and label map to unit vectors aligned with places; a photo's vectors depend on that photo alone.
 
-    Variants: `image_only` and `mask_only` have one view, whose tokens attend to each other; `concatenation` joins both
-    views' readouts; in `cross_attention` each view's tokens attend to both views' tokens.
+    The variants `image_only` and `mask_only` have one view, whose tokens attend to each other. `concatenation` joins
+    the readout tokens of both views. In `cross_attention` the tokens of each view attend to the tokens of both views.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -214,36 +224,26 @@ class DualViewModel(nn.Module):
         return [layer == self.architecture.layers - 1 for layer in range(self.architecture.layers)]
 
     def save_pretrained(self, folder: Path) -> None:
-        """Writes weights (safetensors) and config.json, atomically."""
+        """Writes model.safetensors and config.json to `folder`, atomically."""
         with atomic_folder(folder) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, temporary / WEIGHTS)
+            write_tensors(temporary / WEIGHTS, self.state_dict())
             write_json(temporary / CONFIG, self.architecture.model_dump(mode="json"))
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "DualViewModel":
-        """The model saved in `folder`, ready to embed; raises InputError where its files do not fit each other."""
+        """The model saved in `folder`, in evaluation mode. Raises InputError if weights and config do not match."""
+        remedy = "run the step models again"
         model = cls(Architecture(**read_json(folder / CONFIG)))
-        try:
-            model.load_state_dict(load_file(folder / WEIGHTS))
-        except (FileNotFoundError, RuntimeError) as error:
-            fault = " ".join(str(error).split())[:300]
-            raise InputError(f"{folder} does not hold the weights of its {CONFIG}: {fault}") from None
+        with reading(folder / WEIGHTS, remedy=remedy):
+            model.load_state_dict(read_tensors(folder / WEIGHTS, remedy=remedy))
         return model.eval()
 
 
-def model_fingerprint(folder: Path) -> str:
-    """Digest of a trained model's weights as its record states it; ties embeddings and index to the model.
-
-    Raises InputError if the training that fills `folder` has not finished.
-    """
-    record = folder / FINGERPRINT_FILE
-    if not record.is_file():
-        raise InputError(f"{folder} holds no finished model: run the step models")
-    return str(read_json(record)["weights"])
-
-
 def new_model(*, architecture: Architecture, gps_weights: str, seed: int) -> DualViewModel:
-    """A model with seeded initial weights, and GeoCLIP's published GPS encoder where that is asked for."""
+    """A model with seeded initial weights, and GeoCLIP's published GPS encoder if `gps_weights` is `geoclip`.
+
+    Raises InputError if GeoCLIP's weights do not fit the architecture or are not installed.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = DualViewModel(architecture)
@@ -252,7 +252,7 @@ def new_model(*, architecture: Architecture, gps_weights: str, seed: int) -> Dua
         if (a.width, a.gps_hidden, a.projection, a.fourier_sigmas) != (512, 1024, "equal_earth", GEOCLIP_SIGMAS):
             raise InputError(
                 "GeoCLIP's GPS weights fit model.width 512, gps_hidden 1024, projection equal_earth and "
-                f"fourier_sigmas {list(GEOCLIP_SIGMAS)} only; set those, or model.gps_weights to random"
+                f"fourier_sigmas {list(GEOCLIP_SIGMAS)} only; set these values, or set model.gps_weights to random"
             )
         model.gps_encoder.load_geoclip()
     return model
@@ -267,5 +267,5 @@ def _head(width_in: int, width: int) -> nn.Sequential:
 
 
 def _unit(vectors_bd: Tensor) -> Tensor:
-    """In float32 at least: half precision loses the small differences that rank neighbours."""
+    """Unit vectors in float32 or float64; half precision loses the small differences that rank neighbours."""
     return functional.normalize(vectors_bd if vectors_bd.dtype == torch.float64 else vectors_bd.float(), dim=-1)

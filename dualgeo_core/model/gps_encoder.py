@@ -1,7 +1,7 @@
-"""The GPS encoder: random Fourier features at several scales over a projected position, each through its own MLP.
+"""The GPS encoder: random Fourier features of a projected position at several scales, with one MLP per scale.
 
-Shapes: n positions, d joint embedding. All in torch on the model's device, in float32 whatever the training precision:
-half precision cannot tell two streets apart.
+Shapes: n positions, p projected coordinates, f frequencies. All of it runs in float32 at every training precision,
+because half precision cannot resolve a street.
 """
 
 from importlib.util import find_spec
@@ -16,19 +16,19 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import EARTH_RADIUS_KM
 
 Projection = Literal["equal_earth", "unit_sphere"]
-UNIT_KM = 180 / 66.50336 * EARTH_RADIUS_KM  # GeoCLIP's unit of length, about 17,244 km, kept for both projections
+UNIT_KM = 180 / 66.50336 * EARTH_RADIUS_KM  # GeoCLIP's unit of length, about 17,244 km, for both projections
 GEOCLIP_SIGMAS = (1.0, 16.0, 256.0)
 
 
 def project(degrees_n2: Tensor, projection: Projection) -> Tensor:
-    """Latitudes and longitudes in degrees as points in units of about 17,244 km: (n, 2), or (n, 3) on the sphere."""
+    """Projected latitudes and longitudes (degrees) in units of UNIT_KM: (n, 2), or (n, 3) for `unit_sphere`."""
     if projection == "unit_sphere":
         return sphere_points(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
     return equal_earth(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
 
 
 def sphere_points(degrees_n2: Tensor) -> Tensor:
-    """Points of the unit sphere, (n, 3)."""
+    """Points (n, 3) on the unit sphere, from latitudes and longitudes in degrees."""
     latitude, longitude = torch.deg2rad(degrees_n2).unbind(-1)
     return torch.stack(
         [torch.cos(latitude) * torch.cos(longitude), torch.cos(latitude) * torch.sin(longitude), torch.sin(latitude)],
@@ -37,7 +37,7 @@ def sphere_points(degrees_n2: Tensor) -> Tensor:
 
 
 def equal_earth(degrees_n2: Tensor) -> Tensor:
-    """The Equal Earth projection on the unit sphere (Savric, Patterson and Jenny 2018, equations 1-3), (n, 2)."""
+    """Equal Earth coordinates (n, 2) on the unit sphere (Savric, Patterson and Jenny 2018, equations 1-3)."""
     a1, a2, a3, a4 = 1.340264, -0.081106, 0.000893, 0.003796
     latitude, longitude = torch.deg2rad(degrees_n2).unbind(-1)
     theta = torch.asin(3**0.5 / 2 * torch.sin(latitude))
@@ -48,7 +48,7 @@ def equal_earth(degrees_n2: Tensor) -> Tensor:
 
 
 class FourierFeatures(nn.Module):
-    """cos and sin of random frequencies of standard deviation `sigma` per unit of length (Tancik et al. 2020)."""
+    """cos and sin at random frequencies with standard deviation `sigma` per UNIT_KM (Tancik et al. 2020)."""
 
     frequencies_fp: Tensor
 
@@ -62,7 +62,7 @@ class FourierFeatures(nn.Module):
 
 
 class GpsEncoder(nn.Module):
-    """Positions to unit vectors of the joint space: the sum of one MLP per scale (Vivanco et al. 2023, section 3.2)."""
+    """Unit vectors of positions in the joint space: the sum of one MLP per scale (Vivanco et al. 2023, section 3.2)."""
 
     def __init__(
         self, *, width: int, hidden: int, projection: Projection, sigmas: tuple[float, ...], features: int = 256
@@ -91,15 +91,15 @@ class GpsEncoder(nn.Module):
             return functional.normalize(total, dim=-1)
 
     def load_geoclip(self) -> None:
-        """Takes GeoCLIP's published location weights; raises InputError where its package is not installed.
+        """Loads GeoCLIP's published location weights. Raises InputError if the package geoclip is not installed.
 
-        The file is read from the package's folder; importing the package would drag in torchvision.
+        The file is read from the package's folder, because importing the package would also import torchvision.
         """
         package = find_spec("geoclip")
         if package is None or not package.submodule_search_locations:
             raise InputError(
-                "model.gps_weights is geoclip, but that package is not installed: `pip install --no-deps geoclip`, "
-                "or set model.gps_weights to random"
+                "model.gps_weights is geoclip, but the package geoclip is not installed; run "
+                "`pip install --no-deps geoclip`, or set model.gps_weights to random"
             )
         path = Path(package.submodule_search_locations[0]) / "model" / "weights" / "location_encoder_weights.pth"
         published = torch.load(path, map_location="cpu", weights_only=True)
@@ -107,7 +107,7 @@ class GpsEncoder(nn.Module):
 
 
 def _our_name(geoclip_name: str) -> str:
-    """`LocEnc1.capsule.3.weight` is `scales.1.3.weight` here, `capsule.0.b` the frequencies, `head.0` layer 7."""
+    """The parameter's name here: `LocEnc1.capsule.3.weight` is `scales.1.3.weight`; `head.0` is layer 7."""
     scale, part, layer, kind = geoclip_name.removeprefix("LocEnc").split(".")
     if kind == "b":
         return f"scales.{scale}.0.frequencies_fp"

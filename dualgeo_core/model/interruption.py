@@ -1,4 +1,4 @@
-"""Stopping on request: SIGTERM and Ctrl-C let the step in progress end, so that a checkpoint can be written."""
+"""Graceful stop: after SIGTERM or Ctrl-C the current step finishes, so that a checkpoint can be written."""
 
 import os
 import signal
@@ -7,18 +7,19 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-STOPPED = 143  # the exit code of a process that SIGTERM ended: 128 + 15
-ECHO_SECONDS = 2.0  # one Ctrl-C comes twice: to all processes of a terminal, and passed on by the parent
+STOPPED = 143  # exit code of a process that SIGTERM ended: 128 + 15
+ECHO_SECONDS = 2.0  # one Ctrl-C arrives twice: from the terminal, and forwarded by the parent process
 
 
 class TrainingInterruptedError(RuntimeError):
-    """Training was asked to stop, and left a checkpoint to go on from."""
+    """Training stopped on request; its checkpoint or its finished model is saved."""
 
 
 class Interruption:
-    """While entered in the main thread, notes SIGTERM or SIGINT in `requested` instead of dying of it.
+    """Context manager that sets `requested` on SIGTERM or SIGINT instead of ending the process.
 
-    A later Ctrl-C has its usual effect: whoever insists need not wait for the step to end. Services insist by SIGKILL.
+    It has no effect outside the main thread. A second Ctrl-C ends the process without waiting for the step; a second
+    SIGTERM does not, because service managers send SIGKILL instead.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Symmetric contrastive alignment of both views with places, over all processes, with queued GPS negatives.
+"""Symmetric contrastive loss of both views against places, over all processes, with queued GPS negatives.
 
 Shapes: b photos of this process, a = b x processes, q queued places, d joint width.
 """
@@ -15,7 +15,7 @@ from dualgeo_core.base.geo import EARTH_RADIUS_KM
 from dualgeo_core.model.fusion import ViewEmbeddings
 from dualgeo_core.model.gps_encoder import sphere_points
 
-MIN_SCALE, MAX_SCALE = 1.0, 100.0  # bounds of 1/temperature; CLIP's (Radford et al. 2021, section 2.5)
+MIN_SCALE, MAX_SCALE = 1.0, 100.0  # bounds of 1/temperature, as in CLIP (Radford et al. 2021, section 2.5)
 
 
 def processes() -> int:
@@ -23,16 +23,16 @@ def processes() -> int:
 
 
 def gather(local_bd: Tensor) -> Tensor:
-    """All processes' rows in rank order, differentiably; every process must bring as many."""
+    """The rows of all processes in rank order, differentiable; every process must pass the same number of rows."""
     if processes() == 1:
         return local_bd
     return torch.cat(all_gather(local_bd.contiguous()))
 
 
 def soft_targets(own_bx: Tensor, all_ax: Tensor, soft_target_km: float) -> Tensor:
-    """How much each of `a` places counts as the place of photo b: rows (b, a) sum to one.
+    """Target weights (b, a) of `a` places for each photo; each row sums to one.
 
-    A Gaussian of the chord between the unit vectors; with 0 km only places of the very same coordinates count.
+    The weight is a Gaussian of the chord between the unit vectors. With 0 km only identical coordinates count.
     """
     chord_km = torch.cdist(own_bx, all_ax, compute_mode="donot_use_mm_for_euclid_dist") * EARTH_RADIUS_KM
     if soft_target_km > 0:
@@ -43,10 +43,10 @@ def soft_targets(own_bx: Tensor, all_ax: Tensor, soft_target_km: float) -> Tenso
 
 
 class AlignmentLoss(nn.Module):
-    """InfoNCE between each view and the GPS encoder, in both directions, each view with its own learned temperature.
+    """InfoNCE between each view and the GPS encoder, in both directions, with one learned temperature per view.
 
-    Averaged over processes, its gradient is that of one process with all photos (every process scores its own photos
-    against everybody's places, and its own places against everybody's photos).
+    Each process scores its own photos against the places of all processes, and its own places against the photos of
+    all processes. The average of the gradients equals the gradient of one process with all photos.
     """
 
     queue_gps_qd: Tensor
@@ -63,7 +63,7 @@ class AlignmentLoss(nn.Module):
     def forward(
         self, views: ViewEmbeddings, gps_bd: Tensor, degrees_b2: Tensor, log_scale: nn.ParameterDict
     ) -> dict[str, Tensor]:
-        """`loss` and each view's part of it; while training the queue then holds these places too."""
+        """`loss` and the loss of each view. In training mode the places are then added to the queue."""
         points_b3 = sphere_points(degrees_b2.double()).float()
         gps_ad, points_a3 = gather(gps_bd), gather(points_b3)
         places_nd = torch.cat([gps_ad, self.queue_gps_qd])
@@ -92,6 +92,6 @@ class AlignmentLoss(nn.Module):
 
 @torch.no_grad()
 def clamp_temperatures(log_scale: nn.ParameterDict) -> None:
-    """Keeps 1/temperature within its bounds; to be called after every step of the optimizer."""
+    """Clamps 1/temperature to its bounds; call it after every optimizer step."""
     for scale in log_scale.values():
         scale.clamp_(math.log(MIN_SCALE), math.log(MAX_SCALE))

@@ -1,6 +1,6 @@
-"""The retrieval vector: trained image view, trained mask view and raw encoder, each whitened and weighted.
+"""The retrieval vector: trained image view, trained mask view and frozen encoder, each whitened and weighted.
 
-The inner product of two vectors is the weighted mean of the views' cosines, so one index searches them all.
+The inner product of two vectors is the weighted mean of the views' cosines, so one index searches all views.
 Shapes: n photos, d joint width, e encoder width.
 """
 
@@ -17,7 +17,7 @@ VIEWS = ("image", "mask", "encoder")
 
 
 class RetrievalViews(NamedTuple):
-    """What one photo is searched by; None for a view the variant does not have."""
+    """Input of the retrieval head: (n, d), (n, d) and (n, e); None for a view that the variant does not use."""
 
     image: Tensor | None
     mask: Tensor | None
@@ -25,7 +25,10 @@ class RetrievalViews(NamedTuple):
 
 
 class RetrievalHead(nn.Module):
-    """Linear maps and weights fitted once after training; before that the trained views count alike, unwhitened."""
+    """Whitening maps and weights of the views, fitted once after training.
+
+    Before the fit, the trained views have equal weights and are not whitened.
+    """
 
     weights: Tensor
 
@@ -38,7 +41,7 @@ class RetrievalHead(nn.Module):
             self.register_buffer(f"{view}_map", torch.eye(width_in, min(width, width_in)))
 
     def forward(self, views: RetrievalViews) -> Tensor:
-        """Unit vectors (n, d per view of weight above zero)."""
+        """Unit vectors (n, sum of the mapped widths of the views with a weight above zero)."""
         parts = [
             weight.sqrt() * self.mapped(view, vectors)
             for view, vectors, weight in zip(VIEWS, views, self.weights, strict=True)
@@ -47,15 +50,15 @@ class RetrievalHead(nn.Module):
         return functional.normalize(torch.cat(parts, dim=-1), dim=-1)
 
     def mapped(self, view: str, vectors_nd: Tensor) -> Tensor:
-        """One view's whitened unit vectors, before its weight."""
+        """Whitened unit vectors of one view, before weighting."""
         mean, linear = self.get_buffer(f"{view}_mean"), self.get_buffer(f"{view}_map")
         return functional.normalize((functional.normalize(vectors_nd.float(), dim=-1) - mean) @ linear, dim=-1)
 
     @torch.no_grad()
     def fit_maps(self, views: RetrievalViews, whitening: float) -> None:
-        """Principal axes of each view over gallery photos, each divided by its deviation to the power `whitening`.
+        """Sets each view's map to its principal axes, each divided by its standard deviation to the power `whitening`.
 
-        The encoder's view keeps only as many axes as the trained views have, so that it does not triple the index.
+        The encoder's view keeps as many axes as the trained views have, which limits the size of the index.
         """
         for view, vectors_nd in zip(VIEWS, views, strict=True):
             if vectors_nd is not None:
@@ -66,8 +69,8 @@ class RetrievalHead(nn.Module):
 
 
 def _principal_axes(vectors_nd: Tensor, whitening: float) -> tuple[Tensor, Tensor]:
-    """Mean and axes (d, d) of descending variance; directions of next to no variance are not blown up."""
-    # Without whitening cosines stay as they are: not centred either.
+    """Mean (d,) and axes (d, d) by descending variance; variances have a floor, so that noise is not amplified."""
+    # Without whitening the cosines must not change, so the vectors are not centred either.
     mean = vectors_nd.mean(dim=0) if whitening > 0 else torch.zeros_like(vectors_nd[0])
     centred = (vectors_nd - mean).double()
     variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
@@ -77,10 +80,10 @@ def _principal_axes(vectors_nd: Tensor, whitening: float) -> tuple[Tensor, Tenso
 
 
 def weight_grid(present: tuple[bool, bool, bool], steps: int = 4) -> NDArray[np.float32]:
-    """All weights of the views that are present, in steps of 1/steps that sum to one."""
+    """All weights (grid, views) in steps of 1/`steps` that sum to one; views that are not `present` have weight 0."""
     shares = [
         share
         for share in product(range(steps + 1), repeat=len(present))
-        if sum(share) == steps and all(there or not part for part, there in zip(share, present, strict=True))
+        if sum(share) == steps and all(is_present or not part for part, is_present in zip(share, present, strict=True))
     ]
     return np.array(shares, dtype=np.float32) / np.float32(steps)

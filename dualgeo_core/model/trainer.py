@@ -1,4 +1,4 @@
-"""Training one variant: a finished run is returned, a killed one goes on, what cannot be done says why."""
+"""Training of one variant: returns a finished run, resumes an unfinished one."""
 
 import shutil
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import fingerprint, read_fingerprint, read_json
+from dualgeo_core.base.files import fingerprint, read_json
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.model.checkpoints import other_settings
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a finished run left in its folder: the model of the best epoch, and how it validated."""
+    """The result of a finished run: the folder of the best epoch's model, and its validation recall."""
 
     folder: str
     step: int
@@ -31,7 +32,24 @@ class TrainingResult:
     retrieval_weights: dict[str, float]
 
 
-RECIPE = 2  # raised whenever the same settings come to train another model
+RECIPE = 2  # increase it when the same settings train a different model
+
+
+def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]:
+    """All settings that determine the trained model for given views."""
+    return {
+        "code": RECIPE,
+        "variant": variant,
+        "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
+        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes"}),
+    }
+
+
+def model_artifact(folder: Path, *, profile: Profile, variant: Representation, views: str) -> Artifact:
+    """The artifact in `folder` of the model for these settings; `views` is the fingerprint of the views."""
+    return Artifact(
+        path=folder, step="models", recipe=fingerprint(training_recipe(profile, variant)), inputs={"views": views}
+    )
 
 
 def train(
@@ -45,33 +63,31 @@ def train(
     on_metrics: OnMetrics = lambda step, metrics: None,
     progress: Progress = silent,
 ) -> TrainingResult:
-    """Trains one variant and leaves its best epoch's model in `folder`; a finished run of the same recipe is returned.
+    """Trains one variant, writes its best epoch's model to `folder` and returns the result.
 
-    Batches are read from `views`, or with `training.recompute` made by `augmented`; validation always reads `views`.
-    Checkpoints lie in `<folder>.partial`; a run found there goes on, one begun with other settings raises InputError
-    naming the first difference, or with `give_up_others` is removed. Raises InputError where the loss stops being a
-    number or memory runs out, and TrainingInterruptedError, after a checkpoint, on SIGTERM or Ctrl-C.
+    A finished run of the same recipe is returned without training. Batches come from `views`, or from `augmented` if
+    `training.recompute` is set; validation always reads `views`. Checkpoints are in `<folder>.partial`, from which an
+    unfinished run resumes. If `give_up_others` is set, an unfinished run with other settings is deleted.
+
+    Raises InputError if the unfinished run has other settings, the loss is not finite, or memory runs out. Raises
+    TrainingInterruptedError after SIGTERM or Ctrl-C, once a checkpoint is saved.
     """
     if profile.training.recompute and augmented is None:
-        raise InputError("training.recompute is set, but only cached features were given; set it to false")
-    recipe = {
-        "code": RECIPE,
-        "variant": variant,
-        "views": views.fingerprint,
-        "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
-        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes"}),
-    }
-    signature = fingerprint("model", recipe)
-    if read_fingerprint(folder) != signature:
+        raise InputError("training.recompute is true, but only cached features are available; set it to false")
+    artifact = model_artifact(folder, profile=profile, variant=variant, views=views.fingerprint)
+    recipe = training_recipe(profile, variant) | {"views": views.fingerprint}
+    if not artifact.is_current():
         if give_up_others:
-            _give_up_others(unfinished_run(folder), recipe)
+            _delete_other_run(unfinished_run(folder), recipe)
         try:
             with Interruption() as interruption:
                 run = TrainingRun(views, augmented, profile, variant, folder, recipe, interruption)
                 run.train(on_metrics, progress)
-                run.finish(signature)
+                run.finish(artifact)
             if interruption.requested:
-                raise TrainingInterruptedError(f"training {variant} was finished, then stopped as asked")
+                raise TrainingInterruptedError(
+                    f"training {variant} was stopped on request after its last step; its model is saved"
+                )
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
@@ -82,14 +98,14 @@ def train(
     return TrainingResult(folder=str(folder), **read_json(folder / RESULT))
 
 
-def _give_up_others(unfinished: Path, recipe: dict[str, Any]) -> None:
+def _delete_other_run(unfinished: Path, recipe: dict[str, Any]) -> None:
     from accelerate import PartialState
 
     if PartialState().is_main_process and other_settings(unfinished / CHECKPOINT, recipe=recipe):
         shutil.rmtree(unfinished)
-    PartialState().wait_for_everyone()  # no process may look before the first has removed it
+    PartialState().wait_for_everyone()  # no process may read the folder before the main process has deleted it
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """On the CPU torch raises a plain RuntimeError for it."""
+    """Whether memory ran out; on the CPU torch raises a plain RuntimeError then."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

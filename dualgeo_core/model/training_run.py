@@ -1,7 +1,7 @@
-"""One run of the training loop: seeded, resumable to the same weights, on one process or many.
+"""One run of the training loop, seeded, on one process or many; a resumed run reaches the same weights.
 
-Whatever is random is a function of (seed, step, rank): the order of photos, augmentation, dropout. So a checkpoint
-needs no random states, and a run that was killed goes on as if it had not been.
+The order of photos, augmentation and dropout are functions of (seed, step, rank), so a checkpoint needs no random
+state.
 """
 
 import math
@@ -18,15 +18,16 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from dualgeo_core.base.artifacts import Artifact, digest_files, write_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import atomic_file, file_digest, replace_folder, write_fingerprint, write_json
+from dualgeo_core.base.files import atomic_file, replace_folder, write_json
 from dualgeo_core.base.progress import Progress
+from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.model.checkpoints import Position, load_checkpoint, save_checkpoint
 from dualgeo_core.model.embed import retrieval_views
-from dualgeo_core.model.fusion import WEIGHTS, Architecture, DualViewModel, new_model
+from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
 from dualgeo_core.model.losses import AlignmentLoss, clamp_temperatures
 from dualgeo_core.model.retrieval_head import VIEWS, RetrievalViews
@@ -45,12 +46,12 @@ ENCODE_ROWS = 512
 
 
 def unfinished_run(folder: Path) -> Path:
-    """Where a run that will fill `folder` keeps its checkpoints."""
+    """The folder of the checkpoints of a run that will fill `folder`."""
     return folder.with_name(f"{folder.name}.partial")
 
 
 class _Step(nn.Module):
-    """Model and loss as the one module that processes share the gradients of."""
+    """Model and loss in one module, so that the gradients of all parameters are averaged over processes."""
 
     def __init__(self, model: DualViewModel, loss: AlignmentLoss) -> None:
         super().__init__()
@@ -67,7 +68,7 @@ class _Step(nn.Module):
 
 
 class TrainingRun:
-    """One run of one variant, from its last checkpoint on."""
+    """One run of one variant; it resumes from its last checkpoint if there is one."""
 
     def __init__(
         self,
@@ -130,7 +131,10 @@ class TrainingRun:
             self.accelerator.scaler.load_state_dict(self.position.scaler)
 
     def train(self, on_metrics: OnMetrics, progress: Progress) -> None:
-        """Steps to the end, or until validation has not gained for `patience` epochs."""
+        """Trains to the last step, or until validation has not improved for `patience` epochs.
+
+        Raises TrainingInterruptedError after a requested stop, and InputError if the loss is not finite.
+        """
         saved_at, every = time.monotonic(), max(1, self.steps_per_epoch // 50)
         for step, rows, read in self._upcoming():
             if self.position.epochs_without_gain >= self.settings.patience:
@@ -152,11 +156,11 @@ class TrainingRun:
             if interrupted:
                 raise TrainingInterruptedError(
                     f"training {self.variant} was stopped at step {self.position.step} of {self.steps}; "
-                    "start it again to go on from there"
+                    "start it again to resume from this step"
                 )
 
     def _upcoming(self) -> Iterator[tuple[int, NDArray[np.int64], Any]]:
-        """Step, all processes' rows, and this process's batch, which is read while the one before is trained on."""
+        """Each step, the rows of all processes, and this process's batch, read while the previous step trains."""
         with ThreadPoolExecutor(1) as reader:
 
             def read(step: int) -> tuple[NDArray[np.int64], Any]:
@@ -204,7 +208,7 @@ class TrainingRun:
         return {**metrics, **scales, "learning_rate": rate, "photos_per_second": speed}
 
     def _learning_rate(self, step: int) -> float:
-        """A linear rise over `warmup_share` of the steps, then half a cosine down to zero."""
+        """Linear warm-up over `warmup_share` of the steps, then cosine decay to zero."""
         warmup = max(1, round(self.settings.warmup_share * self.steps))
         if step < warmup:
             return self.settings.learning_rate * (step + 1) / warmup
@@ -217,12 +221,12 @@ class TrainingRun:
             write_json(path, {"step": step, "learning_rate": rate, "loss": str(loss), "ids": ids})
         return InputError(
             f"the loss became {loss} at step {step} with learning rate {rate:.3g} on the batch of photos "
-            f"{', '.join(ids[:3])}, ... (all {len(ids)} in {path}): lower training.learning_rate, "
-            "or look at these photos' features"
+            f"{', '.join(ids[:3])}, ... (all {len(ids)} in {path}); lower training.learning_rate, "
+            "or check the features of these photos"
         )
 
     def _validate(self) -> dict[str, float]:
-        """Recall of the trained views alone; the best epoch's weights are kept."""
+        """Recall of the trained views alone; saves the weights if this epoch is the best so far."""
         head = self.model.retrieval_head
         queries, gallery = (self._frame(rows) for rows in (self.split.queries, self.split.gallery))
         similarity = head(self._views(self.split.queries)) @ head(self._views(self.split.gallery)).T
@@ -232,13 +236,13 @@ class TrainingRun:
             self.position.epochs_without_gain = 0
             if self.accelerator.is_main_process:
                 with atomic_file(self.partial / BEST) as temporary:
-                    save_file({name: t.contiguous() for name, t in self.model.state_dict().items()}, temporary)
+                    write_tensors(temporary, self.model.state_dict())
         else:
             self.position.epochs_without_gain += 1
         return recall
 
     def _views(self, rows: NDArray[np.int64]) -> RetrievalViews:
-        """The views of `rows`, of which each process encodes its part."""
+        """The views of `rows`; each process encodes its share."""
         self.model.eval()
         per_process = math.ceil(len(rows) / self.processes)
         own = rows[np.minimum(np.arange(self.rank * per_process, (self.rank + 1) * per_process), len(rows) - 1)]
@@ -268,10 +272,11 @@ class TrainingRun:
             )
         self.accelerator.wait_for_everyone()
 
-    def finish(self, signature: str) -> None:
-        """Fits the retrieval head of the best epoch's model and puts both in the run's folder."""
+    def finish(self, artifact: Artifact) -> None:
+        """Fits the retrieval head of the best epoch's model, and writes model and result to the run's folder."""
         self.accelerator.wait_for_everyone()
-        self.model.load_state_dict(load_file(self.partial / BEST))
+        remedy = f"delete {self.partial} to train from the start"
+        self.model.load_state_dict(read_tensors(self.partial / BEST, remedy=remedy))
         gallery_views, query_views = self._views(self.split.gallery), self._views(self.split.queries)
         recall = fit_retrieval_head(
             head=self.model.retrieval_head,
@@ -294,7 +299,7 @@ class TrainingRun:
                     "retrieval_weights": weights,
                 },
             )
-            write_fingerprint(target, signature, recipe=self.recipe, weights=file_digest(target / WEIGHTS))
+            write_record(target, artifact, digest_files(target), {"recipe": self.recipe})
             replace_folder(target, self.folder)
             shutil.rmtree(self.partial)
         self.accelerator.wait_for_everyone()

@@ -1,4 +1,4 @@
-"""Validation by retrieval: photos of held-out photographers are searched among everybody else's."""
+"""Validation by retrieval: photos by held-out photographers are searched among photos by all others."""
 
 import numpy as np
 import pandas as pd
@@ -11,14 +11,14 @@ from dualgeo_core.model.retrieval_head import RetrievalHead, RetrievalViews, wei
 
 
 def nearest_km(similarity_qg: Tensor, queries: pd.DataFrame, gallery: pd.DataFrame) -> NDArray[np.float64]:
-    """The distance of each query to its most similar gallery photo."""
+    """Distance in km (q,) of each query to its most similar gallery photo; `similarity_qg` is (queries, gallery)."""
     best = similarity_qg.argmax(dim=1).cpu().numpy()
     answer = gallery.iloc[best]
     return haversine_km(queries["latitude"], queries["longitude"], answer["latitude"], answer["longitude"])
 
 
 def recall_at_1(distances_km: NDArray[np.float64]) -> dict[str, float]:
-    """Share of queries whose first answer lies within 1, 25, 200, 750 and 2500 km, and their mean."""
+    """Share of queries whose top result is within 1, 25, 200, 750 and 2500 km, and the mean of these shares."""
     recall = {f"recall_{radius}km": float((distances_km <= radius).mean()) for radius in THRESHOLDS_KM}
     return {**recall, "recall_mean": float(np.mean(list(recall.values())))}
 
@@ -33,10 +33,10 @@ def fit_retrieval_head(
     queries: pd.DataFrame,
     whitening: float,
 ) -> dict[str, float]:
-    """Fits maps on the gallery and weights on held-out photographers; returns the recall of the chosen weights.
+    """Recall of the retrieval head after fitting: maps on the gallery, weights on held-out photographers.
 
-    Few photographers are held out, so the best weights of a grid are partly luck: taken is the mean of all that are
-    within one standard error of the best.
+    Few photographers are held out, so the best weights of the grid are partly luck. The head therefore gets the mean of
+    all weights whose recall is within one standard error of the best.
     """
     head.fit_maps(gallery_views, whitening)
     similarities = [

@@ -1,1 +1,1 @@
-"""Photo sets: how files become Parquet shards, how they are read, and who took which photo."""
+"""Photo sets: import into Parquet shards, access to the photos, and splits by photographer."""

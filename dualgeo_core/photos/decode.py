@@ -1,4 +1,4 @@
-"""Encoded bytes to pixels: one place that decides what a usable photo is, and that its EXIF rotation is applied."""
+"""Decoding of image bytes to upright RGB pixels. Also defines which photos are usable."""
 
 import io
 
@@ -8,22 +8,22 @@ from PIL import Image, ImageOps
 
 pillow_heif.register_heif_opener()
 
-# Only photo formats: Pillow's other decoders are attack surface on files from strangers.
+# Only photo formats: Pillow's other decoders are attack surface for untrusted files.
 FORMATS = ("JPEG", "PNG", "HEIF", "WEBP")
-MAX_PIXELS = 89_478_485  # Pillow's own bomb threshold: 256 MB of RGB
+MAX_PIXELS = 89_478_485  # Pillow's limit for decompression bombs: 256 MB of RGB
 
 
-class UndecodableImage(ValueError):  # noqa: N818 - what it is, not that it went wrong
-    """Bytes that are no usable photo; the message is the reason."""
+class UndecodableImage(ValueError):  # noqa: N818 - the name describes the image
+    """Image bytes that are not a usable photo. The message is the reason."""
 
 
 def decode_image(data: bytes) -> Image.Image:
-    """The whole photo in RGB, upright; raises UndecodableImage (truncated, not a photo, decompression bomb)."""
+    """The photo as upright RGB. Raises UndecodableImage if it is truncated, not a photo or a decompression bomb."""
     return upright_rgb(open_image(data))
 
 
 def open_image(data: bytes) -> Image.Image:
-    """The photo's header, pixels not yet decoded; raises UndecodableImage."""
+    """The opened photo, its pixels not yet decoded. Raises UndecodableImage if its header is unusable."""
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError:
@@ -32,7 +32,7 @@ def open_image(data: bytes) -> Image.Image:
         raise UndecodableImage("undecodable (not a JPEG, PNG, HEIC or WebP image)") from None
     except MemoryError:
         raise
-    except Exception as error:  # decoders raise nearly anything on broken headers
+    except Exception as error:  # decoders raise almost any exception on a broken header
         raise UndecodableImage(f"undecodable ({_one_line(error)})") from None
     if image.width * image.height > MAX_PIXELS:
         raise UndecodableImage(f"decompression bomb ({image.width} x {image.height} pixels)")
@@ -40,7 +40,7 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """The pixels of an opened photo, EXIF orientation applied; raises UndecodableImage where they are cut short."""
+    """The pixels of an opened photo, EXIF orientation applied. Raises UndecodableImage if they are broken."""
     try:
         image.load()
         if image.mode.startswith("I"):  # 16-bit grey: convert() would clip it to white
@@ -48,7 +48,7 @@ def upright_rgb(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image).convert("RGB")
     except MemoryError:
         raise
-    except Exception as error:  # as above, for broken pixel data
+    except Exception as error:  # and on broken pixel data
         raise UndecodableImage(f"undecodable ({_one_line(error)})") from None
 
 

@@ -1,4 +1,4 @@
-"""What a photo's EXIF says of where it was taken and by whom."""
+"""Position and photographer of a photo, read from its EXIF."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dualgeo_core.base.geo import coordinate_fault
 
 @dataclass(frozen=True)
 class Position:
-    """Degrees, or NaN with the fault that says why the photo has no usable place."""
+    """Latitude and longitude in degrees, NaN if unknown. `fault` is the reason why they are unusable, or None."""
 
     latitude: float
     longitude: float
@@ -20,7 +20,7 @@ class Position:
 
 
 def exif_position(image: Image.Image) -> Position:
-    """The GPS position (EXIF 2.32, section 4.6.6); a missing hemisphere is a fault, never guessed to be N or E."""
+    """The GPS position (EXIF 2.32, section 4.6.6). A missing hemisphere is a fault; N or E is never assumed."""
     gps = image.getexif().get_ifd(IFD.GPSInfo)
     if not gps or GPS.GPSLatitude not in gps or GPS.GPSLongitude not in gps:
         return Position(math.nan, math.nan, "no coordinates")
@@ -34,7 +34,7 @@ def exif_position(image: Image.Image) -> Position:
 
 
 def exif_artist(image: Image.Image) -> str | None:
-    """The photographer's name, or None where the photo does not say."""
+    """The photographer's name, or None if EXIF does not contain it."""
     artist = image.getexif().get(Base.Artist) or ""
     # Pillow reads EXIF text as Latin-1; cameras and tools write UTF-8.
     raw = artist if isinstance(artist, bytes) else str(artist).encode("latin-1", errors="replace")
@@ -51,7 +51,7 @@ def _hemisphere(reference: Any) -> str:
 
 
 def _degrees(value: Any) -> float:
-    """Degrees of a degrees, minutes, seconds triple; NaN where it is malformed, signed or a denominator is zero."""
+    """Degrees from (degrees, minutes, seconds); NaN if they are malformed, negative or have a zero denominator."""
     try:
         degrees, minutes, seconds = (float(part) for part in value)
     except (TypeError, ValueError, ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""What a photo set holds already when photos are added to it; nothing of it is written to."""
+"""The contents of a photo set to which photos are added. Its files are not modified."""
 
 import csv
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import read_json, replace_folder
 from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
 
-Fault = tuple[str, str]  # a photo's id, and why it was kept out
+Fault = tuple[str, str]  # a photo's id, and the reason why it was refused
 
 
 @dataclass(frozen=True)
 class ExistingSet:
-    """A set's manifest, the ids of its photos and its quarantine; all empty where a set is made anew."""
+    """A set's manifest, the ids of its photos and its quarantine. All are empty for a new set."""
 
     manifest: dict[str, Any] = field(default_factory=lambda: {"shards": {}})
     ids: frozenset[str] = frozenset()
@@ -25,22 +25,25 @@ class ExistingSet:
 
     @property
     def shards(self) -> dict[str, str]:
-        """The shards' digests by file name."""
+        """The digest of each shard, by file name."""
         return dict(self.manifest["shards"])
 
     @property
     def next_shard(self) -> int:
-        """The first free number of a shard."""
+        """The first unused shard number."""
         return 1 + max((int(Path(name).stem.removeprefix("photos-")) for name in self.shards), default=-1)
 
 
 def open_existing(out: Path) -> ExistingSet:
-    """The set at `out`, put in place first where a kill came between; raises InputError where there is none."""
+    """The set at `out`. Raises InputError if there is none.
+
+    If an ingest was killed while it replaced the set, its finished set is moved into place first.
+    """
     made = partial_folder(out) / "set"
     if not out.exists() and (made / MANIFEST).is_file():
         replace_folder(made, out)
     if not (out / MANIFEST).is_file():
-        raise InputError(f"there is no photo set {out} to add to; make it first, without --add")
+        raise InputError(f"there is no photo set {out} to add to; ingest it first, without --add")
     manifest = read_json(out / MANIFEST)
     with (out / QUARANTINE).open(encoding="utf-8", newline="") as file:
         quarantine = tuple((line["id"], line["reason"]) for line in csv.DictReader(file))
@@ -48,7 +51,7 @@ def open_existing(out: Path) -> ExistingSet:
 
 
 def partial_folder(out: Path) -> Path:
-    """Where the set `out` is worked on; its folder `set` has a manifest only once it is whole."""
+    """The working folder of the set `out`. Its subfolder `set` has a manifest only when it is complete."""
     return out.with_name(f"{out.name}.partial")
 
 

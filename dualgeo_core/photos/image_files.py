@@ -1,4 +1,4 @@
-"""Where a table's images lie: a folder of files, or a tar archive that need not be unpacked."""
+"""The images of a photo table, read from a folder or directly from a tar archive."""
 
 import hashlib
 import tarfile
@@ -15,21 +15,21 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
 
 
 class ImageFiles(Protocol):
-    """Encoded photos by id: an id is a file's name, with or without its suffix."""
+    """Encoded photos by id. An id is a file's name, with or without its suffix."""
 
     def read(self, photo_id: str) -> bytes:
-        """The file's bytes; raises FileNotFoundError where no file has that name, OSError where it is unreadable."""
+        """The file's bytes. Raises FileNotFoundError if no file has that name, OSError if it is unreadable."""
         ...
 
 
 class FolderImages:
-    """The files below a folder; an id is a path inside it and cannot lead out of it."""
+    """The files below a folder. An id is a path inside the folder; paths that leave it are refused."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def read(self, photo_id: str) -> bytes:
-        """See ImageFiles."""
+        """The file's bytes, as `ImageFiles.read` defines."""
         inside = PurePosixPath(photo_id)
         if inside.is_absolute() or ".." in inside.parts:
             raise FileNotFoundError
@@ -41,10 +41,10 @@ class FolderImages:
 
 
 class TarImages:
-    """The members of an uncompressed tar, read in place: 24 bytes of memory a name, safe to read from threads.
+    """The members of an uncompressed tar archive, read without unpacking it.
 
-    An id is a member's path, or its bare file name where only one member has it; MP-16's tar writes the id a/b/c.jpg as
-    a_b_c.jpg.
+    Takes 24 bytes of memory per name. Several threads may read at the same time. An id is a member's path, or its file
+    name if only one member has that name. An id a/b/c.jpg also finds a_b_c.jpg, the form used in MP-16's archive.
     """
 
     def __init__(self, archive: Path, progress: Progress) -> None:
@@ -59,16 +59,16 @@ class TarImages:
                         keys.append(_key(name))
                         starts.append(member.offset_data)
                         sizes.append(member.size)
-                    tar.members.clear()  # type: ignore[attr-defined]  # else it remembers them all
-                    progress(f"finding the images in {archive.name} (bytes)", member.offset_data + member.size, size)
+                    tar.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every member
+                    progress(f"index of {archive.name} (bytes)", member.offset_data + member.size, size)
         except tarfile.TarError as error:
-            raise InputError(f"{archive} is no uncompressed tar archive ({error}); repack it, or unpack it") from None
+            raise InputError(f"{archive} is not an uncompressed tar ({error}); unpack or repack it") from None
         unique, first, count = np.unique(np.array(keys, np.uint64), return_index=True, return_counts=True)
-        self._keys, first = unique[count == 1], first[count == 1]  # a name of two members names neither
+        self._keys, first = unique[count == 1], first[count == 1]  # a name that several members share is ambiguous
         self._starts, self._sizes = np.array(starts, np.uint64)[first], np.array(sizes, np.uint64)[first]
 
     def read(self, photo_id: str) -> bytes:
-        """See ImageFiles."""
+        """The file's bytes, as `ImageFiles.read` defines."""
         for name in (*_possible_names(photo_id), *_possible_names(photo_id.replace("/", "_"))):
             key = np.uint64(_key(name))
             row = int(np.searchsorted(self._keys, key))
@@ -84,12 +84,12 @@ def _key(name: str) -> int:
 
 
 def open_images(path: Path, progress: Progress) -> ImageFiles:
-    """The images of a folder or of a .tar; raises InputError where `path` is neither."""
+    """The images of a folder or a .tar archive. Raises InputError if `path` is neither."""
     if path.is_dir():
         return FolderImages(path)
     if path.is_file() and path.suffix == ".tar":
         return TarImages(path, progress)
-    raise InputError(f"{path} is neither a folder nor a .tar; give the one that holds the images")
+    raise InputError(f"{path} is neither a folder nor a .tar archive; give the one that holds the images")
 
 
 def _possible_names(photo_id: str) -> list[str]:

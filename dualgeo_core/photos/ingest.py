@@ -1,4 +1,4 @@
-"""Photo sets of a user's own files: a folder whose photos know their place, or a table beside a folder of images."""
+"""Photo sets from your own files: a folder of photos with GPS in their EXIF, or a table and its images."""
 
 from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
@@ -18,23 +18,24 @@ from dualgeo_core.photos.existing import ExistingSet, open_existing
 from dualgeo_core.photos.image_files import SUFFIXES, ImageFiles, open_images
 from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
 
-# The names that the tables of IM2GPS3k, YFCC4k and MP-16 give the columns.
+# Column names in the tables of IM2GPS3k, YFCC4k and MP-16.
 ALIASES = {"img_id": "id", "lat": "latitude", "lon": "longitude"}
 
 
 def ingest_folder(
     *, folder: Path, out: Path, max_quarantine_share: float, add: bool = False, progress: Progress = silent
 ) -> dict[str, Any]:
-    """The set of every photo below `folder`, placed by its EXIF; the id is the path inside `folder`.
+    """Writes the set of all photos below `folder`, with positions from EXIF. The id is the path inside `folder`.
 
-    The author is EXIF's artist, else the topmost subfolder the photo lies in, else unknown. With `add` the set is there
-    and gains the photos whose id it has not. Returns the manifest, with how many were `added` and `already_there`.
+    The author is the EXIF artist, otherwise the topmost subfolder of the photo, otherwise unknown. With `add`, photos
+    with new ids are added to the existing set. Returns the manifest, with the counts `added` and `already_there`.
+    Raises InputError if `folder` has no photos, and as `PhotoWriter.write` does.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the folder that holds the photos")
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if _is_photo_file(path))
     if not paths:
-        raise InputError(f"{folder} holds no {', '.join(SUFFIXES)} file")
+        raise InputError(f"{folder} has no {', '.join(SUFFIXES)} files; give the folder that holds the photos")
 
     def read(photo_id: str) -> IngestedPhoto:
         return read_placed_photo(folder, photo_id)
@@ -51,7 +52,7 @@ def ingest_folder(
 
 
 def read_placed_photo(folder: Path, photo_id: str) -> IngestedPhoto:
-    """One photo of a folder, or the fault that keeps it out."""
+    """One photo of a folder, with its position from EXIF, or with a fault."""
     try:
         data = (folder / photo_id).read_bytes()
         image = open_image(data)
@@ -68,7 +69,7 @@ def read_placed_photo(folder: Path, photo_id: str) -> IngestedPhoto:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One line of a photo table, with what is already known to be wrong with it."""
+    """One row of a photo table. `fault` is what the row alone shows to be wrong, or None."""
 
     id: str
     latitude: float
@@ -78,22 +79,24 @@ class TableRow:
 
 
 class PhotoTable(Sequence[TableRow]):
-    """The lines of a CSV (id, latitude, longitude[, author]), kept as columns so that millions fit in memory.
+    """The rows of a CSV (id, latitude, longitude[, author]), kept as columns so that millions fit in memory.
 
-    Lines of the ids `left_out` are dropped; `already_there` says how many ids they were.
+    Rows with an id in `left_out` are dropped; `already_there` is the number of these ids. Raises InputError if the file
+    is missing, is not a UTF-8 CSV or lacks a column.
     """
 
     def __init__(self, path: Path, left_out: Set[str] = frozenset()) -> None:
         try:
             table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
         except FileNotFoundError:
-            raise InputError(f"there is no table {path}") from None
+            raise InputError(f"there is no table {path}; correct the path") from None
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not a UTF-8 CSV ({' '.join(str(error).split())})") from None
+            raise InputError(f"{path} is not a UTF-8 CSV ({' '.join(str(error).split())}); save it as one") from None
         table = table.rename(columns=lambda name: ALIASES.get(name.strip().lower(), name.strip().lower()))
         missing = [name for name in ("id", "latitude", "longitude") if name not in table]
         if missing:
-            raise InputError(f"{path} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}")
+            present = ", ".join(table.columns)
+            raise InputError(f"{path} lacks the column {', '.join(missing)} (it has {present}); add or rename it")
         table["id"] = table["id"].str.strip()
         held = table["id"].isin(left_out)
         self.already_there = table.loc[held, "id"].nunique()
@@ -127,9 +130,9 @@ def ingest_csv(
     add: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """The set of a CSV's lines; an id names its file in `images`, a folder or a .tar.
+    """Writes the set of a CSV's photos. An id is the name of a file in `images`, a folder or a .tar archive.
 
-    Of lines with the same id the first counts. `add` and what is returned are as for `ingest_folder`.
+    Of rows with the same id only the first is used. `add`, the returned manifest and errors are as for `ingest_folder`.
     """
     existing = open_existing(out) if add else ExistingSet()
     rows = PhotoTable(table, left_out=existing.ids)
@@ -149,7 +152,7 @@ def ingest_csv(
 
 
 def read_listed_photo(files: ImageFiles, row: TableRow) -> IngestedPhoto:
-    """One photo of a table, or the fault that keeps it out."""
+    """One photo of a table, with its image, or with a fault."""
     fault = row.fault
     data = b""
     if fault is None:

@@ -1,4 +1,4 @@
-"""A photo set on disk: Parquet shards of id, latitude, longitude, author, image, and `set.json` that names them."""
+"""A photo set on disk: Parquet shards of id, latitude, longitude, author and image, listed in `set.json`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyarrow.dataset import dataset
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import fingerprint, read_json
+from dualgeo_core.base.files import file_digest, fingerprint, read_json, reading
 from dualgeo_core.base.shards import ShardKey
 from dualgeo_core.photos.photographers import is_query_photographer
 from dualgeo_core.settings import PhotoSource
@@ -32,25 +32,25 @@ class PhotoShard:
 
 @dataclass(frozen=True)
 class Photos:
-    """A photo set, or its gallery or query photographers' part, in a fixed order."""
+    """The photos of a set, or those of its gallery or query photographers only, in a fixed order."""
 
     folder: Path
     source: PhotoSource
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of every shard's bytes and of the part taken."""
+        """A fingerprint of the bytes of all shards and of the selected part."""
         manifest = read_json(self.folder / MANIFEST)
         return fingerprint(manifest["shards"], self.source.part, self.source.query_share)
 
     @property
     def quarantined(self) -> int:
-        """How many photos the ingest refused."""
+        """The number of photos that the ingest refused."""
         return int(read_json(self.folder / MANIFEST)["quarantined"])
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """All but the image bytes and label maps: id, latitude, longitude, author and what else the set knows."""
+        """All columns but images and label maps: id, latitude, longitude, author, and columns specific to the set."""
         tables = [_shard_frame(path)[self._members[path.stem]] for path in self._shard_paths()]
         return pd.concat(tables, ignore_index=True)
 
@@ -59,13 +59,13 @@ class Photos:
 
     @cached_property
     def shard_keys(self) -> tuple[ShardKey, ...]:
-        """The shards in the order of `frame`, no image read; `rows` is empty where none of a shard is of this part."""
+        """The shards in the order of `frame`. Reads no images. `rows` is empty if a shard has no photo of this part."""
         digests = read_json(self.folder / MANIFEST)["shards"]
         keys, start = [], 0
         for path in self._shard_paths():
-            made_of = fingerprint(digests[path.name], self.source.part, self.source.query_share)
+            inputs = fingerprint(digests[path.name], self.source.part, self.source.query_share)
             rows = range(start, start + int(self._members[path.stem].sum()))
-            keys.append(ShardKey(name=path.stem, fingerprint=made_of, rows=rows))
+            keys.append(ShardKey(name=path.stem, fingerprint=inputs, rows=rows))
             start = rows.stop
         return tuple(keys)
 
@@ -75,22 +75,27 @@ class Photos:
             yield self.shard(path.stem, column)
 
     def shard(self, name: str, column: str = "image") -> PhotoShard:
-        """The photos (or another bytes column) of one shard."""
-        table = pq.read_table(self.folder / f"{name}.parquet", columns=["id", column]).to_pandas()
+        """The photos (or another bytes column) of one shard. Raises InputError if its bytes have changed."""
+        path = self.folder / f"{name}.parquet"
+        remedy = "restore the photo set, or ingest it again"
+        with reading(path, remedy=remedy):
+            if file_digest(path) != read_json(self.folder / MANIFEST)["shards"][path.name]:
+                raise InputError(f"{path} is damaged: {remedy}")
+            table = pq.read_table(path, columns=["id", column]).to_pandas()
         kept = table[self._members[name]]
         return PhotoShard(name=name, ids=kept["id"].tolist(), images=kept[column].tolist())
 
     def knows(self, column: str) -> bool:
-        """Whether the set has this column, beside the photos themselves."""
+        """Whether the set has this column."""
         return column in pq.read_schema(self._shard_paths()[0]).names
 
     def take(self, rows: NDArray[np.int64], column: str = "image") -> list[bytes]:
-        """The bytes of these rows of `frame`, in this order; each costs the reading of its row group."""
+        """The bytes of these rows of `frame`, in this order. Each row requires reading its whole row group."""
         table = dataset([str(path) for path in self._shard_paths()]).take(self._positions[rows], columns=[column])
         return [bytes(value) for value in table[column].to_pylist()]
 
     def image(self, photo_id: str) -> bytes:
-        """One photo's encoded bytes; raises InputError where the set has no such id."""
+        """One photo's encoded bytes. Raises InputError if the set has no such id."""
         for path in self._shard_paths():
             table = pq.read_table(path, columns=["image"], filters=[("id", "==", photo_id)])
             if table.num_rows:
@@ -99,12 +104,12 @@ class Photos:
 
     @cached_property
     def _positions(self) -> NDArray[np.int64]:
-        """Where each row of `frame` stands among all rows of all shards."""
+        """For each row of `frame`, its number among all rows of all shards."""
         return np.flatnonzero(np.concatenate(list(self._members.values())))
 
     @cached_property
     def _members(self) -> dict[str, NDArray[np.bool_]]:
-        """Which rows of each shard belong to this part, by the shard's name."""
+        """For each shard, by name, a mask of the rows that belong to this part."""
         return {
             path.stem: self._belongs(pq.read_table(path, columns=["author"])["author"].to_pandas()).to_numpy(dtype=bool)
             for path in self._shard_paths()
@@ -126,8 +131,8 @@ def _shard_frame(path: Path) -> pd.DataFrame:
 
 
 def open_photos(source: PhotoSource, data: Path) -> Photos:
-    """The photos of `source`; raises InputError where the set was not ingested."""
+    """The photos of `source`. Raises InputError if the set does not exist."""
     folder = data / source.photo_set
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"there is no photo set {folder}; make it with `dualgeo ingest`")
+        raise InputError(f"there is no photo set {folder}; create it with `dualgeo ingest`")
     return Photos(folder=folder, source=source)

@@ -1,4 +1,4 @@
-"""Who took which photo. Every split and every interval keeps the photos of one photographer together."""
+"""Splits by photographer. Every split and every interval keeps the photos of one photographer together."""
 
 import hashlib
 from dataclasses import dataclass
@@ -14,14 +14,17 @@ VALIDATION_QUERIES, VALIDATION_GALLERY = 2_000, 50_000  # enough photos to decid
 
 
 def photographer_codes(truth: pd.DataFrame) -> NDArray[np.int64]:
-    """An integer per photo, the same for photos of one author; a photo without an author stands alone."""
+    """An integer per photo, the same for photos of one author. A photo without an author gets its own integer."""
     author = truth["author"] if "author" in truth else pd.Series(None, index=truth.index, dtype=object)
     alone = pd.Series([f"\0{row}" for row in range(len(truth))], index=truth.index)
     return pd.factorize(author.astype(object).where(author.notna(), alone))[0].astype(np.int64)
 
 
 def is_query_photographer(author: str | None, share: float) -> bool:
-    """The split by photographer: the same for a name in every set and on every machine; unknown ones are gallery."""
+    """Whether the photos of this author are queries, which holds for the given share of authors.
+
+    The result depends only on the name and the share. Photos of unknown authors belong to the gallery.
+    """
     if not isinstance(author, str):
         return False
     return int.from_bytes(hashlib.sha256(author.encode()).digest()[:8], "big") < share * 2**64
@@ -29,7 +32,7 @@ def is_query_photographer(author: str | None, share: float) -> bool:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a gallery: to train on, held out to search with, and those of the former that are searched."""
+    """Rows of a gallery: training rows, held-out query rows, and the training rows that the queries search."""
 
     training: NDArray[np.int64]
     queries: NDArray[np.int64]
@@ -37,9 +40,9 @@ class Split:
 
 
 def split_by_photographer(frame: pd.DataFrame, settings: TrainingSettings) -> Split:
-    """A seeded share of photographers held out; photos of unknown photographers are trained on.
+    """A split that holds out a seeded share of the photographers. Photos of unknown authors are for training.
 
-    Raises InputError where either side would be empty.
+    Raises InputError if either side would be too small.
     """
     held_out = frame["author"].map(lambda name: _held_out(name, settings)).to_numpy(dtype=bool)
     training, queries = np.flatnonzero(~held_out), np.flatnonzero(held_out)
@@ -58,7 +61,7 @@ def split_by_photographer(frame: pd.DataFrame, settings: TrainingSettings) -> Sp
 
 
 def _held_out(author: str | None, settings: TrainingSettings) -> bool:
-    """Salted, so that it does not repeat the hash that split queries from gallery."""
+    """Whether this author is held out. A salt makes the hash independent of the split into queries and gallery."""
     if not isinstance(author, str):
         return False
     digest = hashlib.sha256(f"validation {settings.validation_seed} {author}".encode()).digest()
@@ -66,7 +69,7 @@ def _held_out(author: str | None, settings: TrainingSettings) -> bool:
 
 
 def photographer_folds(photographers: NDArray[np.int64], *, folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold per photo: whole photographers, dealt at random to folds of about the same number of photos."""
+    """A fold number per photo. Photos of one photographer share a fold, and folds have similar numbers of photos."""
     random = np.random.default_rng(seed)
     sizes = np.bincount(photographers)
     load = np.zeros(folds)

@@ -1,4 +1,4 @@
-"""Writes a photo set as a stream: shards appear whole, a killed run goes on, unusable photos are listed with why."""
+"""Writes a photo set shard by shard. A killed run resumes. Unusable photos are listed with the reason."""
 
 import csv
 import shutil
@@ -28,7 +28,7 @@ from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
 
 SHARD_BYTES = 256 * 2**20
 SHARD_PHOTOS = 1024
-ROW_GROUP_BYTES = 16 * 2**20  # what is held in memory, beside one batch
+ROW_GROUP_BYTES = 16 * 2**20  # photos in memory, in addition to one batch
 BATCH = 64
 
 COLUMNS = {
@@ -40,12 +40,12 @@ COLUMNS = {
 }
 IMAGE_COLUMNS = ("image", "label_map")
 Entry = TypeVar("Entry")
-Note = dict[str, Any]  # what a finished shard holds, and where the next one begins
+Note = dict[str, Any]  # contents of a finished shard, and the entry at which the next shard begins
 
 
 @dataclass(frozen=True)
 class IngestedPhoto:
-    """One photo on its way into a set; with a `fault` it goes to the quarantine and its other fields do not count."""
+    """One photo to be written. With a `fault`, only its id is used, and both go to the quarantine."""
 
     id: str
     latitude: float = float("nan")
@@ -57,17 +57,17 @@ class IngestedPhoto:
 
     @property
     def row(self) -> dict[str, Any]:
-        """The photo by column."""
+        """The photo's values by column name."""
         return {name: getattr(self, name) for name in COLUMNS} | self.more
 
 
 @dataclass(frozen=True)
 class PhotoWriter(Generic[Entry]):
-    """Makes the set at `out` of `read(entry)` for every entry: the same entries, the same bytes.
+    """Writes the photo `read(entry)` of every entry to the set at `out`. The same entries give the same bytes.
 
-    Where there are `existing` photos, their shards are kept as they are and the entries' photos follow in new ones.
-    Work goes on in `<out>.partial`, signed with `recipe`, which must change with anything the outcome depends on.
-    `pool` reads the photos of a batch at once; `progress` hears how many entries are done.
+    The shards of `existing` photos are kept unchanged, and the photos of the entries follow in new shards. Unfinished
+    work is kept in `<out>.partial`, signed with `recipe`, which must change with anything that affects the result.
+    `pool` reads the photos of a batch in parallel. `progress` receives the number of entries that are done.
     """
 
     out: Path
@@ -85,10 +85,10 @@ class PhotoWriter(Generic[Entry]):
         return partial_folder(self.out)
 
     def write(self, *, max_quarantine_share: float) -> dict[str, Any]:
-        """Makes the whole set and returns its manifest; an existing set that gains nothing is left as it is.
+        """Writes the whole set and returns its manifest. An existing set that gains no photos is left unchanged.
 
-        Raises InputError where `out` is something else than a photo set, where no photo is usable, or where more than
-        `max_quarantine_share` of all are not; the reasons are then in `<out>.partial/set/quarantine.csv`.
+        Raises InputError if `out` exists and is not a photo set, if no photo is usable, or if more than
+        `max_quarantine_share` of all photos are unusable. `<out>.partial/set/quarantine.csv` then lists the reasons.
         """
         _refuse_foreign_folder(self.out)
         notes = self._resume()
@@ -104,7 +104,7 @@ class PhotoWriter(Generic[Entry]):
         return manifest
 
     def _resume(self) -> list[Note]:
-        """The notes of the shards that an earlier run of the same recipe finished; everything else of it is removed."""
+        """The notes of shards that an earlier run of the same recipe finished. Removes its other files."""
         recipe, folder = self.partial / "recipe.json", self.partial / "set"
         signature = fingerprint(self.recipe, self.existing.shards)
         notes = [read_json(path) for path in sorted(self.partial.glob("notes/photos-*.json"))]
@@ -121,7 +121,7 @@ class PhotoWriter(Generic[Entry]):
         return notes
 
     def _write_shard(self, name: str, start: int) -> Note:
-        """Writes the photos from entry `start` on, until the shard is full; its note makes it count."""
+        """Writes photos from entry `start` until the shard is full, then the note that marks it as finished."""
         path = self.partial / "set" / f"{name}.parquet"
         note: Note = {"file": path.name, "next": start, "photos": 0, "quarantine": []}
         with atomic_file(path) as temporary, self._parquet(temporary) as parquet:
@@ -161,13 +161,13 @@ class PhotoWriter(Generic[Entry]):
 
     def _parquet(self, path: Path) -> pq.ParquetWriter:
         schema = pa.schema({**COLUMNS, **self.more_columns})
-        # Images are compressed already, and a dictionary of them would only cost memory.
+        # Images are already compressed, and a dictionary of them would only use memory.
         small = [name for name in schema.names if name not in IMAGE_COLUMNS]
         compression = {name: "zstd" if name in small else "none" for name in schema.names}
         return pq.ParquetWriter(path, schema, compression=compression, use_dictionary=small)
 
     def _finish(self, notes: list[Note], max_share: float) -> dict[str, Any]:
-        """Writes the quarantine and, where enough is usable, the manifest; beside them lie old and new shards."""
+        """Adds quarantine, old shards and manifest to the set. Raises InputError if too few photos are usable."""
         folder = self.partial / "set"
         shards = {note["file"]: note["digest"] for note in notes if note["photos"]}
         earlier, new = self._faults(notes, taken_in=ids_of(folder, shards) if self.existing.quarantine else set())
@@ -176,15 +176,15 @@ class PhotoWriter(Generic[Entry]):
         quarantine = earlier + new
         _write_quarantine(folder / QUARANTINE, quarantine)
         if not shards:
-            told = _told(new) or "nothing was found"
-            raise InputError(f"there is no usable photo for {self.out} ({told}); mend the source")
+            reasons = _summary(new) or "no photo was found"
+            raise InputError(f"there is no usable photo for {self.out} ({reasons}); fix the source")
         photos = len(self.existing.ids) + sum(note["photos"] for note in notes)
         share = len(quarantine) / (photos + len(quarantine))
         if share > max_share:
             raise InputError(
-                f"{len(quarantine)} of {photos + len(quarantine)} photos for {self.out} cannot be used "
-                f"({_told(quarantine)}): {share:.1%} is past the allowed {max_share:.1%}; "
-                f"see {folder / QUARANTINE}, mend them or allow a larger --max-quarantine-share"
+                f"{len(quarantine)} of {photos + len(quarantine)} photos for {self.out} are unusable "
+                f"({_summary(quarantine)}): {share:.1%} exceeds the allowed {max_share:.1%}; "
+                f"fix the photos listed in {folder / QUARANTINE} or raise --max-quarantine-share"
             )
         for name in self.existing.shards:
             take_over(self.out / name, folder / name)
@@ -198,7 +198,7 @@ class PhotoWriter(Generic[Entry]):
         return manifest
 
     def _faults(self, notes: list[Note], taken_in: Set[str]) -> tuple[list[Fault], list[Fault]]:
-        """What was kept out of the existing set and still is, and what is kept out now for the first time."""
+        """Photos of the existing quarantine that are still refused, and photos refused for the first time."""
         earlier = [(photo_id, fault) for photo_id, fault in self.existing.quarantine if photo_id not in taken_in]
         known = set(self.existing.quarantine)
         found = [(photo_id, fault) for note in notes for photo_id, fault in note["quarantine"]]
@@ -206,11 +206,11 @@ class PhotoWriter(Generic[Entry]):
 
 
 def _reasons(quarantine: list[Fault]) -> dict[str, int]:
-    """How many photos by reason, without its detail, so that one fault of many photos is one line."""
+    """The number of photos by reason. Details in parentheses are dropped, so that equal faults count together."""
     return dict(sorted(Counter(fault.partition(" (")[0] for _, fault in quarantine).items()))
 
 
-def _told(quarantine: list[Fault]) -> str:
+def _summary(quarantine: list[Fault]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in _reasons(quarantine).items())
 
 
@@ -223,4 +223,4 @@ def _write_quarantine(path: Path, quarantine: Iterable[tuple[str, str]]) -> None
 
 def _refuse_foreign_folder(out: Path) -> None:
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is there and is no photo set; take another --out, or remove it yourself")
+        raise InputError(f"{out} exists and is not a photo set; choose another --out, or delete it yourself")

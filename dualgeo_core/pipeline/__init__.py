@@ -1,1 +1,1 @@
-"""The recipe: where a profile's artifacts lie, what they are signed with, and one function per artifact."""
+"""The pipeline steps of a profile: paths and signatures of the artifacts, and one function per artifact."""

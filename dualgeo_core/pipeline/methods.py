@@ -1,4 +1,4 @@
-"""The methods that one evaluation compares, and the one that answers."""
+"""The methods that one evaluation compares, and the main method."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ LEAKING = " with leakage"
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the comparison: which candidates, refined how, with or without the LMM's answers."""
+    """One row of the comparison: representation, refinement method, with or without the LMM's answers."""
 
     representation: str
     refinement: RefineMethod
@@ -21,12 +21,12 @@ class Method:
 
 
 def main_method(profile: Profile) -> Method:
-    """The method that answers."""
+    """The method that gives the answers."""
     return Method(profile.model.main, profile.refinement.method, answers=profile.lmm.enabled)
 
 
 def compared_methods(profile: Profile) -> list[Method]:
-    """Every representation by its nearest neighbour, every refinement of the main one, and leakage beside it."""
+    """Every representation with its nearest neighbour, every refinement of the main one, and leakage."""
     main = profile.model.main
     methods = [Method(representation, "rank1") for representation in profile.model.variants]
     methods += [Method(main, "dbscan"), Method(main, "hdbscan"), Method(main, "posterior"), main_method(profile)]

@@ -1,4 +1,4 @@
-"""Opens the artifacts of a workspace on the profile's device; refuses those that do not belong together."""
+"""Opens the artifacts of a workspace on the profile's device, and refuses artifacts with non-matching inputs."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -8,12 +8,11 @@ import torch
 from dualgeo_core.answering.answerer import Answerer
 from dualgeo_core.base.devices import choose_device
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import require_fingerprint
 from dualgeo_core.model.fusion import DualViewModel
-from dualgeo_core.pipeline.signatures import index_signature, refiner_signature, views_record
-from dualgeo_core.pipeline.workspace import GALLERY, REFINER_FILE, Workspace
+from dualgeo_core.pipeline.artifacts import Artifacts
+from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.refine.density import PhotoDensity, gallery_density
-from dualgeo_core.refine.refiner import Refiner, load_refiner
+from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, load_refiner
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import Profile, Representation
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def profile_device(profile: Profile) -> torch.device:
-    """The device that the profile's models run on."""
+    """The device of the profile's models."""
     return choose_device(profile.device, threads=profile.threads)
 
 
@@ -36,60 +35,59 @@ def open_encoder(workspace: Workspace) -> Encoder:
 
 
 def open_segmenter(workspace: Workspace) -> Segmenter:
-    """The segmenter that the step `segmenter` left. Raises InputError if it is not this profile's."""
-    return load_segmenter(
-        workspace.profile.segmenter,
-        workspace.profile.encoder,
-        folder=workspace.segmenter,
-        device=profile_device(workspace.profile),
-    )
+    """The segmenter written by the step `segmenter`. Raises InputError if the profile's settings have changed since."""
+    artifact = Artifacts(workspace).segmenter()
+    artifact.require_intact()
+    profile = workspace.profile
+    return load_segmenter(profile.segmenter, profile.encoder, folder=artifact.path, device=profile_device(profile))
 
 
 def open_model(workspace: Workspace, representation: Representation) -> DualViewModel | None:
     """The trained model of a representation; None for `encoder`, which needs none."""
     if representation == "encoder":
         return None
-    model = DualViewModel.from_pretrained(workspace.model(representation))
+    artifact = Artifacts(workspace).model(representation)
+    artifact.require_intact()
+    model = DualViewModel.from_pretrained(artifact.path)
     return model.to(profile_device(workspace.profile)).eval()
 
 
-def open_views(workspace: Workspace, photos_name: str) -> Views:
-    """Both views of a photo set. Raises InputError if they were made from other photos or with other settings."""
-    record = views_record(workspace, photos_name)
-    return load_views(
-        photos=workspace.photos(photos_name),
-        features_folder=workspace.features(photos_name),
-        masks_folder=workspace.masks(photos_name),
-        label_grid=record.label_grid,
-    )
+def open_views(workspace: Workspace, photos_name: str, *, intact: bool = False) -> Views:
+    """Both views of a photo set, with `intact` after a check of all files.
+
+    Raises InputError if the photos or the settings have changed since, or if a file is damaged.
+    """
+    artifacts = Artifacts(workspace)
+    parts = (artifacts.features(photos_name), artifacts.masks(photos_name), artifacts.label_maps(photos_name))
+    for part in parts:
+        part.require_intact() if intact else part.require()
+    features, masks, label_maps = (part.path for part in parts)
+    return load_views(photos=workspace.photos(photos_name), features=features, masks=masks, label_maps=label_maps)
 
 
 def open_augmentation(workspace: Workspace) -> "AugmentedEncoding | None":
-    """Encodes augmented gallery photos anew in every training step, if the profile recomputes; else None."""
+    """The encoding of augmented gallery photos in every training step; None unless `training.recompute` is set."""
     if not workspace.profile.training.recompute:
         return None
     from dualgeo_core.model.augmentation import AugmentedEncoding
 
     return AugmentedEncoding(
         photos=workspace.photos(GALLERY),
-        masks_folder=workspace.masks(GALLERY),
+        masks_folder=workspace.folder("masks", GALLERY),
         encoder=open_encoder(workspace),
         label_grid=workspace.profile.model.label_grid,
     )
 
 
 def open_retriever(workspace: Workspace, representation: Representation, gallery: Views) -> Retriever:
-    """Model and index of a representation over `gallery`. Raises InputError if they do not belong together."""
+    """The retriever of a representation over `gallery`. Raises InputError if model, index and gallery do not match."""
+    artifact = Artifacts(workspace).index(representation)
+    artifact.require_intact()
     retrieval = workspace.profile.retrieval
-    index = GalleryIndex(
-        folder=workspace.index(representation),
-        signature=index_signature(workspace, representation),
-        probes=retrieval.probes,
-    )
     return Retriever(
         representation=representation,
         model=open_model(workspace, representation),
-        index=index,
+        index=GalleryIndex(artifact.path, probes=retrieval.probes),
         gallery=gallery,
         settings=retrieval,
         device=profile_device(workspace.profile),
@@ -97,13 +95,14 @@ def open_retriever(workspace: Workspace, representation: Representation, gallery
 
 
 def open_refiner(workspace: Workspace) -> Refiner:
-    """The refiner that belongs to the present index. Raises InputError if it was fitted on something else."""
-    require_fingerprint(workspace.refiner, expected=refiner_signature(workspace), step="refiner")
-    return load_refiner(workspace.refiner / REFINER_FILE)
+    """The refiner of the current index. Raises InputError if it is stale."""
+    artifact = Artifacts(workspace).refiner()
+    artifact.require_intact()
+    return load_refiner(artifact.path / REFINER_FILE)
 
 
 def open_answerer(workspace: Workspace) -> Answerer:
-    """What answers for the profile; each of its parts is opened when it is first used."""
+    """The profile's answerer. Its parts are opened at first use."""
     return Answerer(
         profile=workspace.profile,
         open_retriever=partial(_open_main_retriever, workspace),
@@ -122,8 +121,11 @@ def _open_density(workspace: Workspace) -> PhotoDensity:
 
 
 def require_same_views(gallery: Views, queries: Views) -> None:
-    """Raises InputError if another encoder or segmenter saw the queries than saw the gallery."""
+    """Raises InputError if queries and gallery were processed by different encoders or segmenters."""
     for view, step in (("encoder", "features"), ("segmenter", "masks")):
         theirs, ours = getattr(queries, view), getattr(gallery, view)
         if theirs != ours:
-            raise InputError(f"the queries' {view} is {theirs}, the gallery's {ours}: run the step {step} again")
+            raise InputError(
+                f"the {view} of the queries ({theirs}) differs from that of the gallery ({ours}): "
+                f"run the step {step} again"
+            )

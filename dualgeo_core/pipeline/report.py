@@ -1,34 +1,28 @@
-"""The last evaluation of a workspace: its scores, the files of it that git keeps, and its page."""
+"""The last evaluation of a workspace: its scores, the report files for git, and the report page."""
 
 from typing import Any
 
 import pandas as pd
 
-from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import atomic_file, fingerprint, read_json, write_json
+from dualgeo_core.base.files import atomic_file, fingerprint, write_json
 from dualgeo_core.evaluation.report import Scores, comparison_table, error_curve, headline_metrics
 from dualgeo_core.evaluation.report_page import BenchmarkResult, report_page
 from dualgeo_core.pipeline.methods import compared_methods, main_method
-from dualgeo_core.pipeline.signatures import scores_signature
-from dualgeo_core.pipeline.stage2 import predictions_by_method
+from dualgeo_core.pipeline.stage2 import predictions_by_method, read_scores
 from dualgeo_core.pipeline.workspace import Workspace
 
 
-def read_scores(workspace: Workspace) -> Scores:
-    """Scores by benchmark and method, in the profile's order. Raises InputError if a benchmark has no current ones."""
-    methods = [method.name for method in compared_methods(workspace.profile)]
-    scores = {}
-    for name in workspace.profile.photos.benchmarks:
-        found = read_json(workspace.scores(name))
-        if found["fingerprint"] != scores_signature(workspace, name):
-            raise InputError(f"{workspace.scores(name)} is of earlier predictions: run the step scores again")
-        scores[name] = {method: found["scores"][method] for method in methods}
-    return scores
+def all_scores(workspace: Workspace) -> Scores:
+    """Scores by benchmark and method, in the profile's order. Raises InputError if those of a benchmark are stale."""
+    return {name: read_scores(workspace, name) for name in workspace.profile.photos.benchmarks}
 
 
 def write_report(workspace: Workspace) -> dict[str, Any]:
-    """Writes metrics.json (the answering method), scores.csv (every method) and error_cdf.csv to `workspace.report`."""
-    scores = read_scores(workspace)
+    """Writes the report files to `workspace.report`.
+
+    metrics.json and error_cdf.csv are about the main method, scores.csv about all methods.
+    """
+    scores = all_scores(workspace)
     main = main_method(workspace.profile).name
     metrics = {name: headline_metrics(by_method[main]) for name, by_method in scores.items()}
     curves = [
@@ -46,14 +40,14 @@ def write_report(workspace: Workspace) -> dict[str, Any]:
 
 
 def render_report(workspace: Workspace) -> str:
-    """The report as one HTML page. Raises InputError if a benchmark has no scores of its present predictions."""
+    """The report as one HTML page. Raises InputError if the scores of a benchmark are stale."""
     results = {
         name: BenchmarkResult(
             scores=by_method,
             predictions=predictions_by_method(workspace, name),
             truth=workspace.photos(name).frame,
         )
-        for name, by_method in read_scores(workspace).items()
+        for name, by_method in all_scores(workspace).items()
     }
     profile = workspace.profile
     return report_page(results, profile=profile.name, main_method=main_method(profile).name)

@@ -1,23 +1,24 @@
-"""Stage 1, photos to candidates: one function per artifact, in the order in which they feed each other.
+"""Stage 1, from photos to candidates: one function per artifact, in pipeline order.
 
-Each reads what is before it in the workspace with fingerprints checked, writes its own artifact, and returns facts
-worth telling: counts, shares, rates, how many photos were `computed` in this call and how many `taken_over` from an
-earlier one, and `fingerprint`, which is the artifact's version.
+Each function opens its inputs, checks them against their records, writes its artifact and returns facts about it:
+counts, shares, rates, and the `fingerprint` of its content. `computed` counts the photos computed in this call and
+`taken_over` those reused from an earlier call.
 """
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 
-from dualgeo_core.base.files import read_fingerprint
-from dualgeo_core.base.frames import write_frame
+from dualgeo_core.base.artifacts import Artifact
+from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.frames import read_parquet, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.earth.canvas import CLASSES
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.trainer import OnMetrics, TrainingResult, train
+from dualgeo_core.pipeline.artifacts import Artifacts, facts_of
 from dualgeo_core.pipeline.methods import LEAKING
 from dualgeo_core.pipeline.opening import (
     open_augmentation,
@@ -29,12 +30,6 @@ from dualgeo_core.pipeline.opening import (
     profile_device,
     require_same_views,
 )
-from dualgeo_core.pipeline.signatures import (
-    candidates_signature,
-    embeddings_recipe,
-    embeddings_signature,
-    index_signature,
-)
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.retrieval.embeddings import build_embeddings, read_embeddings
 from dualgeo_core.retrieval.index import build_index
@@ -42,39 +37,47 @@ from dualgeo_core.settings import Representation
 from dualgeo_core.views.crop import square_crop_labels
 from dualgeo_core.views.features import build_features
 from dualgeo_core.views.label_maps import decode_png, mean_iou
-from dualgeo_core.views.masks import build_masks
+from dualgeo_core.views.masks import build_label_maps, build_masks
 from dualgeo_core.views.segmenter import fit_segmenter
 
 Facts = dict[str, Any]
 
 
 def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
-    """Fits the codebook on gallery photos, or signs the SegFormer checkpoint that the profile names."""
+    """Fits the codebook on gallery photos, or records the fingerprint of the profile's SegFormer checkpoint."""
     profile = workspace.profile
     segmenter = fit_segmenter(
-        profile.segmenter,
-        profile.encoder,
+        Artifacts(workspace).segmenter(),
+        settings=profile.segmenter,
+        encoder_settings=profile.encoder,
         photos=workspace.photos(GALLERY),
-        folder=workspace.segmenter,
-        device=profile_device(workspace.profile),
+        device=profile_device(profile),
         progress=progress,
     )
     return {"kind": profile.segmenter.kind, "classes": segmenter.classes, "fingerprint": segmenter.fingerprint}
 
 
 def make_masks(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
-    """Label maps of every photo; scored by mean IoU where the set knows the true ones, in the segmenter's classes."""
-    segmenter = open_segmenter(workspace)
-    folder = workspace.masks(photos_name)
-    photos = workspace.photos(photos_name)
+    """Writes the label map of every photo, as PNG and at the model's label grid.
+
+    The facts include the mean IoU if the photo set has true label maps in the segmenter's classes.
+    """
+    segmenter, artifacts = open_segmenter(workspace), Artifacts(workspace)
+    photos, masks = workspace.photos(photos_name), artifacts.masks(photos_name)
     made = build_masks(
-        photos=photos, folder=folder, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
+        masks, photos=photos, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
+    )
+    build_label_maps(
+        artifacts.label_maps(photos_name),
+        photos=photos,
+        masks=masks.path,
+        label_grid=workspace.profile.model.label_grid,
     )
     facts: Facts = {
         "rows": len(photos),
         **made,
         "classes": segmenter.classes,
-        "fingerprint": read_fingerprint(folder),
+        "fingerprint": artifacts.require(masks).content,
     }
     if photos.knows("label_map") and getattr(segmenter, "class_names", None) == CLASSES:
         facts["mean_iou"] = round(_masks_mean_iou(workspace, photos_name, classes=segmenter.classes), 4)
@@ -82,23 +85,23 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
 
 
 def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> float:
-    """How far the masks agree with the true label maps of a synthetic set, over its first shard."""
+    """Mean IoU (0 to 1) of the masks against the true label maps, over the first shard."""
     truth = next(workspace.photos(photos_name).shards(column="label_map"))
-    made = pq.read_table(workspace.masks(photos_name) / f"{truth.name}.parquet")["mask"].to_pylist()
+    masks = workspace.folder("masks", photos_name) / f"{truth.name}.parquet"
+    made = read_parquet(masks, columns=["mask"], remedy="run the step masks again")["mask"]
     size = workspace.profile.segmenter.mask_size
     true_maps = np.stack([np.asarray(square_crop_labels(decode_png(png), size)) for png in truth.images])
     return mean_iou(np.stack([np.asarray(decode_png(png)) for png in made]), true_maps, classes=classes)
 
 
 def make_features(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
-    """The frozen encoder's outputs, once per photo."""
-    encoder = open_encoder(workspace)
-    folder = workspace.features(photos_name)
-    photos = workspace.photos(photos_name)
+    """Writes the frozen encoder's pooled vector and patch tokens of every photo."""
+    encoder, photos = open_encoder(workspace), workspace.photos(photos_name)
+    artifact = Artifacts(workspace).features(photos_name, encoder=encoder.fingerprint)
     made = build_features(
-        photos=photos, folder=folder, encoder=encoder, settings=workspace.profile.encoder, progress=progress
+        artifact, photos=photos, encoder=encoder, settings=workspace.profile.encoder, progress=progress
     )
-    return {"rows": len(photos), **made, "width": encoder.width, "fingerprint": read_fingerprint(folder)}
+    return {"rows": len(photos), **made, "width": encoder.width, "fingerprint": artifact.require().content}
 
 
 def make_model(
@@ -108,14 +111,14 @@ def make_model(
     give_up_others: bool = False,
     progress: Progress = silent,
 ) -> TrainingResult:
-    """The trained model of one representation; on several processes each of them calls this."""
+    """Trains the model of one representation. With several training processes, each one calls this function."""
     profile = workspace.profile
     torch.set_num_threads(profile.threads)
     return train(
-        views=open_views(workspace, GALLERY),
+        views=open_views(workspace, GALLERY, intact=True),
         profile=profile,
         variant=representation,
-        folder=workspace.model(representation),
+        folder=workspace.folder("models", representation),
         augmented=open_augmentation(workspace),
         give_up_others=give_up_others,
         on_metrics=on_metrics,
@@ -124,43 +127,46 @@ def make_model(
 
 
 def make_embeddings(workspace: Workspace, representation: Representation, progress: Progress = silent) -> Facts:
-    """The gallery's retrieval vectors in one representation."""
-    views = open_views(workspace, GALLERY)
+    """Writes the gallery's retrieval vectors in one representation."""
+    artifact = Artifacts(workspace).embeddings(representation)
+    views = open_views(workspace, GALLERY, intact=not artifact.is_current())
     model = open_model(workspace, representation)
-    folder = workspace.embeddings(representation)
     made = build_embeddings(
+        artifact,
         views=views,
-        folder=folder,
-        recipe=embeddings_recipe(workspace, representation),
         embed=lambda rows: embed(
             model=model, views=views, variant=representation, rows=rows, device=profile_device(workspace.profile)
         ),
+        shard_recipe=fingerprint(artifact.recipe, artifact.inputs.get(f"{representation} model")),
         progress=progress,
     )
-    return {"rows": len(views.frame), **made, "fingerprint": read_fingerprint(folder)}
+    return {"rows": len(views.frame), **made, "fingerprint": artifact.require().content}
 
 
 def make_index(workspace: Workspace, representation: Representation) -> Facts:
-    """The FAISS index over one representation of the gallery."""
-    embeddings = embeddings_signature(workspace, representation)
-    signature = index_signature(workspace, representation)
-    made = build_index(
-        folder=workspace.index(representation),
-        shards=read_embeddings(workspace.embeddings(representation), signature=embeddings),
-        specification=workspace.profile.retrieval.index,
-        signature=signature,
-    )
+    """Writes the FAISS index of the gallery in one representation."""
+    artifacts = Artifacts(workspace)
+    artifact, specification = artifacts.index(representation), workspace.profile.retrieval.index
+    shards = read_embeddings(artifacts.embeddings(representation))
+    made = build_index(artifact, shards=shards, specification=specification)
     return {
         "rows": made["computed"] + made["taken_over"],
         **made,
-        "specification": workspace.profile.retrieval.index,
-        "fingerprint": signature,
+        "specification": specification,
+        "fingerprint": artifact.require().content,
     }
 
 
 def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
-    """Per query of a benchmark its candidates in every representation, and what the main one finds with leakage."""
-    gallery, queries = open_views(workspace, GALLERY), open_views(workspace, benchmark)
+    """Writes each query's candidates in every representation, and those of the main one with leakage."""
+    artifact = Artifacts(workspace).candidates(benchmark)
+    if not artifact.is_current():
+        _write_candidates(artifact, workspace, benchmark)
+    return facts_of(artifact)
+
+
+def _write_candidates(artifact: Artifact, workspace: Workspace, benchmark: str) -> None:
+    gallery, queries = (open_views(workspace, name, intact=True) for name in (GALLERY, benchmark))
     require_same_views(gallery, queries)
     parts = []
     for representation in workspace.profile.model.variants:
@@ -170,6 +176,4 @@ def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
             leaking = retriever.leaking_candidates(queries)
             parts.append(leaking.assign(representation=f"{representation}{LEAKING}"))
     candidates = pd.concat(parts, ignore_index=True)
-    signature = candidates_signature(workspace, benchmark)
-    write_frame(workspace.candidates(benchmark), candidates, signature=signature)
-    return {"queries": len(queries.frame), "rows": len(candidates), "fingerprint": signature}
+    write_table(artifact, candidates, {"queries": len(queries.frame), "rows": len(candidates)})

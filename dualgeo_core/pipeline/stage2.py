@@ -1,92 +1,99 @@
-"""Stage 2, candidates to scores: one function per artifact, in the order in which they feed each other."""
+"""Stage 2, from candidates to scores: one function per artifact, in pipeline order."""
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dualgeo_core.answering.locator_folder import pack_locator
-from dualgeo_core.base.files import (
-    atomic_folder,
-    fingerprint,
-    write_fingerprint,
-    write_json,
-)
-from dualgeo_core.base.frames import frame_signature, read_frame, write_frame
+from dualgeo_core.answering.locator_folder import pack_locator, read_locator_folder
+from dualgeo_core.base.artifacts import Artifact, new_artifact
+from dualgeo_core.base.files import read_json, write_json
+from dualgeo_core.base.frames import read_table, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.evaluation.scores import evaluate
 from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.photos.photographers import split_by_photographer
+from dualgeo_core.pipeline.artifacts import Artifacts, facts_of
 from dualgeo_core.pipeline.methods import compared_methods, main_method
 from dualgeo_core.pipeline.opening import open_answerer, open_refiner, open_views
-from dualgeo_core.pipeline.signatures import (
-    answers_signature,
-    candidates_signature,
-    clusters_signature,
-    index_signature,
-    predictions_signature,
-    refiner_signature,
-    scores_signature,
-)
-from dualgeo_core.pipeline.workspace import GALLERY, REFINER_FILE, Workspace
+from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.refine.clusters import clusters_of
 from dualgeo_core.refine.density import gallery_density
 from dualgeo_core.refine.fit import FEWEST_QUERIES, fit_refiner
 from dualgeo_core.refine.lmm.ask import ANSWER_COLUMNS
 from dualgeo_core.refine.predict import refiner_of
-from dualgeo_core.refine.refiner import save_refiner, shipped_refiner
+from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner, shipped_refiner
 
+SCORES_FILE = "scores.json"
 Facts = dict[str, Any]
 
 
 def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
-    """The posterior's parameters, fitted on the candidates of gallery photographers who were held out of training.
+    """Writes the posterior's parameters, fitted on gallery photographers held out of training.
 
-    A profile that names a fitted refiner gets that one; a gallery with too few held-out photos, or those of a single
-    photographer, gets the shipped one.
+    If the profile sets `refinement.params_file`, that refiner is used instead. If there are too few held-out photos, or
+    they are by a single photographer, the shipped refiner is used.
     """
+    artifact = Artifacts(workspace).refiner()
+    if not artifact.is_current():
+        refiner, fitted_on = _fitted(workspace, progress)
+        with new_artifact(artifact, {"fitted_on": fitted_on}) as folder:
+            save_refiner(folder / REFINER_FILE, refiner)
+    return facts_of(artifact)
+
+
+def _fitted(workspace: Workspace, progress: Progress) -> tuple[Refiner, str]:
+    """The refiner, and what it was fitted on."""
     profile = workspace.profile
-    gallery = open_views(workspace, GALLERY)
     if profile.refinement.params_file is not None:
-        refiner, fitted_on = refiner_of(profile.refinement), profile.refinement.params_file
-    else:
-        rows = split_by_photographer(gallery.frame, profile.training).queries
-        if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
-            refiner, fitted_on = shipped_refiner(), f"the shipped fit: only {len(rows)} gallery photos are held out"
-        else:
-            refiner = fit_refiner(
-                candidates=open_answerer(workspace).candidates(gallery, rows),
-                answers=None,
-                truth=gallery.frame.iloc[rows],
-                density=gallery_density(gallery.frame),
-                seed=profile.training.validation_seed,
-                progress=progress,
-            )
-            fitted_on = f"{len(rows)} gallery photos by photographers held out of training"
-    with atomic_folder(workspace.refiner) as folder:
-        save_refiner(folder / REFINER_FILE, refiner)
-        write_fingerprint(folder, refiner_signature(workspace), fitted_on=fitted_on)
-    return {"fitted_on": fitted_on, "fingerprint": refiner.fingerprint}
+        return refiner_of(profile.refinement), profile.refinement.params_file
+    gallery = open_views(workspace, GALLERY)
+    rows = split_by_photographer(gallery.frame, profile.training).queries
+    if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
+        return shipped_refiner(), f"the shipped refiner, because only {len(rows)} gallery photos are held out"
+    refiner = fit_refiner(
+        candidates=open_answerer(workspace).candidates(gallery, rows),
+        answers=None,
+        truth=gallery.frame.iloc[rows],
+        density=gallery_density(gallery.frame),
+        seed=profile.training.validation_seed,
+        progress=progress,
+    )
+    return refiner, f"{len(rows)} gallery photos by photographers held out of training"
 
 
 def make_locator(workspace: Workspace) -> Facts:
-    """All it takes to locate photos, in one folder that can be moved; only what belongs together is packed."""
-    main = workspace.profile.model.main
-    return pack_locator(
-        workspace.locator,
+    """Writes the locator folder of the main representation. Raises InputError if an input is stale or damaged."""
+    artifact = Artifacts(workspace).locator()
+    if not artifact.is_current():
+        _pack(artifact, workspace)
+    packed = read_locator_folder(artifact.path)
+    return {
+        "gallery_photos": len(packed.gallery.frame),
+        "megabytes": round(sum(path.stat().st_size for path in artifact.path.rglob("*")) / 1e6, 1),
+        "fingerprint": packed.fingerprint,
+    }
+
+
+def _pack(artifact: Artifact, workspace: Workspace) -> None:
+    artifacts, main = Artifacts(workspace), workspace.profile.model.main
+    index, segmenter = artifacts.index(main), artifacts.segmenter()
+    model = None if main == "encoder" else artifacts.model(main)
+    for part in filter(None, (index, segmenter, model)):
+        part.require_intact()
+    pack_locator(
+        artifact,
         profile=workspace.profile,
-        model=None if main == "encoder" else workspace.model(main),
-        index=workspace.index(main),
-        index_signature=index_signature(workspace, main),
-        segmenter=workspace.segmenter,
+        model=model.path if model else None,
+        index=index.path,
+        segmenter=segmenter.path,
         refiner=open_refiner(workspace),
-        gallery=open_views(workspace, GALLERY),
+        gallery=open_views(workspace, GALLERY, intact=True),
     )
 
 
 def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
-    """What the multimodal model answers about each query, or what a file says it did; no rows while neither is set."""
-    photos = workspace.photos(benchmark)
+    """Writes the LMM's answer for each query, requested or replayed. The table is empty if the profile has no LMM."""
+    artifact, photos = Artifacts(workspace).lmm_answers(benchmark), workspace.photos(benchmark)
     found, counts = open_answerer(workspace).answers(
         ids=photos.frame["id"].tolist(),
         image=lambda photo_id: decode_image(photos.image(photo_id)),
@@ -94,13 +101,20 @@ def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = 
         progress=progress,
     )
     answers = pd.DataFrame(columns=list(ANSWER_COLUMNS)) if found is None else found
-    signature = answers_signature(workspace, benchmark)
-    write_frame(workspace.lmm_answers(benchmark), answers, signature=signature)
-    return {"answers": len(answers), **counts, "fingerprint": fingerprint(signature, answers.to_csv(index=False))}
+    write_table(artifact, answers)
+    return {"answers": len(answers), **counts, "fingerprint": artifact.require().content}
 
 
 def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
-    """Per query the HDBSCAN clusters of its candidates: centre, radius, share of the similarity, place name."""
+    """Writes the HDBSCAN clusters of each query's candidates: centre, radius (km), similarity share, place name."""
+    artifact = Artifacts(workspace).clusters(benchmark)
+    if not artifact.is_current():
+        frame = _clusters(workspace, benchmark)
+        write_table(artifact, frame, {"rows": len(frame), "queries_with_a_cluster": int(frame["id"].nunique())})
+    return facts_of(artifact)
+
+
+def _clusters(workspace: Workspace, benchmark: str) -> pd.DataFrame:
     candidates = main_candidates(workspace, benchmark)
     rows = []
     for photo_id, found in candidates[candidates["kind"] == "similar"].groupby("id", sort=False):
@@ -119,23 +133,29 @@ def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
             }
             for number, cluster in enumerate(clusters)
         ]
-    frame = pd.DataFrame(
-        rows, columns=["id", "cluster", "latitude", "longitude", "radius_km", "mass", "members", "place"]
-    )
-    signature = clusters_signature(workspace, benchmark)
-    write_frame(workspace.clusters(benchmark), frame, signature=signature)
-    return {"rows": len(frame), "queries_with_a_cluster": int(frame["id"].nunique()), "fingerprint": signature}
+    columns = ["id", "cluster", "latitude", "longitude", "radius_km", "mass", "members", "place"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
-    """Where each query was taken, by every method that is compared; column `method` names it."""
-    profile = workspace.profile
-    candidates = _candidates(workspace, benchmark)
+    """Writes the predictions of all compared methods on every query; the column `method` names the method."""
+    artifact = Artifacts(workspace).predictions(benchmark)
+    if not artifact.is_current():
+        frame = _predictions(workspace, benchmark, progress)
+        main = frame[frame["method"] == main_method(workspace.profile).name]
+        statuses = {f"status {status}": int(count) for status, count in main["status"].value_counts().items()}
+        write_table(artifact, frame, {"queries": len(main), "methods": frame["method"].nunique(), **statuses})
+    return facts_of(artifact)
+
+
+def _predictions(workspace: Workspace, benchmark: str, progress: Progress) -> pd.DataFrame:
+    artifacts = Artifacts(workspace)
+    candidates = read_table(artifacts.candidates(benchmark))
+    answers = read_table(artifacts.lmm_answers(benchmark))
     ids = workspace.photos(benchmark).frame["id"].tolist()
-    answers = read_frame(workspace.lmm_answers(benchmark), signature=answers_signature(workspace, benchmark))
     answerer = open_answerer(workspace)
     parts = []
-    for method in compared_methods(profile):
+    for method in compared_methods(workspace.profile):
         predictions = answerer.predictions(
             candidates=candidates[candidates["representation"] == method.representation],
             answers=answers if method.answers else None,
@@ -144,58 +164,51 @@ def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = 
             progress=progress,
         )
         parts.append(predictions.assign(method=method.name))
-    frame = pd.concat(parts, ignore_index=True)
-    signature = predictions_signature(workspace, benchmark)
-    write_frame(workspace.predictions(benchmark), frame, signature=signature)
-    main = frame[frame["method"] == main_method(profile).name]
-    statuses = {f"status {status}": int(count) for status, count in main["status"].value_counts().items()}
-    return {
-        "queries": len(ids),
-        "methods": len(parts),
-        **statuses,
-        "fingerprint": fingerprint(signature, frame.to_csv()),
-    }
+    return pd.concat(parts, ignore_index=True)
 
 
 def make_scores(workspace: Workspace, benchmark: str) -> Facts:
-    """Accuracy, median error and coverage of every method, with photographer-clustered intervals."""
-    truth = workspace.photos(benchmark).frame
-    settings = workspace.profile.evaluation
-    scores = {
-        method: evaluate(
-            predictions=found, truth=truth, bootstrap_samples=settings.bootstrap_samples, seed=settings.seed
-        )
-        for method, found in predictions_by_method(workspace, benchmark).items()
-    }
-    signature = scores_signature(workspace, benchmark)
-    write_json(workspace.scores(benchmark), {"fingerprint": signature, "scores": scores})
-    return {"scores": scores, "fingerprint": fingerprint(signature, scores)}
+    """Writes accuracy, median error and coverage of every method, with photographer-clustered intervals."""
+    artifact = Artifacts(workspace).scores(benchmark)
+    if not artifact.is_current():
+        settings = workspace.profile.evaluation
+        truth = workspace.photos(benchmark).frame
+        scores = {
+            method: evaluate(
+                predictions=found, truth=truth, bootstrap_samples=settings.bootstrap_samples, seed=settings.seed
+            )
+            for method, found in predictions_by_method(workspace, benchmark).items()
+        }
+        with new_artifact(artifact) as folder:
+            write_json(folder / SCORES_FILE, scores)
+    return {"scores": read_scores(workspace, benchmark), **facts_of(artifact)}
 
 
 def predictions_by_method(workspace: Workspace, benchmark: str) -> dict[str, pd.DataFrame]:
-    """The predictions of every method on a benchmark. Raises InputError if they were made from something else."""
-    found = read_frame(workspace.predictions(benchmark), signature=predictions_signature(workspace, benchmark))
+    """The predictions of every method on a benchmark. Raises InputError if they are stale or damaged."""
+    found = read_table(Artifacts(workspace).predictions(benchmark))
     return {str(method): rows.drop(columns="method") for method, rows in found.groupby("method", sort=False)}
 
 
+def main_predictions(workspace: Workspace, benchmark: str) -> pd.DataFrame:
+    """The predictions of the main method."""
+    return predictions_by_method(workspace, benchmark)[main_method(workspace.profile).name]
+
+
+def read_scores(workspace: Workspace, benchmark: str) -> dict[str, dict[str, Any]]:
+    """The scores of every method, in the profile's order. Raises InputError if they are stale or damaged."""
+    artifact = Artifacts(workspace).scores(benchmark)
+    artifact.require_intact()
+    scores = read_json(artifact.path / SCORES_FILE)
+    return {method.name: scores[method.name] for method in compared_methods(workspace.profile)}
+
+
 def read_clusters(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    """The clusters of each query's candidates; raises InputError where they were made from something else."""
-    return read_frame(workspace.clusters(benchmark), signature=clusters_signature(workspace, benchmark))
+    """The clusters of each query's candidates. Raises InputError if they are stale or damaged."""
+    return read_table(Artifacts(workspace).clusters(benchmark))
 
 
 def main_candidates(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    """The candidates that the answering method looks at."""
-    candidates = _candidates(workspace, benchmark)
+    """The candidates in the main representation."""
+    candidates = read_table(Artifacts(workspace).candidates(benchmark))
     return candidates[candidates["representation"] == workspace.profile.model.main]
-
-
-def _candidates(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    return read_frame(workspace.candidates(benchmark), signature=candidates_signature(workspace, benchmark))
-
-
-def write_main_predictions(workspace: Workspace, benchmark: str) -> Path:
-    """The answering method's predictions as a plain table of their own, to travel with a registered model."""
-    main = predictions_by_method(workspace, benchmark)[main_method(workspace.profile).name]
-    path = workspace.settings.artifacts / "registered" / f"{benchmark}.parquet"
-    write_frame(path, main, signature=frame_signature(workspace.predictions(benchmark)))
-    return path

@@ -1,4 +1,4 @@
-"""Honest numbers: radii that hold the truth as often as they say, confidences that come true, abstention at a risk."""
+"""Calibrated radii and confidences, and abstention at a maximum risk."""
 
 from dataclasses import dataclass
 
@@ -16,8 +16,11 @@ _EDGE = 1e-4
 
 @dataclass(frozen=True)
 class Calibration:
-    """`level_q`: the posterior mass whose radius holds the truth q % of the time; `confidence`: slope and intercept
-    of the log odds by threshold; `risk`: rows of (confidence at 25 km, share at least as sure, share of those wrong).
+    """Calibration of one head.
+
+    `level_q` is the posterior mass whose radius holds the true place q % of the time. `confidence` has slope and
+    intercept of the log odds by threshold. `risk` has rows of (confidence at 25 km, share of answers with at least
+    that confidence, share of those that are wrong).
     """
 
     level_50: float
@@ -26,7 +29,7 @@ class Calibration:
     risk: list[list[float]]
 
     def confidences(self, mass: FloatArray) -> FloatArray:
-        """Probabilities (n, thresholds) that the truth is within THRESHOLDS_KM; `mass` (n, r) is uncalibrated."""
+        """Probabilities (n, thresholds) of an error within THRESHOLDS_KM; `mass` (n, r) is the mass within RADII_KM."""
         columns = []
         for threshold in THRESHOLDS_KM:
             slope, intercept = self.confidence[str(threshold)]
@@ -34,13 +37,13 @@ class Calibration:
         return np.maximum.accumulate(np.column_stack(columns), axis=1)
 
     def least_confidence(self, max_risk: float) -> float:
-        """The confidence at 25 km from which on at most `max_risk` of the answers were wrong; inf where none is."""
+        """The lowest confidence at 25 km with at most `max_risk` of the answers wrong; inf if there is none."""
         safe = [confidence for confidence, _, wrong in self.risk if wrong <= max_risk]
         return min(safe, default=float("inf"))
 
 
 def radius_at(mass: FloatArray, level: float) -> FloatArray:
-    """The radius (n,) that holds `level` of the posterior; `mass` (n, r) is what RADII_KM hold."""
+    """The radius in km (n,) that holds `level` of the posterior; `mass` (n, r) is the mass within RADII_KM."""
     above = np.argmax(mass >= min(level, float(mass[:, -1].min(initial=1.0))), axis=1)
     below = np.maximum(above - 1, 0)
     rows = np.arange(len(mass))
@@ -50,16 +53,16 @@ def radius_at(mass: FloatArray, level: float) -> FloatArray:
 
 
 def mass_within(mass: FloatArray, distance_km: FloatArray) -> FloatArray:
-    """The posterior mass (n,) nearer than each distance: `radius_at` the other way round."""
+    """The posterior mass (n,) within each distance; the inverse of `radius_at`."""
     logs = np.log(np.maximum(distance_km, RADII_KM[0]))
     return np.array([np.interp(log, LOG_RADII, row) for log, row in zip(logs, mass, strict=True)])
 
 
 def calibrate(*, mass: FloatArray, error_km: FloatArray, photographers: NDArray[np.int64]) -> Calibration:
-    """From predictions on photographers whom the fit did not see: `mass` (n, r) and what they were off by.
+    """The calibration from predictions on held-out photographers: `mass` (n, r) and errors in km (n,).
 
-    The levels are split conformal with photographers as the exchangeable unit: the quantile is taken at
-    q (1 + 1/photographers) of the pooled photos (Dunn, Wasserman & Ramdas 2022, pooling of groups).
+    The levels are split conformal with photographers as the exchangeable unit: the quantile of the pooled photos at
+    q (1 + 1/photographers) (Dunn, Wasserman & Ramdas 2022, pooling of groups).
     """
     scores = mass_within(mass, error_km)
     groups = int(photographers.max()) + 1
@@ -79,7 +82,7 @@ def _log_odds(share: FloatArray) -> FloatArray:
 
 
 def _fit_log_odds(odds: FloatArray, hit: NDArray[np.bool_]) -> list[float]:
-    """Slope and intercept of a logistic regression, drawn a little to 1 and 0 (Platt 1999)."""
+    """Slope and intercept of a logistic regression, weakly regularised towards 1 and 0 (Platt 1999)."""
 
     def loss(parameters: FloatArray) -> float:
         z = parameters[0] * odds + parameters[1]
@@ -94,6 +97,6 @@ def _risk_table(sureness: FloatArray, wrong: NDArray[np.bool_]) -> list[list[flo
     rows = []
     for bound in np.linspace(0, 0.98, 50):
         sure = sureness >= bound
-        if sure.sum() >= 20:  # fewer answers say nothing about their risk
+        if sure.sum() >= 20:  # the share of wrong ones is unreliable for fewer answers
             rows.append([round(float(bound), 4), float(sure.mean()), float(wrong[sure].mean())])
     return rows

@@ -1,4 +1,4 @@
-"""Groups of candidates on the sphere: HDBSCAN, and the DBSCAN of the paper to compare with."""
+"""Clusters of candidates on the sphere: HDBSCAN, and the paper's DBSCAN for comparison."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ REGION_STEPS = 10
 
 @dataclass(frozen=True)
 class Cluster:
-    """Candidates that lie together: `members` are their columns, `mass` their share of all similarity."""
+    """Candidates close to each other: `members` are their columns, `mass` their share of the candidates' weight."""
 
     latitude: float
     longitude: float
@@ -29,10 +29,10 @@ class Cluster:
 
 
 def hdbscan_labels(latitude: FloatArray, longitude: FloatArray, *, radius_km: float) -> Labels:
-    """A label per point, -1 for scatter; no split is finer than `radius_km`. (Campello et al. 2013, on haversine.)
+    """Cluster labels (k,), -1 = no cluster; no split is finer than `radius_km` (Campello et al. 2013, on haversine).
 
-    HDBSCAN alone gathers points of different continents where nothing is denser, so each region, the points linked by
-    steps of at most REGION_STEPS * `radius_km`, is clustered for itself.
+    HDBSCAN alone joins sparse points of different continents. Each region is therefore clustered separately; a region
+    is the points linked by steps of at most REGION_STEPS * `radius_km`.
     """
     labels = np.full(len(latitude), -1, dtype=np.int64)
     distance = haversine_km(latitude[:, None], longitude[:, None], latitude, longitude)
@@ -46,13 +46,13 @@ def hdbscan_labels(latitude: FloatArray, longitude: FloatArray, *, radius_km: fl
 
 
 def dbscan_labels(latitude: FloatArray, longitude: FloatArray, *, radius_km: float) -> Labels:
-    """A label per point, -1 for scatter: any two points within `radius_km` chain (arXiv 2604.25533, re-ranking)."""
+    """Cluster labels (k,), -1 = no cluster; points within `radius_km` are linked (arXiv 2604.25533, re-ranking)."""
     model = DBSCAN(eps=radius_km / EARTH_RADIUS_KM, min_samples=2, metric="haversine", algorithm="ball_tree")
     return model.fit_predict(np.radians(np.column_stack([latitude, longitude]))).astype(np.int64)
 
 
 def candidate_weights(similarity: FloatArray) -> FloatArray:
-    """Weights (k,) that sum to 1: exp(similarity) in units of its mean gap to the best, or rank^-0.3 without any."""
+    """Weights (k,) that sum to 1: exp(-gap to the best similarity / mean gap), or rank^-0.3 without similarities."""
     known = len(similarity) > 0 and bool(np.isfinite(similarity).all())
     gap = similarity.max() - similarity if known else np.zeros(len(similarity))
     weights = np.exp(-gap / gap.mean()) if gap.any() else np.arange(1, len(similarity) + 1) ** -RANK_DECAY
@@ -60,7 +60,7 @@ def candidate_weights(similarity: FloatArray) -> FloatArray:
 
 
 def labels_by_mass(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, *, radius_km: float) -> Labels:
-    """HDBSCAN's labels (k,), numbered from the cluster of the greatest similarity mass on; -1 for scatter."""
+    """HDBSCAN cluster labels (k,), 0 = heaviest; -1 = no cluster."""
     labels = hdbscan_labels(latitude, longitude, radius_km=radius_km)
     if labels.max(initial=-1) < 0:
         return labels
@@ -74,7 +74,7 @@ def labels_by_mass(latitude: FloatArray, longitude: FloatArray, similarity: Floa
 def clusters_of(
     latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, *, radius_km: float
 ) -> list[Cluster]:
-    """The HDBSCAN clusters of one query's candidates (k,), by descending mass; scatter is in none."""
+    """The HDBSCAN clusters of one query's candidates (k,), by descending mass."""
     labels = labels_by_mass(latitude, longitude, similarity, radius_km=radius_km)
     weights = candidate_weights(similarity)
     members = [np.flatnonzero(labels == label) for label in range(labels.max(initial=-1) + 1)]

@@ -1,4 +1,4 @@
-"""Where photos are taken at all: the prior that tells a crowded square from an empty field.
+"""The density of photos on Earth: the prior that prefers a crowded square to an empty field.
 
 The shipped sample is 86,643 places of 100,000 photos of MP-16, rounded to 0.001° (GeoCLIP's gallery, MIT licence).
 """
@@ -18,14 +18,14 @@ from dualgeo_core.base.geo import EARTH_RADIUS_KM, FloatArray, unit_vectors
 SHIPPED = Path(__file__).parent / "data" / "photo_places.parquet"
 WIDTHS_KM = (4.0, 12.0, 100.0, 400.0)
 SPOT_RADIUS_KM = 1.5
-MOST = 100_000  # the shipped sample's size, at which the weight of a position against it was chosen
-_CELL_DEGREES = (0.1, 0.1, 0.5, 1.0)  # of each width's raster; 4 km would take finer cells than it is worth
-_FLOOR = 0.1  # of the mean density over the Earth: an empty sea is rare, not impossible
+MOST = 100_000  # positions used at most; `posterior` weighs candidates against a sample of this size
+_CELL_DEGREES = (0.1, 0.1, 0.5, 1.0)  # cell size of each width's raster; 0.1° limits the memory for 4 km
+_FLOOR = 0.1  # share of the Earth's mean density that is added: photos at sea are rare, not impossible
 
 
 @dataclass(frozen=True)
 class PhotoDensity:
-    """Density of photos smoothed over WIDTHS_KM, and the spots where they crowd."""
+    """The density of photos smoothed over WIDTHS_KM, and the photos around each known position."""
 
     rasters: tuple[NDArray[np.float32], ...]
     tree: cKDTree
@@ -33,7 +33,7 @@ class PhotoDensity:
     spot_sum: FloatArray
 
     def log_density(self, latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float32]:
-        """Natural logarithm of density over the Earth's mean, shape (..., len(WIDTHS_KM)); NaN is read as 0°N 0°E."""
+        """Natural logarithm of density / mean density, shape (..., len(WIDTHS_KM)); NaN is read as 0°N 0°E."""
         lat, lon = np.nan_to_num(latitude).astype(np.float32), np.nan_to_num(longitude).astype(np.float32)
         found = np.empty((*lat.shape, len(WIDTHS_KM)), dtype=np.float32)
         for index, (raster, degrees) in enumerate(zip(self.rasters, _CELL_DEGREES, strict=True)):
@@ -44,9 +44,9 @@ class PhotoDensity:
         return found
 
     def spots(self, points_xyz: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Photos within SPOT_RADIUS_KM of the nearest known one: how many (n,), and the sum of their vectors (n, 3).
+        """The count (n,) and vector sum (n, 3) of photos around the known position nearest to each point.
 
-        Zero where no known photo is as near as that.
+        Both cover SPOT_RADIUS_KM. They are zero if no known position is within SPOT_RADIUS_KM of the point.
         """
         chord = 2 * np.sin(SPOT_RADIUS_KM / EARTH_RADIUS_KM / 2)
         distance, nearest = self.tree.query(points_xyz, distance_upper_bound=chord)
@@ -56,7 +56,7 @@ class PhotoDensity:
 
 
 def density_of(latitude: ArrayLike, longitude: ArrayLike, photos: ArrayLike | None = None) -> PhotoDensity:
-    """The density of a gallery: `photos[i]` photos (1 where not given) at each position; MOST of them, drawn evenly."""
+    """The density of `photos[i]` photos (default: 1) at each position; uses a random sample of at most MOST."""
     lat, lon = np.asarray(latitude, np.float64), np.asarray(longitude, np.float64)
     weight = np.ones(len(lat)) if photos is None else np.asarray(photos, np.float64)
     if len(lat) > MOST:
@@ -78,7 +78,7 @@ def density_of(latitude: ArrayLike, longitude: ArrayLike, photos: ArrayLike | No
 
 
 def gallery_density(gallery: pd.DataFrame) -> PhotoDensity:
-    """Where the gallery's photos were taken: the prior for photos that are searched in it."""
+    """The density of the gallery's photos: the prior for queries against this gallery."""
     return density_of(gallery["latitude"], gallery["longitude"])
 
 
@@ -92,7 +92,7 @@ def shipped_density() -> PhotoDensity:
 def _raster(
     latitude: FloatArray, longitude: FloatArray, weight: FloatArray, *, width_km: float, degrees: float
 ) -> NDArray[np.float32]:
-    """Log density by cell, a Gaussian of `width_km` wide: exact round each parallel, then along the meridians."""
+    """Log density by cell, smoothed by a Gaussian of `width_km` along the parallels (exactly), then the meridians."""
     edges = [np.linspace(-side, side, round(2 * side / degrees) + 1) for side in (90, 180)]
     counts = np.histogram2d(latitude, longitude, bins=edges, weights=weight)[0]
     narrowing = np.cos(np.radians(edges[0][:-1] + degrees / 2))

@@ -1,4 +1,4 @@
-"""What is known about each query before refinement, as dense arrays: one row per query, blanks are NaN."""
+"""The evidence about each query as dense arrays: one row per query; missing values are NaN."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -16,7 +16,7 @@ from dualgeo_core.refine.tables import ANSWERED, SCORES
 
 @dataclass(frozen=True)
 class Evidence:
-    """Candidates (n, k) from the best rank on, and answers (n, a), of n queries; degrees, NaN where there is none."""
+    """Candidates (n, k) by rank and answers (n, a) of n queries, in degrees; missing values are NaN."""
 
     ids: NDArray[np.object_]
     latitude: FloatArray
@@ -32,20 +32,20 @@ class Evidence:
 
     @property
     def has_candidates(self) -> NDArray[np.bool_]:
-        """Per query (n,)."""
+        """Whether each query has a candidate, (n,)."""
         return np.asarray(np.isfinite(self.latitude).any(axis=1))
 
     @property
     def has_answers(self) -> NDArray[np.bool_]:
-        """Per query (n,)."""
+        """Whether each query has a usable answer, (n,)."""
         return np.asarray(np.isfinite(self.answer_latitude).any(axis=1))
 
     def take(self, rows: slice | NDArray[np.int64]) -> "Evidence":
-        """The queries `rows`."""
+        """The evidence of the queries `rows`."""
         return Evidence(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
     def chunks(self, size: int) -> Iterator["Evidence"]:
-        """All queries, at most `size` at a time."""
+        """The evidence of all queries, in parts of at most `size` queries."""
         for start in range(0, len(self), size):
             yield self.take(slice(start, start + size))
 
@@ -53,16 +53,16 @@ class Evidence:
 def gather_evidence(
     *, candidates: pd.DataFrame, answers: pd.DataFrame | None, ids: Sequence[str] | None = None
 ) -> Evidence:
-    """The evidence on `ids`, or on every photo that candidates or answers name, in the order of their appearance.
+    """The evidence about `ids`, or about every photo in candidates and answers, in order of appearance.
 
-    Raises InputError where no answer is about any of the photos: the two tables do not belong together.
+    Raises InputError if `ids` is None and candidates and answers have no photo in common.
     """
     similar = candidates[candidates["kind"] == "similar"] if "kind" in candidates else candidates
     usable = None if answers is None else usable_answers(answers)
     if ids is None:
         named = [candidates["id"]] if answers is None else [candidates["id"], answers["id"]]
         if answers is not None and len(answers) and not answers["id"].isin(candidates["id"]).any():
-            raise InputError("no answer is about a photo of the candidates; give the answers of the same photos")
+            raise InputError("no answer is about a photo of the candidates; give answers about the same photos")
         ids = pd.concat(named).drop_duplicates().tolist()
     queries = np.array(list(ids), dtype=object)
     row_of = pd.Series(np.arange(len(queries)), index=queries)
@@ -82,22 +82,22 @@ def gather_evidence(
 
 
 def usable_answers(answers: pd.DataFrame) -> pd.DataFrame:
-    """The answers that are evidence, with what each pins down in `granularity`.
+    """The answers that count as evidence, with a column `granularity`.
 
-    That is: answered, finite, not the 0,0 of a model that does not know, and naming a place.
+    An answer counts if its status is `answered`, it has a position other than 0,0, and its text names a place.
     """
     zero = (answers["latitude"] == 0) & (answers["longitude"] == 0)
     answered = (answers["status"] == ANSWERED) if "status" in answers else True
-    told = answers[answers["latitude"].notna() & answers["longitude"].notna() & ~zero & answered]
-    granularity = granularity_of(told["location"], told["latitude"], told["longitude"])
-    if "granularity" in told:  # what the model itself said is better than what its words suggest
-        said = told["granularity"].isin(GRANULARITIES).to_numpy()
-        granularity = np.where(said, told["granularity"], granularity)
-    return told.assign(granularity=granularity)[granularity != "unknown"]
+    usable = answers[answers["latitude"].notna() & answers["longitude"].notna() & ~zero & answered]
+    granularity = granularity_of(usable["location"], usable["latitude"], usable["longitude"])
+    if "granularity" in usable:  # the model's own granularity takes precedence over its text
+        stated = usable["granularity"].isin(GRANULARITIES).to_numpy()
+        granularity = np.where(stated, usable["granularity"], granularity)
+    return usable.assign(granularity=granularity)[granularity != "unknown"]
 
 
 def _dense(frame: pd.DataFrame | None, row_of: "pd.Series[int]", columns: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Each column as (queries, most rows of one query), in the order of the frame."""
+    """Each column as (queries, largest number of rows of a query), in the order of the frame."""
     if frame is None or frame.empty:
         return [np.full((len(row_of), 0), np.nan) for _ in columns]
     rows = row_of.reindex(frame["id"]).to_numpy(np.float64)

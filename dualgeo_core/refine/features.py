@@ -1,4 +1,4 @@
-"""What the weight of a piece of evidence depends on: rank, company, crowd, and how near the answer is."""
+"""Features of candidates and answers: rank, support by others, photo density, distance to answers, granularity."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from dualgeo_core.refine.tables import SCORES
 
 Features = NDArray[np.float32]
 _SUPPORT_FLOOR = 0.02
-NAMED = GRANULARITIES[:-1]  # an answer that names nothing is no evidence
+NAMED = GRANULARITIES[:-1]  # an `unknown` place is not evidence
 CANDIDATE_FEATURES = {
     False: (
         *("one", "log rank", "is first"),
@@ -29,7 +29,7 @@ CANDIDATE_FEATURES = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """Candidates, then answers, as points: unit vectors (n, m, 3), which are known (n, m), distance bins (n, m, m)."""
+    """Candidates, then answers, as points: unit vectors (n, m, 3), valid points (n, m), distance bins (n, m, m)."""
 
     vectors: NDArray[np.float64]
     known: NDArray[np.bool_]
@@ -37,7 +37,7 @@ class Pairs:
 
 
 def pairs_of(evidence: Evidence) -> Pairs:
-    """The points of each query and how far they are from each other."""
+    """The points of each query and the distances between them."""
     latitude = np.concatenate([evidence.latitude, evidence.answer_latitude], axis=1)
     longitude = np.concatenate([evidence.longitude, evidence.answer_longitude], axis=1)
     known = np.isfinite(latitude)
@@ -48,7 +48,7 @@ def pairs_of(evidence: Evidence) -> Pairs:
 def candidate_features(
     evidence: Evidence, pairs: Pairs, *, density: PhotoDensity, answered: bool, score_scales: dict[str, float]
 ) -> Features:
-    """CANDIDATE_FEATURES[answered] of each candidate: (n, k, features)."""
+    """CANDIDATE_FEATURES[answered] of each candidate, (n, k, features)."""
     n, k = evidence.latitude.shape
     features = np.zeros((n, k, len(CANDIDATE_FEATURES[answered])), dtype=np.float32)
     rank = np.arange(1, k + 1)
@@ -72,20 +72,20 @@ def candidate_features(
 
 
 def score_gap(score: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each candidate's score is under the query's best; 0 where scores are missing."""
+    """Each candidate's score minus the query's best score (n, k); 0 for missing scores."""
     known = np.isfinite(score)
     best = np.where(known, score, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
     return np.subtract(score, best, out=np.zeros_like(score), where=known)
 
 
 def answer_features(evidence: Evidence) -> Features:
-    """Each answer's features, (n, a, features): a constant, and which of NAMED the answer pins down."""
+    """Features of each answer, (n, a, features): a constant, and one indicator for each of NAMED."""
     named = evidence.answer_granularity[..., None] == np.array(NAMED, dtype=object)
     return np.concatenate([np.ones((*named.shape[:2], 1)), named], axis=2).astype(np.float32)
 
 
 def _gathered(bins: NDArray[np.intp], weight: NDArray[Any]) -> Features:
-    """Sum over the last axis of exp(-d/s) by `weight` (n, j): (n, i, supports)."""
+    """Sums (n, i, supports) of exp(-d/s) over the last axis of `bins` (n, i, j), weighted by `weight` (n, j)."""
     column = weight.astype(np.float32)[..., None]
     sums = np.empty((*bins.shape[:2], len(SUPPORT_KM)), dtype=np.float32)
     for index, table in enumerate(support_tables()):

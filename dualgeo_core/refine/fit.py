@@ -1,4 +1,4 @@
-"""Fitting the refiner: maximum likelihood of the true places, calibrated on photographers held out."""
+"""Fits the refiner by maximum likelihood of the true places, and calibrates it on held-out photographers."""
 
 from dataclasses import replace
 
@@ -31,10 +31,10 @@ def fit_refiner(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Refiner:
-    """A refiner for a retriever's candidates (and a model's answers) on photos with known places and photographers.
+    """A refiner fitted on a retriever's candidates (and a model's answers) for photos with known places.
 
-    Similarities and GPS scores are read where the candidates carry them. Without enough answers the head for answered
-    queries is the shipped one. Raises InputError where fewer than FEWEST_QUERIES photos or 2 photographers have
+    Similarities and GPS scores are used if the candidates have them. With too few answers, the head for answered
+    queries is the shipped one. Raises InputError if fewer than FEWEST_QUERIES photos or 2 photographers have
     candidates.
     """
     ids = truth["id"][truth["id"].isin(candidates["id"])].tolist()
@@ -44,7 +44,7 @@ def fit_refiner(
     if len(ids) < FEWEST_QUERIES or len(set(photographers)) < 2:
         raise InputError(
             f"{len(ids)} photos by {len(set(photographers))} photographers have candidates and a known place; "
-            f"fitting takes {FEWEST_QUERIES} photos by 2 photographers"
+            f"fitting needs at least {FEWEST_QUERIES} photos by 2 photographers"
         )
     latitude, longitude = places["latitude"].to_numpy(np.float64), places["longitude"].to_numpy(np.float64)
     heads: dict[bool, Head] = {}
@@ -83,7 +83,7 @@ def _fit_head(
     density: PhotoDensity,
     seed: int,
 ) -> Head:
-    """Fits on all, and calibrates on what fits on the other folds say of each fold."""
+    """A head fitted on all photos and calibrated on cross-validated predictions, with folds by photographer."""
     folds = min(FOLDS, int(photographers.max()) + 1)
     fold = photographer_folds(photographers, folds=folds, seed=seed)
     held_out: dict[bool, list[tuple[NDArray[np.int64], FloatArray, FloatArray]]] = {False: [], True: []}

@@ -1,4 +1,4 @@
-"""How much an answer's text pins down: a landmark, a city, an area, a region, a country, or nothing."""
+"""The granularity of an answer's text: landmark, city, area, region, country or unknown."""
 
 import re
 import unicodedata
@@ -29,7 +29,7 @@ _OTHER_COUNTRY_NAMES = ("usa", "us", "uk", "england", "scotland", "wales", "nort
 
 
 def granularity_of(location: ArrayLike, latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.object_]:
-    """A Granularity per answer from the place it names and the town nearest to its coordinates."""
+    """The Granularity of each answer (n,), from the place that it names and the town nearest to its coordinates."""
     texts = ["" if pd.isna(text) else str(text) for text in np.asarray(location, dtype=object)]
     points = np.column_stack([np.asarray(latitude, np.float64), np.asarray(longitude, np.float64)])
     towns = nearest_towns(points)
@@ -52,7 +52,7 @@ def _one(text: str, nearest_town: str) -> Granularity:
 def _plain(text: str) -> str:
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     if text.strip() and not ascii_text.strip():
-        return text.lower()  # a name in another script says as much as one in ours
+        return text.lower()  # a name in a non-Latin script is a name, too
     return re.sub(r"[^a-z0-9]+", " ", ascii_text).strip()
 
 

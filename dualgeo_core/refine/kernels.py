@@ -1,7 +1,6 @@
-"""Kernels exp(-d/s) on the sphere, and tables of what they imply, read by the binned distance from their centre.
+"""Kernels exp(-d/s) on the sphere, and lookup tables of their values and integrals by binned distance.
 
-A table row costs one memory read where the formula costs an exponential or an integral, and a bin is taken from the
-bits of a float: that is what makes the posterior fast.
+For speed, a table lookup replaces each exponential or integral, and the bits of a float give the bin.
 """
 
 from functools import cache
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from dualgeo_core.base.geo import EARTH_RADIUS_KM, HALF_CIRCUMFERENCE_KM, FloatArray
 
-RANK_DECAY = 0.3  # the weight of rank r without any score is r^-0.3
+RANK_DECAY = 0.3  # without scores, rank r has the weight r^-0.3
 SCALES_KM = (0.2, 1.0, 5.0, 25.0, 120.0, 600.0, 3000.0)
 SUPPORT_KM = (2.0, 25.0, 200.0, 750.0)
 RADII_KM = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 750.0, 1300.0, 2500.0, 5000.0, 20016.0)
@@ -24,9 +23,9 @@ BINS = (int(np.float32(4.0).view(np.int32)) >> _SHIFT) - _FIRST + 1
 
 
 def distance_bins(a_xyz: FloatArray, b_xyz: FloatArray) -> NDArray[np.intp]:
-    """Bins of the distances between unit vectors in double precision: (..., i, 3) and (..., j, 3) give (..., i, j).
+    """Bins (..., i, j) of the distances between float64 unit vectors (..., i, 3) and (..., j, 3).
 
-    The product is exact to a decimetre in doubles; in single precision it would lose anything under 2 km.
+    The product resolves a decimetre in float64; in float32 it would not resolve distances under 2 km.
     """
     squared = np.matmul(a_xyz, np.swapaxes(b_xyz, -1, -2))
     squared *= -2
@@ -34,44 +33,44 @@ def distance_bins(a_xyz: FloatArray, b_xyz: FloatArray) -> NDArray[np.intp]:
     bins = np.maximum(squared, _SMALLEST, dtype=np.float32).view(np.int32)
     bins >>= _SHIFT
     bins -= _FIRST
-    return np.minimum(bins, BINS - 1, out=bins).astype(np.intp)  # as tables are indexed: converted once
+    return np.minimum(bins, BINS - 1, out=bins).astype(np.intp)  # the index type of np.take, converted once
 
 
 @cache
 def bin_distances_km() -> FloatArray:
-    """The distance in the middle of each bin."""
+    """The distance in km at the middle of each bin, (BINS,)."""
     edges = (np.arange(_FIRST, _FIRST + BINS + 1, dtype=np.int32) << _SHIFT).view(np.float32).astype(np.float64)
     middle = np.sqrt(np.clip((edges[:-1] + edges[1:]) / 2, 0, 4))
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.clip(middle / 2, 0, 1))
 
 
 def log_density(distance_km: FloatArray, scale_km: FloatArray) -> FloatArray:
-    """Logarithm of the kernel's density per km², normalised over the sphere."""
+    """Natural logarithm of the kernel's density per km², normalised over the sphere."""
     ratio = EARTH_RADIUS_KM / scale_km
     mass = 2 * np.pi * EARTH_RADIUS_KM**2 * (1 + np.exp(-np.pi * ratio)) / (1 + ratio**2)
     return -distance_km / scale_km - np.log(mass)
 
 
 def look_up(table: NDArray[np.float32], bins: NDArray[np.intp]) -> NDArray[np.float32]:
-    """`table[bins]`, several times faster: bins are in range, and saying so spares the copy that a check takes."""
+    """`table[bins]` without the copy that NumPy makes to check bounds; all `bins` must be in range."""
     return np.take(table, bins, axis=0, mode="clip")
 
 
 @cache
 def support_tables() -> tuple[NDArray[np.float32], ...]:
-    """exp(-d/s) by bin, for each of SUPPORT_KM."""
+    """exp(-d/s) by bin: one table (BINS,) for each of SUPPORT_KM."""
     return tuple(np.exp(-bin_distances_km() / scale_km).astype(np.float32) for scale_km in SUPPORT_KM)
 
 
 @cache
 def hits_table(radii_km: tuple[float, ...]) -> NDArray[np.float32]:
-    """How many of `radii_km` are met on average at a bin's distance from a kernel's centre: (BINS, len(SCALES_KM))."""
+    """The expected number of `radii_km` met by a point, by its bin and the kernel's scale: (BINS, len(SCALES_KM))."""
     return within_table(radii_km).sum(axis=2)
 
 
 @cache
 def within_table(radii_km: tuple[float, ...]) -> NDArray[np.float32]:
-    """The probability to be within each radius of a point, for a kernel whose centre is a bin's distance away.
+    """The kernel's mass within each radius of a point, by the bin of the point's distance from the kernel's centre.
 
     Shape (BINS, len(SCALES_KM), len(radii_km)); integrated over 64 distances by 32 bearings from the centre.
     """
@@ -90,7 +89,7 @@ def within_table(radii_km: tuple[float, ...]) -> NDArray[np.float32]:
 
 
 def _radial_quantiles(scale_km: float, count: int) -> FloatArray:
-    """Distances from the centre that split the kernel's mass into equal parts (their middles)."""
+    """Distances in km from the centre, at the midpoints of `count` parts of equal kernel mass."""
     grid = np.concatenate([[0.0], np.geomspace(scale_km / 1e3, HALF_CIRCUMFERENCE_KM, 4000)])
     ring = np.exp(-grid / scale_km) * np.sin(grid / EARTH_RADIUS_KM)
     mass = np.concatenate([[0.0], np.cumsum((ring[1:] + ring[:-1]) / 2 * np.diff(grid))])

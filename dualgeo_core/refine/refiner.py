@@ -1,4 +1,4 @@
-"""The fitted refiner: few parameters, how they were calibrated, and the data they come from; one small JSON file."""
+"""The fitted refiner: weights, calibration and a record of the data, in one small JSON file."""
 
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -14,12 +14,13 @@ from dualgeo_core.refine.calibration import Calibration
 from dualgeo_core.refine.kernels import SCALES_KM
 
 SHIPPED = Path(__file__).parent / "data" / "refiner.json"
+REFINER_FILE = "refiner.json"
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Head:
-    """Weights of one kind of query, with or without an answer: logits of evidence by kernel scale (columns)."""
+    """The weights for queries with, or without, an answer: logits by feature (rows) and kernel scale (columns)."""
 
     candidate: NDArray[np.float32]
     answer: NDArray[np.float32]
@@ -31,7 +32,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Refiner:
-    """A head for queries without a usable answer, one for queries with one, and what they were fitted on."""
+    """A head for queries without a usable answer, a head for queries with one, and a record of the fitted data."""
 
     alone: Head
     answered: Head
@@ -39,31 +40,31 @@ class Refiner:
 
     @property
     def fingerprint(self) -> str:
-        """Of every parameter."""
+        """Digest of all parameters."""
         return fingerprint(_as_json(self))
 
 
 def save_refiner(path: Path, refiner: Refiner) -> None:
-    """Writes the JSON file, atomically."""
+    """Writes `refiner` as JSON, atomically."""
     write_json(path, _as_json(refiner))
 
 
 def load_refiner(path: Path) -> Refiner:
-    """The refiner of a file that `save_refiner` wrote; raises InputError where it is something else."""
+    """The refiner in a file written by `save_refiner`. Raises InputError if the file has another format."""
     content = read_json(path)
     try:
         if content["format"] != FORMAT or tuple(content["scales_km"]) != SCALES_KM:
-            raise InputError(f"{path} was made by another version; make it anew with `dualgeo fit-refiner`")
+            raise InputError(f"{path} has the format of another version; fit it again with `dualgeo fit-refiner`")
         return Refiner(alone=_head(content["alone"]), answered=_head(content["answered"]), data=content["data"])
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} is no refiner ({error!r}); make one with `dualgeo fit-refiner`") from None
+        raise InputError(f"{path} is not a refiner ({error!r}); create one with `dualgeo fit-refiner`") from None
 
 
 @cache
 def shipped_refiner() -> Refiner:
-    """The fit that ships with the package: by ranks, on half of IM2GPS3k's photographers."""
+    """The refiner that ships with the package, fitted on ranks of half of IM2GPS3k's photographers."""
     return load_refiner(SHIPPED)
 
 

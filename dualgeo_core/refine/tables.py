@@ -1,6 +1,6 @@
-"""The tables that refinement reads: candidates, answers, photos with known places, predictions; each checked on entry.
+"""Input tables of refinement: candidates, answers, photos with known places and predictions, validated when read.
 
-Every fault is an InputError that names file, row (the header is row 1) and column.
+Invalid input raises InputError that names file, row (the header is row 1) and column.
 """
 
 import os
@@ -12,7 +12,7 @@ import pandas as pd
 from dualgeo_core.base.errors import InputError
 
 ANSWERED = "answered"
-SCORES = ("similarity", "gps_score")  # of the retriever, and of a GPS encoder that looked at photo and place
+SCORES = ("similarity", "gps_score")  # by the retriever, and by a GPS encoder for photo and place
 PREDICTION_COLUMNS = (
     "id",
     "latitude",
@@ -29,16 +29,16 @@ PREDICTION_COLUMNS = (
 def read_candidates(path: Path) -> pd.DataFrame:
     """Retrieved gallery photos: id, kind (similar|dissimilar), rank (1 is best), latitude, longitude[, SCORES].
 
-    Ranks are unique per id and kind; positions are on Earth; scores, where there are any, are finite.
+    Ranks are unique per id and kind; positions are on Earth; scores, if present, are finite.
     """
     frame = _read(path, required=("id", "kind", "rank", "latitude", "longitude"))
     _require(path, frame, "kind", frame["kind"].isin(["similar", "dissimilar"]), "is neither similar nor dissimilar")
     rank = _numbers(path, frame, "rank")
-    _require(path, frame, "rank", (rank >= 1) & (rank % 1 == 0), "is not a whole number from 1 on")
+    _require(path, frame, "rank", (rank >= 1) & (rank % 1 == 0), "is not an integer of at least 1")
     frame["rank"] = rank.astype(np.int64)
     _check_positions(path, frame, needed=np.ones(len(frame), bool))
     twice = frame.duplicated(["id", "kind", "rank"])
-    _require(path, frame, "rank", ~twice, "stands twice for this id and kind")
+    _require(path, frame, "rank", ~twice, "occurs twice for this id and kind; keep one row per rank")
     for column in SCORES:
         if column in frame:
             frame[column] = _numbers(path, frame, column)
@@ -46,7 +46,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
 
 
 def read_answers(path: Path) -> pd.DataFrame:
-    """What a multimodal model answered: id, model, latitude, longitude, location[, granularity, status].
+    """Answers of a multimodal model: id, model, latitude, longitude, location[, granularity, status].
 
     Several answers per id are samples. A row whose status is not `answered` needs no position.
     """
@@ -61,17 +61,17 @@ def read_truth(path: Path) -> pd.DataFrame:
     """Photos with known places: id (once each), latitude, longitude, author."""
     frame = _read(path, required=("id", "latitude", "longitude", "author"))
     _check_positions(path, frame, needed=np.ones(len(frame), bool))
-    _require(path, frame, "id", ~frame.duplicated("id"), "stands twice; keep one row per photo")
+    _require(path, frame, "id", ~frame.duplicated("id"), "occurs twice; keep one row per photo")
     return frame
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """Predicted places: id (once each), latitude, longitude[, radius_50_km, radius_90_km, confidence_25km].
 
-    A row without latitude and longitude is a photo that got no prediction.
+    A row without latitude and longitude is a photo without a prediction.
     """
     frame = _read(path, required=("id", "latitude", "longitude"))
-    _require(path, frame, "id", ~frame.duplicated("id"), "stands twice; keep one row per photo")
+    _require(path, frame, "id", ~frame.duplicated("id"), "occurs twice; keep one row per photo")
     blank = (frame["latitude"].isna() & frame["longitude"].isna()).to_numpy()
     _check_positions(path, frame, needed=~blank)
     for column in ("radius_50_km", "radius_90_km", "confidence_25km"):
@@ -82,34 +82,34 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def check_known(path: Path, frame: pd.DataFrame, known: pd.Series, where: str) -> None:
-    """Raises InputError at the first row of `frame` whose id is not among `known`."""
+    """Raises InputError if an id of `frame` is not among `known`; the message names the first such row."""
     _require(path, frame, "id", frame["id"].isin(known), f"is not in {where}")
 
 
 def check_writable(path: Path) -> None:
-    """Raises InputError where no file can be written at `path`, before the work is done in vain."""
+    """Raises InputError if no file can be written at `path`; call it before a long computation."""
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file to write")
     if not os.access(next(folder for folder in path.absolute().parents if folder.exists()), os.W_OK):
-        raise InputError(f"{path} cannot be written; choose another place")
+        raise InputError(f"{path} cannot be written; choose another folder")
 
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     try:
         frame = pd.read_csv(path, dtype={"id": str, "location": str, "author": str}, encoding="utf-8-sig")
     except FileNotFoundError:
-        raise InputError(f"{path} is not there; mend the path") from None
+        raise InputError(f"{path} does not exist; check the path") from None
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not a CSV table with a header ({reason}); save it as UTF-8 CSV") from None
     missing = [column for column in required if column not in frame]
     if missing:
         raise InputError(
-            f"{path}, row 1: column {', '.join(missing)} is missing; the header must hold {', '.join(required)}"
+            f"{path}, row 1: column {', '.join(missing)} is missing; the required columns are {', '.join(required)}"
         )
     if frame.empty:
-        raise InputError(f"{path} holds a header and no row")
-    _require(path, frame, "id", frame["id"].notna(), "is empty")
+        raise InputError(f"{path} has a header but no rows; add at least one row")
+    _require(path, frame, "id", frame["id"].notna(), "is not an id")
     return frame
 
 
@@ -132,5 +132,5 @@ def _require(path: Path, frame: pd.DataFrame, column: str, holds: "pd.Series[boo
         return
     row = int(np.argmin(holds.to_numpy()))
     value = frame[column].iloc[row]
-    shown = "nothing" if pd.isna(value) else repr(value.item() if hasattr(value, "item") else value)
+    shown = "an empty cell" if pd.isna(value) else repr(value.item() if hasattr(value, "item") else value)
     raise InputError(f"{path}, row {row + 2}, column {column}: {shown} {fault}")

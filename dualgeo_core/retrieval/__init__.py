@@ -1,1 +1,1 @@
-"""From embeddings to candidates: stored vectors, the FAISS index, and the search that keeps leakage out."""
+"""From embeddings to candidates: stored vectors, the FAISS index, and a search that excludes leakage."""

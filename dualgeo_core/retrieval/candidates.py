@@ -1,4 +1,4 @@
-"""Candidates: the gallery photos most and least similar to each query, with their places. Leakage is kept out."""
+"""Candidates: the gallery photos most and least similar to each query, with their places. Leakage is excluded."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,24 +18,24 @@ from dualgeo_core.settings import Representation, RetrievalSettings
 from dualgeo_core.views.store import Views
 
 NEAR_DUPLICATE_MARGIN = 10
-HUBNESS_REACH = 4  # times as many are looked at before hubs are marked down
+HUBNESS_REACH = 4  # CSLS reorders this many times the requested candidates
 QUERIES_AT_ONCE = 256
 
 
 class Gallery(Protocol):
-    """The photos that are searched: row i of the index is `frame.iloc[i]` (id, latitude, longitude, author)."""
+    """The searched photos. Row i of the index is `frame.iloc[i]` (id, latitude, longitude, author)."""
 
     @property
     def frame(self) -> pd.DataFrame: ...
 
     def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """The frozen encoder's pooled vectors of these rows, (n, e)."""
+        """The frozen encoder's pooled vectors (n, e) of `rows`."""
         ...
 
 
 @dataclass(frozen=True)
 class Retriever:
-    """One representation of a gallery, opened: views of photos in, candidates out. `encoder` needs no model."""
+    """An opened gallery in one representation, which finds candidates for photos; `encoder` needs no model."""
 
     representation: Representation
     model: DualViewModel | None
@@ -45,12 +45,12 @@ class Retriever:
     device: torch.device
 
     def candidates(self, queries: Views, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
-        """Per query the most and the least similar gallery photos, leakage kept out.
+        """The most and the least similar gallery photos of each query, without leakage.
 
-        The queries are `rows` of `queries` (all by default). A query's own photographer and near-duplicates of the
-        query are not candidates. Columns: id, kind (similar or dissimilar), rank (from 1), gallery_row, gallery_id,
-        latitude, longitude, similarity, and gps_score where there is a model. The least similar photos are the
-        neighbours of the negated vector; the LMM's prompt contrasts with them.
+        The queries are `rows` of `queries` (default: all). Photos by the query's photographer and near-duplicates of
+        the query are not candidates. Columns: id, kind (similar or dissimilar), rank (from 1), gallery_row, gallery_id,
+        latitude, longitude, similarity, and gps_score if there is a model. The least similar photos are the neighbours
+        of the negated vector; the LMM's prompt lists them as a contrast.
         """
         rows = np.arange(len(queries.frame)) if rows is None else rows
         vectors = self._embedded(queries, rows)
@@ -60,14 +60,14 @@ class Retriever:
         reach = count * (HUBNESS_REACH if self.settings.hubness_neighbours else 1) + NEAR_DUPLICATE_MARGIN
         similar = self.index.search_others(vectors, reach, asked["author"], gallery_authors)
         if self.settings.hubness_neighbours:
-            similar = self._hubs_marked_down(similar)
+            similar = self._reordered_by_csls(similar)
         similar = self._without_near_duplicates(similar, queries, rows)
         least = self.index.search_others(-vectors, count, asked["author"], gallery_authors)
         dissimilar = Neighbours(rows=least.rows, similarity=-least.similarity)
         return self._scored(queries, rows, similar=_first(similar, count), dissimilar=dissimilar)
 
     def leaking_candidates(self, queries: Views) -> pd.DataFrame:
-        """As `candidates`, but only the most similar, with nothing kept out: for measuring what leakage would score."""
+        """As `candidates`, but only the most similar photos and without exclusions; measures the score with leakage."""
         rows = np.arange(len(queries.frame))
         count = min(self.settings.candidates, len(self.gallery.frame))
         return self._scored(queries, rows, similar=self.index.search(self._embedded(queries, rows), count))
@@ -76,17 +76,17 @@ class Retriever:
         return embed(model=self.model, views=queries, variant=self.representation, rows=rows, device=self.device)
 
     def _scored(self, queries: Views, rows: NDArray[np.int64], **found: Neighbours) -> pd.DataFrame:
-        """A row per query and neighbour, with the GPS encoder's score of the place."""
+        """One row per query and neighbour, with the GPS encoder's score of the place."""
         ids = queries.frame["id"].iloc[rows].to_numpy()
         parts = [_candidate_rows(kind, neighbours, ids, self.gallery.frame) for kind, neighbours in found.items()]
         candidates = pd.concat(parts, ignore_index=True)
         return with_gps_scores(candidates, model=self.model, queries=queries, rows=rows, device=self.device)
 
-    def _hubs_marked_down(self, found: Neighbours) -> Neighbours:
-        """Best first by CSLS (Conneau et al. 2018, equation 4), whose query term orders nothing and is left out.
+    def _reordered_by_csls(self, found: Neighbours) -> Neighbours:
+        """Neighbours reordered by CSLS (Conneau et al. 2018, equation 4), best first.
 
-        The similarity given back is half that score: the cosine less half the photo's mean cosine to its nearest
-        gallery photos by others.
+        The query's term does not change the order and is omitted. The returned similarity is half the score: the cosine
+        minus half the photo's mean cosine to its nearest gallery photos by other photographers.
         """
         authors = self.gallery.frame["author"]
         unique, place = np.unique(found.rows.clip(min=0), return_inverse=True)
@@ -116,7 +116,7 @@ class Retriever:
 def _candidate_rows(
     kind: str, found: Neighbours, query_ids: NDArray[np.object_], gallery: pd.DataFrame
 ) -> pd.DataFrame:
-    """A row per query and neighbour: id, kind, rank (from 1), gallery_row, gallery_id, place, similarity."""
+    """One row per query and neighbour: id, kind, rank (from 1), gallery_row, gallery_id, place, similarity."""
     query, position = np.nonzero(found.rows >= 0)
     rows = found.rows[query, position]
     photos = gallery.iloc[rows]
@@ -135,7 +135,7 @@ def _candidate_rows(
 
 
 def _first(found: Neighbours, count: int) -> Neighbours:
-    """The first `count` of each query that are there (row >= 0), in their order."""
+    """The first `count` results (row >= 0) of each query, in order."""
     order = np.argsort(found.rows < 0, axis=1, kind="stable")[:, :count]
     return Neighbours(
         rows=np.take_along_axis(found.rows, order, axis=1),

@@ -1,4 +1,4 @@
-"""Retrieval vectors on disk: a file of float16 rows per photo shard, each signed by what made it."""
+"""Retrieval vectors on disk: a file of float16 rows per photo shard."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,82 +6,89 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import load_file, save_file
 
+from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import require_fingerprint
 from dualgeo_core.base.progress import Progress, silent
-from dualgeo_core.base.shards import Advance, Sharded, ShardKey, build_shards, shard_signatures
+from dualgeo_core.base.shards import Advance, Sharded, ShardKey, build_shards
+from dualgeo_core.base.tensors import read_tensors, write_tensors
 
 Vectors = NDArray[np.float32]
 
 
 def build_embeddings(
+    artifact: Artifact,
     *,
     views: Sharded,
-    folder: Path,
-    recipe: str,
     embed: Callable[[NDArray[np.int64]], Vectors],
+    shard_recipe: str,
     progress: Progress = silent,
 ) -> dict[str, int]:
-    """Fills `folder` with `embed(rows)`, (rows, d), of each shard of `views`; `recipe` stands for what `embed` does.
+    """Writes `embed(rows)`, (rows, d), of each shard of `views` to `artifact`; returns the counts of `build_shards`.
 
-    Only shards of which these views were not embedded yet are computed, also after a kill; returns the counts of
-    `build_shards`.
+    `shard_recipe` identifies the computation of `embed`. Shards with unchanged inputs are reused, also after a kill.
+    Raises InputError if a vector is not finite.
     """
 
     def write(key: ShardKey, path: Path, advance: Advance) -> None:
         vectors = embed(np.array(key.rows))
         if not np.isfinite(vectors).all():
-            raise InputError(f"embeddings of {key.name} in {folder} are not finite; the model in use is broken")
-        save_file({"vectors": vectors.astype(np.float16)}, path)
+            raise InputError(
+                f"embeddings of {key.name} for {artifact.path} are not finite; check the weights of the model"
+            )
+        write_tensors(path, {"vectors": torch.from_numpy(vectors.astype(np.float16))})
         advance(len(vectors))
 
     return build_shards(
-        folder=folder, recipe=recipe, source=views, suffix="safetensors", write=write, facts={}, progress=progress
+        artifact,
+        source=views,
+        shard_recipe=shard_recipe,
+        suffix="safetensors",
+        write=write,
+        facts={},
+        progress=progress,
     )
 
 
 @dataclass(frozen=True)
 class EmbeddingShard:
-    """One file of embeddings, read when asked; `signature` stands for what made it."""
+    """One file of embeddings, read on demand; `sha256` is its digest."""
 
     path: Path
-    signature: str
+    sha256: str
 
     def __len__(self) -> int:
-        with safe_open(self.path, framework="np") as file:
-            return int(file.get_slice("vectors").get_shape()[0])
+        return len(self._stored)
 
     def vectors(self) -> Vectors:
-        """(rows, d), float32 and of unit length."""
-        vectors = _stored(self.path)
+        """Unit vectors (rows, d), float32."""
+        vectors = self._stored.float().numpy()
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
+    @property
+    def _stored(self) -> torch.Tensor:
+        return _stored(self.path)
 
-def read_embeddings(folder: Path, signature: str) -> list[EmbeddingShard]:
-    """The shards in the order of the gallery's rows; raises InputError where something else made them."""
-    require_fingerprint(folder, expected=signature, step="gallery_embeddings")
-    return [
-        EmbeddingShard(path=folder / f"{name}.safetensors", signature=made_by)
-        for name, made_by in sorted(shard_signatures(folder).items())
-    ]
+
+def read_embeddings(artifact: Artifact) -> list[EmbeddingShard]:
+    """The shards in the order of the gallery's rows. Raises InputError if the artifact is not current and intact."""
+    record = artifact.require_intact()
+    return [EmbeddingShard(artifact.path / name, sha256=digest.sha256) for name, digest in sorted(record.files.items())]
 
 
 def embedding_summary(folders: Mapping[str, Path]) -> pd.DataFrame:
-    """Columns representation, norm, cosine_to_mean: a row per stored vector of each representation's folder."""
+    """One row per stored vector of each representation's folder: representation, norm, cosine_to_mean."""
     parts = []
     for representation, folder in folders.items():
-        for path in sorted(folder.glob("*.safetensors")):
-            vectors = _stored(path)
-            norm = np.linalg.norm(vectors, axis=1)
-            mean = vectors.mean(axis=0)
-            cosine = vectors @ mean / (norm * np.linalg.norm(mean))
-            parts.append(pd.DataFrame({"representation": representation, "norm": norm, "cosine_to_mean": cosine}))
+        vectors = np.concatenate([_stored(path).float().numpy() for path in sorted(folder.glob("*.safetensors"))])
+        norm = np.linalg.norm(vectors, axis=1)
+        mean = vectors.mean(axis=0)
+        cosine = vectors @ mean / (norm * np.linalg.norm(mean))
+        parts.append(pd.DataFrame({"representation": representation, "norm": norm, "cosine_to_mean": cosine}))
     return pd.concat(parts, ignore_index=True)
 
 
-def _stored(path: Path) -> Vectors:
-    return load_file(path)["vectors"].astype(np.float32)
+def _stored(path: Path) -> torch.Tensor:
+    return read_tensors(path, remedy="run the step gallery_embeddings again")["vectors"]

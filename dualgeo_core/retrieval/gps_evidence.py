@@ -1,4 +1,4 @@
-"""What the GPS encoder thinks of each candidate's place: evidence for Stage 2 beside the similarity of the photos."""
+"""GPS encoder scores of the candidates' places: evidence for Stage 2 in addition to the photos' similarity."""
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,9 @@ def with_gps_scores(
     rows: NDArray[np.int64] | None = None,
     device: str | torch.device = "cpu",
 ) -> pd.DataFrame:
-    """`candidates` with a column gps_score, the logit of photo against place; as they are where there is no model.
+    """`candidates` with a column gps_score, the logit of photo against place; unchanged if there is no model.
 
-    The queries are `rows` of `queries` (all by default).
+    The queries are `rows` of `queries` (default: all).
     """
     if model is None:
         return candidates
@@ -33,7 +33,7 @@ def with_gps_scores(
     scores = np.empty(len(candidates))
     for start in range(0, len(rows), QUERIES_AT_ONCE):
         asked = np.flatnonzero((query >= start) & (query < start + QUERIES_AT_ONCE))
-        # Candidates share places, and encoding a place is what costs.
+        # Candidates share places, and encoding places takes most of the time.
         unique, place = np.unique(places[asked], axis=0, return_inverse=True)
         scores_qp = gps_scores(model, embeddings_nd[start : start + QUERIES_AT_ONCE], unique[:, 0], unique[:, 1])
         scores[asked] = scores_qp[query[asked] - start, place.reshape(-1)]

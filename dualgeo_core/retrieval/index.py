@@ -1,4 +1,4 @@
-"""The FAISS index over the gallery: grown shard by shard, searched with a query's own photographer left out."""
+"""The FAISS index over the gallery: extended shard by shard, searched without a query's own photographer."""
 
 import importlib
 from collections.abc import Sequence
@@ -10,74 +10,88 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dualgeo_core.base.artifacts import Artifact, damaged_files, new_artifact, read_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import FINGERPRINT_FILE, atomic_folder, read_json, require_fingerprint, write_fingerprint
+from dualgeo_core.base.files import reading
 from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors
 
 try:
     faiss: Any = importlib.import_module("faiss")
 except ImportError:
-    raise InputError("faiss is not installed: pip install 'dualgeo[cpu]', or 'dualgeo[gpu]' (one of the two)") from None
+    raise InputError("faiss is not installed; run pip install 'dualgeo[cpu]' or pip install 'dualgeo[gpu]'") from None
 
 INDEX_FILE = "index.faiss"
 TRAINING_ROWS = 262_144
 
 
-def build_index(
-    *, folder: Path, shards: Sequence[EmbeddingShard], specification: str, signature: str
-) -> dict[str, int]:
-    """Makes `folder` the inner-product index of `shards` by the FAISS factory string `specification`.
+def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], specification: str) -> dict[str, int]:
+    """Writes the inner-product index of `shards` to `artifact`; returns the rows `computed` now and the rows reused.
 
-    An index there that was made of the first of these shards gains the others; else, and where it learns from vectors
-    and the gallery is over twice as large as when it learned, it is built anew. Returns how many rows were added now
-    (`computed`) and how many were there (`taken_over`). Beside the index there is one shard in memory, or as many as
-    TRAINING_ROWS take while an index learns.
+    `specification` is a FAISS factory string. An intact index over the first of these shards is extended by the others.
+    It is rebuilt if it has other shards, or if it is trained (IVF, PQ, SQ) and the gallery is more than twice as large
+    as when it was trained. The count of reused rows is `taken_over`. In addition to the index, memory holds one shard,
+    or about TRAINING_ROWS rows while an index is trained. Raises InputError if there are no shards or FAISS rejects the
+    specification.
     """
     if not shards:
-        raise InputError(f"nothing to index in {folder}: the gallery has no photos")
-    made = _made_of_the_first(shards, folder, specification)
-    if made:
-        index = faiss.read_index(str(folder / INDEX_FILE))
-    else:
-        made = {"shards": [], "learned_from": None}
-        index = _new_index(shards[0].vectors().shape[1], specification)
-    taken_over, learns = index.ntotal, not index.is_trained
-    _add(index, shards[len(made["shards"]) :], specification)
-    with atomic_folder(folder) as temporary:
-        faiss.write_index(index, str(temporary / INDEX_FILE))
-        write_fingerprint(
-            temporary,
-            signature,
-            rows=index.ntotal,
-            specification=specification,
-            shards=[shard.signature for shard in shards],
-            learned_from=index.ntotal if learns else made["learned_from"],
+        raise InputError(
+            f"the index {artifact.path} cannot be built because the gallery has no photos; import photos first"
         )
+    if artifact.is_current():
+        return {"computed": 0, "taken_over": sum(map(len, shards))}
+    grown = _extendable(shards, artifact.path, specification)
+    index = _read(artifact.path) if grown else _new_index(shards[0].vectors().shape[1], specification)
+    indexed = len(grown["shards"]) if grown else 0
+    taken_over, learns = index.ntotal, not index.is_trained
+    _add(index, shards[indexed:], specification)
+    facts = {
+        "rows": index.ntotal,
+        "specification": specification,
+        "shards": [shard.sha256 for shard in shards],
+        "learned_from": index.ntotal if learns else (grown or {}).get("learned_from"),
+    }
+    with new_artifact(artifact, facts) as folder:
+        _write(index, folder / INDEX_FILE)
     return {"computed": index.ntotal - taken_over, "taken_over": taken_over}
 
 
-def _made_of_the_first(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
-    """The facts of the index in `folder` where the others of `shards` can be added to it."""
-    path = folder / FINGERPRINT_FILE
-    made: dict[str, Any] = read_json(path) if path.is_file() else {}
-    indexed = made.get("shards")
-    if not indexed or made["specification"] != specification:
+def _extendable(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
+    """The recorded facts of an intact index in `folder` if `shards` extend it; otherwise None."""
+    record = read_record(folder)
+    if record is None or record.facts["specification"] != specification:
         return None
-    if [shard.signature for shard in shards[: len(indexed)]] != indexed:
+    indexed: list[str] = record.facts["shards"]
+    if [shard.sha256 for shard in shards[: len(indexed)]] != indexed or damaged_files(folder, record):
         return None
-    outgrown = made["learned_from"] is not None and sum(map(len, shards)) > 2 * made["learned_from"]
-    return None if outgrown else made
+    learned_from = record.facts["learned_from"]
+    outgrown = learned_from is not None and sum(map(len, shards)) > 2 * learned_from
+    return None if outgrown else record.facts
+
+
+def _read(folder: Path) -> Any:
+    with reading(folder / INDEX_FILE, remedy="run the step gallery_index again"):
+        return faiss.read_index(str(folder / INDEX_FILE))
+
+
+def _write(index: Any, path: Path) -> None:
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path.parent} cannot be written ({_faiss_message(error)}); free space on its disk") from None
 
 
 def _new_index(width: int, specification: str) -> Any:
     try:
         return faiss.index_factory(width, specification, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise InputError(f"retrieval.index {specification} is no FAISS factory string: {_said(error)}") from None
+        raise InputError(
+            f"retrieval.index {specification} is not a FAISS factory string: {_faiss_message(error)}; "
+            "use one such as Flat, HNSW32 or IVF1024,SQ8"
+        ) from None
 
 
-def _said(error: RuntimeError) -> str:
-    """FAISS's message without the place in its source."""
+def _faiss_message(error: RuntimeError) -> str:
+    """FAISS's message without the location in its source code."""
     return str(error).rpartition("Error: ")[2].strip()
 
 
@@ -94,7 +108,8 @@ def _add(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> No
                 index.train(vectors[:TRAINING_ROWS])
             except RuntimeError as error:
                 raise InputError(
-                    f"retrieval.index {specification} cannot learn from {len(vectors)} photos: {_said(error)}"
+                    f"retrieval.index {specification} cannot be trained on {len(vectors)} photos: "
+                    f"{_faiss_message(error)}; use fewer clusters, or Flat"
                 ) from None
             index.add(vectors)
             untrained.clear()
@@ -102,23 +117,21 @@ def _add(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> No
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Per query the gallery rows found and their inner products, best first: both (queries, k); row -1 means none."""
+    """Gallery rows and inner products of each query, best first, both (queries, k); row -1 means no result."""
 
     rows: NDArray[np.int64]
     similarity: NDArray[np.float32]
 
 
 class GalleryIndex:
-    """An index that was checked against the fingerprint of what should have made it."""
+    """An index in memory; `probes` is the search effort of IVF and HNSW indexes."""
 
-    def __init__(self, *, folder: Path, signature: str, probes: int) -> None:
-        require_fingerprint(folder, expected=signature, step="gallery_index")
-        self.signature = signature
-        self._index: Any = faiss.read_index(str(folder / INDEX_FILE))
+    def __init__(self, folder: Path, *, probes: int) -> None:
+        self._index: Any = _read(folder)
         self._probes = probes
 
     def search(self, vectors: Vectors, k: int, excluded_rows: NDArray[np.int64] | None = None) -> Neighbours:
-        """The `k` gallery rows nearest to each of `vectors` (n, d), none of them among `excluded_rows`."""
+        """The `k` gallery rows nearest to each of `vectors` (n, d), without `excluded_rows`."""
         selector = None
         if excluded_rows is not None:
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded_rows))
@@ -126,7 +139,7 @@ class GalleryIndex:
         return Neighbours(rows=rows, similarity=similarity)
 
     def vectors(self, rows: NDArray[np.int64]) -> Vectors:
-        """The indexed vectors of these rows, as the index keeps them (an index that compresses gives them back so)."""
+        """The indexed vectors (n, d) of `rows`; approximate if the index compresses vectors."""
         if isinstance(self._index, faiss.IndexIVF):
             self._index.make_direct_map()
         return np.asarray(self._index.reconstruct_batch(rows))
@@ -141,7 +154,7 @@ class GalleryIndex:
     def search_others(
         self, vectors: Vectors, k: int, query_authors: "pd.Series[str]", gallery_authors: "pd.Series[str]"
     ) -> Neighbours:
-        """As `search`, with each query's own photographer left out; unknown photographers (null) exclude nothing."""
+        """As `search`, without photos by each query's photographer; an unknown photographer (null) excludes nothing."""
         rows = np.empty((len(vectors), k), dtype=np.int64)
         similarity = np.empty((len(vectors), k), dtype=np.float32)
         gallery_rows = gallery_authors.reset_index(drop=True).groupby(gallery_authors.to_numpy()).indices

@@ -1,1 +1,1 @@
-"""The two views of a photo: features of a frozen image encoder and the label map of a segmenter, each computed once."""
+"""The two views of a photo: features of a frozen image encoder, and the label map of a segmenter."""

@@ -1,4 +1,4 @@
-"""What every family of image encoders provides: normalised pixels in, a pooled vector and patch features out."""
+"""The interface of image encoders: normalised pixels in, a pooled vector and patch features out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Backbone(nn.Module, ABC):
-    """What each family of encoders settles for itself: how pixels are normalised, what its outputs mean."""
+    """An image encoder of one family. Subclasses define how pixels are normalised and what the outputs mean."""
 
     width: int
     mean: Sequence[float]
@@ -16,8 +16,8 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, pixels_bchw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """pooled_bd and the last layer's patch grid patches_bdhw, both of `width`, of normalised pixels."""
+        """pooled_bd and the last layer's patch grid patches_bdhw, where d is `width`."""
 
     @abstractmethod
     def mid_level(self, pixels_bchw: torch.Tensor) -> torch.Tensor:
-        """A middle layer's patch grid, features_bchw: textures and parts rather than whole scenes."""
+        """The patch grid features_bchw of a middle layer, which describes textures and parts rather than scenes."""

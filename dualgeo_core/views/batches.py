@@ -1,4 +1,4 @@
-"""A shard's encoded photos as batches of squares, decoded in threads ahead of the model that takes them."""
+"""Batches of square photos from a shard, decoded in threads while the model computes."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,13 +10,13 @@ from dualgeo_core.photos.decode import UndecodableImage, decode_image
 from dualgeo_core.photos.photo_set import PhotoShard
 from dualgeo_core.views.crop import square_crop
 
-DECODERS = 2  # Pillow decodes outside the interpreter's lock; two keep ahead of a model on a CPU
+DECODERS = 2  # Pillow releases the GIL while it decodes; two threads are faster than a model on a CPU
 
 
 def square_batches(shard: PhotoShard, *, size: int, batch_size: int) -> Iterator[list[Image.Image]]:
-    """The shard's photos in order, batch by batch, cropped to size x size; at most two batches are held decoded.
+    """The shard's photos in order, batch by batch, cropped to size x size. Holds at most two decoded batches.
 
-    Raises InputError for a photo that cannot be decoded: it belongs in its set's quarantine, not in an index.
+    Raises InputError if a photo cannot be decoded.
     """
     with ThreadPoolExecutor(DECODERS) as pool:
 
@@ -34,4 +34,4 @@ def _square(photo_id: str, data: bytes, size: int) -> Image.Image:
     try:
         return square_crop(decode_image(data), size)
     except UndecodableImage as error:
-        raise InputError(f"photo {photo_id!r} is {error}; ingest its set again, which quarantines it") from None
+        raise InputError(f"photo {photo_id!r} is {error}; ingest its set again to quarantine it") from None

@@ -1,4 +1,4 @@
-"""The codebook segmenter: k-means over a frozen encoder's mid-level features, for photos where no hub is at hand."""
+"""The codebook segmenter: k-means over mid-level features of a frozen encoder. It needs no model hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from sklearn.cluster import MiniBatchKMeans
 from torch.nn import functional
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import file_digest, fingerprint
 from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.photos.photo_set import Photos, PhotoShard
 from dualgeo_core.settings import SegmenterSettings
 from dualgeo_core.views.batches import square_batches
@@ -22,20 +22,18 @@ from dualgeo_core.views.encoder import Encoder
 from dualgeo_core.views.label_maps import most_likely
 
 CODEBOOK = "codebook.safetensors"
-CELLS_PER_PHOTO = 64  # a photo's cells resemble each other; many photos with few cells say more
+CELLS_PER_PHOTO = 64  # cells of one photo are similar, so many photos with few cells each are more informative
 
 
 class Codebook:
-    """Each pixel's class is its nearest k-means centre; fitted once, so that an id means the same in every photo.
+    """A segmenter that assigns each pixel to its nearest k-means centre. An id means the same in every photo.
 
-    What a pixel looks like alone decides, not where in the photo it is.
+    The class depends only on the pixel's features, not on its position in the photo.
     """
 
     def __init__(self, settings: SegmenterSettings, encoder: Encoder, folder: Path) -> None:
         path = folder / CODEBOOK
-        if not path.is_file():
-            raise InputError(f"there is no codebook {path}: run the step segmenter")
-        weights = load_file(path)
+        weights = read_tensors(path, remedy="run the step segmenter again")
         self.classes = len(weights["bias"])
         self.fingerprint = fingerprint(
             "codebook",
@@ -55,15 +53,16 @@ class Codebook:
 def fit_codebook(
     settings: SegmenterSettings, encoder: Encoder, *, photos: Photos, folder: Path, progress: Progress = silent
 ) -> None:
-    """Writes the codebook of a seeded sample of photos: the same sample and seed give the same ids.
+    """Fits the codebook on a seeded sample of photos and writes it. The same sample and seed give the same ids.
 
-    Features are standardised per channel. Comparing squared distances to centres is comparing linear scores,
-    z·c - |c|²/2, so centres and standardisation are kept as one weight and bias per class.
+    Features are standardised per channel. The nearest centre c of a feature z has the highest score z·c - |c|²/2, so
+    centres and standardisation are stored as one weight vector and one bias per class. Raises InputError if there are
+    fewer features than classes.
     """
     features_nc = _sample_features(settings, encoder, photos, progress)
     if len(features_nc) < settings.codebook_classes:
         raise InputError(
-            f"{photos.folder} has too few photos for segmenter.codebook_classes = {settings.codebook_classes}"
+            f"{photos.folder} has too few photos for segmenter.codebook_classes = {settings.codebook_classes}: lower it"
         )
     mean_c, std_c = features_nc.mean(axis=0), features_nc.std(axis=0) + 1e-6
     kmeans = MiniBatchKMeans(
@@ -72,13 +71,13 @@ def fit_codebook(
     centres_kc = kmeans.fit((features_nc - mean_c) / std_c).cluster_centers_.astype(np.float32)
     weight_kc = centres_kc / std_c
     bias_k = -(weight_kc @ mean_c) - (centres_kc**2).sum(axis=1) / 2
-    save_file({"weight": torch.from_numpy(weight_kc), "bias": torch.from_numpy(bias_k)}, folder / CODEBOOK)
+    write_tensors(folder / CODEBOOK, {"weight": torch.from_numpy(weight_kc), "bias": torch.from_numpy(bias_k)})
 
 
 def _sample_features(
     settings: SegmenterSettings, encoder: Encoder, photos: Photos, progress: Progress
 ) -> NDArray[np.float32]:
-    """Mid-level features (n, c) at a few random cells of each sampled photo."""
+    """Mid-level features of shape (n, c) at random cells of each sampled photo."""
     random = np.random.default_rng(settings.codebook_seed)
     count = min(settings.codebook_photos, len(photos))
     chosen = np.zeros(len(photos), dtype=bool)

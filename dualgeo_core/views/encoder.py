@@ -1,4 +1,4 @@
-"""The frozen image encoder: photos in, one pooled vector and a small grid of patch tokens out."""
+"""The frozen image encoder. For each photo it returns one pooled vector and a small grid of patch tokens."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from dualgeo_core.views.backbone import Backbone
 from dualgeo_core.views.crop import square_crop
 
 EFFICIENTNET = "efficientnet-lite0"
-RECIPE = 1  # raised whenever the same settings and weights come to give other numbers
+RECIPE = 1  # increase it when the same settings and weights give different numbers
 
 
 class Encoded(NamedTuple):
-    """pooled_bd, and tokens_btd of token_grid x token_grid patches, row by row from the top left (float32, CPU)."""
+    """pooled_bd, and tokens_btd of token_grid x token_grid patches in row-major order (float32, CPU)."""
 
     pooled_bd: torch.Tensor
     tokens_btd: torch.Tensor
 
 
 class Encoder:
-    """A frozen backbone on a device, from photos of any size; each photo's output is its own, whatever the batch."""
+    """A frozen backbone on a device, for photos of any size. A photo's output does not depend on its batch."""
 
     def __init__(self, backbone: Backbone, settings: EncoderSettings, device: torch.device | str) -> None:
         self.settings = settings
@@ -56,7 +56,7 @@ class Encoder:
 
     @torch.inference_mode()
     def encode_squares(self, squares_bchw: torch.Tensor) -> Encoded:
-        """As `encode`, of squares of image_size x image_size pixels from 0 to 255."""
+        """As `encode`, for squares of image_size x image_size pixels with values from 0 to 255."""
         with self._autocast():
             pooled_bd, patches_bdhw = self._backbone(self._normalised(squares_bchw))
         if min(patches_bdhw.shape[2:]) < self.settings.token_grid:
@@ -70,24 +70,24 @@ class Encoder:
 
     @torch.inference_mode()
     def mid_level(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Middle-layer features_bchw (float32, CPU), about 16 pixels a step (a ViT's own patch size)."""
+        """Middle-layer features_bchw (float32, CPU). The stride is about 16 pixels, for a ViT its patch size."""
         with self._autocast():
             return self._backbone.mid_level(self._normalised(self._squares(images))).float().cpu()
 
     def _squares(self, images: Sequence[Image.Image]) -> torch.Tensor:
         squares_bhwc = np.stack([np.asarray(square_crop(image, self.settings.image_size)) for image in images])
-        return torch.from_numpy(squares_bhwc).permute(0, 3, 1, 2)  # channels_last by its strides
+        return torch.from_numpy(squares_bhwc).permute(0, 3, 1, 2)  # these strides are channels_last
 
     def _normalised(self, squares_bchw: torch.Tensor) -> torch.Tensor:
         return (squares_bchw.to(self.device).float() - self._mean) / self._std
 
     def _autocast(self) -> torch.autocast:
-        # Outputs are kept in half precision anyway; on a GPU half precision is many times faster.
+        # Outputs are stored in half precision anyway, and half precision is many times faster on a GPU.
         return torch.autocast(self.device.type, dtype=torch.float16, enabled=self.device.type == "cuda")
 
 
 def load_encoder(settings: EncoderSettings, device: torch.device | str = "cpu") -> Encoder:
-    """The encoder of a profile; raises InputError where its weights are not there or do not fit it."""
+    """The encoder of a profile. Raises InputError if its weights are missing or do not fit the settings."""
     if settings.name == EFFICIENTNET:
         from dualgeo_core.views.efficientnet import EfficientNetLite0
 
@@ -98,7 +98,7 @@ def load_encoder(settings: EncoderSettings, device: torch.device | str = "cpu") 
 
 
 def weights_digest(model: nn.Module) -> str:
-    """16 hex digits of every weight's name, type, shape and bytes: the same wherever the checkpoint came from."""
+    """16 hex digits of the name, type, shape and bytes of all weights. They do not depend on the file format."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
+from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.base.shards import Advance, ShardKey, build_shards
+from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import EncoderSettings
 from dualgeo_core.views.batches import square_batches
@@ -15,11 +16,11 @@ from dualgeo_core.views.encoder import Encoder
 
 
 def build_features(
-    *, photos: Photos, folder: Path, encoder: Encoder, settings: EncoderSettings, progress: Progress = silent
+    artifact: Artifact, *, photos: Photos, encoder: Encoder, settings: EncoderSettings, progress: Progress = silent
 ) -> dict[str, int]:
-    """Fills `folder` with pooled_nd and tokens_ntd (float16) of each shard, rows in the order of `photos.frame`.
+    """Makes `artifact` of pooled_nd and tokens_ntd (float16) of each shard, rows in the order of `photos.frame`.
 
-    Only shards that this encoder has not seen are computed, also after a kill; returns the counts of `build_shards`.
+    Only shards that this encoder has not seen are computed, also after a kill. Returns the counts of `build_shards`.
     """
 
     def write(key: ShardKey, path: Path, advance: Advance) -> None:
@@ -33,20 +34,14 @@ def build_features(
         features = {"pooled": torch.cat(pooled), "tokens": torch.cat(tokens)}
         if not all(bool(torch.isfinite(values).all()) for values in features.values()):
             raise InputError(f"encoder {settings.name} gives values that half precision cannot hold; take another")
-        save_file(features, path)
+        write_tensors(path, features)
 
     return build_shards(
-        folder=folder,
-        recipe=encoder.fingerprint,
+        artifact,
         source=photos,
+        shard_recipe=encoder.fingerprint,
         suffix="safetensors",
         write=write,
-        facts={
-            "photos": photos.fingerprint,
-            "encoder": encoder.fingerprint,
-            "settings": settings.fingerprint,
-            "width": encoder.width,
-            "token_grid": settings.token_grid,
-        },
+        facts={"encoder": encoder.fingerprint, "width": encoder.width, "token_grid": settings.token_grid},
         progress=progress,
     )

@@ -1,4 +1,4 @@
-"""Label maps: from class scores, to and from PNG, and how well they agree with true ones."""
+"""Label maps: computed from class scores, converted to and from PNG, and compared with true maps."""
 
 import io
 
@@ -15,28 +15,28 @@ MAX_CLASSES = 256  # a map is one byte per pixel
 
 
 def most_likely(scores_bchw: torch.Tensor, size: int) -> LabelMaps:
-    """The best class of each pixel at size x size. Scores are interpolated, never ids."""
+    """The most likely class of each pixel at size x size. Scores are interpolated, not class ids."""
     resized = functional.interpolate(scores_bchw.float(), size=(size, size), mode="bilinear", align_corners=False)
     return resized.argmax(dim=1).to(torch.uint8).cpu().numpy()
 
 
 def encode_png(label_map_hw: LabelMaps) -> bytes:
-    """One-channel PNG whose pixel values are the class ids."""
+    """A one-channel PNG whose pixel values are the class ids."""
     buffer = io.BytesIO()
     Image.fromarray(label_map_hw).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def decode_png(data: bytes) -> Image.Image:
-    """The map as a one-channel image; raises InputError where the PNG has colours, a palette or an alpha channel."""
+    """The map as a one-channel image. Raises InputError if the PNG has colours, a palette or an alpha channel."""
     image = Image.open(io.BytesIO(data), formats=("PNG",))
     if image.mode != "L":
-        raise InputError(f"a label map must be a one-channel 8-bit PNG of class ids; this one is {image.mode}")
+        raise InputError(f"a label map must be a one-channel 8-bit PNG of class ids; this one has mode {image.mode}")
     return image
 
 
 def iou_by_class(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, classes: int) -> NDArray[np.float64]:
-    """Intersection over union of each class over all pixels; NaN for a class that is in neither."""
+    """Intersection over union of each class over all pixels; NaN for a class that neither map contains."""
     pairs = label_maps_bhw.astype(np.int64).ravel() * classes + true_label_maps_bhw.ravel()
     confusion = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
     intersection = np.diag(confusion)
@@ -45,5 +45,5 @@ def iou_by_class(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, clas
 
 
 def mean_iou(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, classes: int) -> float:
-    """The mean of `iou_by_class` over the classes that are there."""
+    """The mean of `iou_by_class` over the classes that occur."""
     return float(np.nanmean(iou_by_class(label_maps_bhw, true_label_maps_bhw, classes)))

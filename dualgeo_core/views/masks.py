@@ -1,4 +1,4 @@
-"""The label map of every photo of a set, computed once: Parquet shards of id and one-channel PNG of class ids."""
+"""The label map of every photo of a set, computed once: PNGs of class ids, and the same at the model's grid."""
 
 from pathlib import Path
 
@@ -6,13 +6,19 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from pyarrow.dataset import dataset
 
+from dualgeo_core.base.artifacts import Artifact, read_record
+from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.frames import read_parquet
 from dualgeo_core.base.progress import Progress, silent
-from dualgeo_core.base.shards import Advance, ShardKey, build_shards
+from dualgeo_core.base.shards import Advance, Keys, ShardKey, build_shards
+from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import SegmenterSettings
 from dualgeo_core.views.batches import square_batches
+from dualgeo_core.views.crop import resize_labels
 from dualgeo_core.views.label_maps import decode_png, encode_png
 from dualgeo_core.views.segmenter import Segmenter
 
@@ -20,11 +26,16 @@ SUMMARISED_MASKS = 10_000
 
 
 def build_masks(
-    *, photos: Photos, folder: Path, segmenter: Segmenter, settings: SegmenterSettings, progress: Progress = silent
+    artifact: Artifact,
+    *,
+    photos: Photos,
+    segmenter: Segmenter,
+    settings: SegmenterSettings,
+    progress: Progress = silent,
 ) -> dict[str, int]:
-    """Fills `folder` with (id, mask) tables, one per shard, rows in the order of `photos.frame`.
+    """Makes `artifact` of (id, mask) tables, one per shard, rows in the order of `photos.frame`.
 
-    Only shards that this segmenter has not seen are computed, also after a kill; returns the counts of `build_shards`.
+    Only shards that this segmenter has not seen are computed, also after a kill. Returns the counts of `build_shards`.
     """
 
     def write(key: ShardKey, path: Path, advance: Advance) -> None:
@@ -32,19 +43,17 @@ def build_masks(
         for images in square_batches(shard, size=settings.image_size, batch_size=settings.batch_size):
             masks.extend(encode_png(label_map) for label_map in segmenter.segment(images))
             advance(len(masks))
-        # PNG is compressed already; compressing it again only costs time.
+        # PNG is already compressed.
         pq.write_table(pa.table({"id": shard.ids, "mask": pa.array(masks, pa.binary())}), path, compression="none")
 
     return build_shards(
-        folder=folder,
-        recipe=segmenter.fingerprint,
+        artifact,
         source=photos,
+        shard_recipe=segmenter.fingerprint,
         suffix="parquet",
         write=write,
         facts={
-            "photos": photos.fingerprint,
             "segmenter": segmenter.fingerprint,
-            "settings": settings.fingerprint,
             "classes": segmenter.classes,
             "mask_size": settings.mask_size,
         },
@@ -52,8 +61,35 @@ def build_masks(
     )
 
 
+def build_label_maps(artifact: Artifact, *, photos: Photos, masks: Path, label_grid: int) -> dict[str, int]:
+    """Makes `artifact` of the masks at label_grid x label_grid, a byte per cell: label_maps_nhw of each shard.
+
+    Random rows of a training epoch then come from memory-mapped files, and no PNG is decoded twice.
+    """
+
+    def write(key: ShardKey, path: Path, advance: Advance) -> None:
+        pngs = read_parquet(masks / f"{key.name}.parquet", columns=["mask"], remedy="run the step masks again")["mask"]
+        maps = np.stack([resize_labels(np.asarray(decode_png(png)), label_grid) for png in pngs])
+        write_tensors(path, {"label_maps": torch.from_numpy(maps)})
+
+    record = read_record(masks)
+    assert record is not None, "masks come before label maps"
+    made_from = {key.name: record.files[f"{key.name}.parquet"].sha256 for key in photos.shard_keys if key.rows}
+    return build_shards(
+        artifact,
+        source=Keys(tuple(key._replace(fingerprint=made_from.get(key.name, "")) for key in photos.shard_keys)),
+        shard_recipe=fingerprint("label maps", label_grid),
+        suffix="safetensors",
+        write=write,
+        facts={"label_grid": label_grid},
+    )
+
+
 def mask_summary(folder: Path) -> pd.DataFrame:
-    """Columns id, largest_class, distinct_classes: a row per mask, counted in a seeded sample and null elsewhere."""
+    """A table with the columns id, largest_class and distinct_classes, and one row per mask.
+
+    Classes are counted in a seeded sample of SUMMARISED_MASKS masks and are null for the other masks.
+    """
     stored = dataset([str(path) for path in sorted(folder.glob("*.parquet"))])
     masks = stored.to_table(columns=["id"]).to_pandas()
     rows = np.sort(masks.sample(n=min(len(masks), SUMMARISED_MASKS), random_state=0).index)

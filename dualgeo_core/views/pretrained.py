@@ -1,4 +1,4 @@
-"""Checkpoints in transformers' format, by hub name or folder: loaded whole or refused."""
+"""Checkpoints in transformers' format, by hub name or folder. Incomplete checkpoints are refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +13,16 @@ from dualgeo_core.settings import checkpoint
 
 
 def load_config(name: str, revision: str | None) -> Any:
-    """The checkpoint's config.json; raises InputError where there is none to be had."""
+    """The checkpoint's config.json. Raises InputError if it cannot be loaded."""
     with _as_input_error(name):
         return AutoConfig.from_pretrained(checkpoint(name), revision=revision)
 
 
 def load_model(kind: Any, name: str, revision: str | None, **options: Any) -> Any:
-    """`kind` (a transformers class) in float32 with the checkpoint's weights; raises InputError if any are missing."""
+    """A model of class `kind` (from transformers) in float32, with the checkpoint's weights.
+
+    Raises InputError if the checkpoint cannot be loaded or lacks weights.
+    """
     with _as_input_error(name):
         model, report = kind.from_pretrained(
             checkpoint(name), revision=revision, dtype=torch.float32, output_loading_info=True, **options
@@ -31,7 +34,7 @@ def load_model(kind: Any, name: str, revision: str | None, **options: Any) -> An
 
 
 def load_normalisation(name: str, revision: str | None) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, for pixels in 0..1, that the checkpoint's image processor states."""
+    """Mean and standard deviation per channel, for pixels in 0..1, from the checkpoint's image processor."""
     with _as_input_error(name):
         processor = AutoImageProcessor.from_pretrained(checkpoint(name), revision=revision, backend="pil")
     if not processor.do_normalize:
@@ -41,7 +44,10 @@ def load_normalisation(name: str, revision: str | None) -> tuple[list[float], li
 
 @contextmanager
 def _as_input_error(name: str) -> Iterator[None]:
-    """Loads without transformers' chatter (a vision tower leaves the text tower's weights out, loudly)."""
+    """Converts loading errors to InputError, and silences transformers inside the block.
+
+    Otherwise transformers warns about unused weights, such as those of CLIP's text tower.
+    """
     verbosity = logging.get_verbosity()
     bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -51,7 +57,7 @@ def _as_input_error(name: str) -> Iterator[None]:
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(
-            f"cannot load checkpoint {name!r}: it must be a folder, or a model of the Hugging Face hub that is "
+            f"cannot load checkpoint {name!r}: give a folder, or a model of the Hugging Face hub that is "
             f"cached or reachable ({reason})"
         ) from None
     finally:

@@ -1,24 +1,17 @@
-"""Segmenters: a SegFormer checkpoint, or the codebook; both give each pixel of a photo's square a class id."""
+"""Segmenters: a SegFormer checkpoint, or the codebook. Both give each pixel of a square photo a class id."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from transformers import SegformerForSemanticSegmentation
 
+from dualgeo_core.base.artifacts import Artifact, new_artifact, read_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import (
-    FINGERPRINT_FILE,
-    atomic_folder,
-    fingerprint,
-    read_json,
-    require_fingerprint,
-    write_fingerprint,
-)
+from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import EncoderSettings, SegmenterSettings
@@ -28,17 +21,17 @@ from dualgeo_core.views.encoder import Encoder, load_encoder, weights_digest
 from dualgeo_core.views.label_maps import MAX_CLASSES, most_likely
 from dualgeo_core.views.pretrained import load_model, load_normalisation
 
-RECIPE = 1  # raised whenever the same settings and weights come to give other label maps
+RECIPE = 1  # increase it when the same settings and weights give different label maps
 
 
 class Segmenter(Protocol):
-    """Class ids 0 .. classes - 1 that mean the same for every photo; the fingerprint stands for what they mean."""
+    """A model that gives class ids 0 .. classes - 1. Equal fingerprints mean that the ids have the same meaning."""
 
     classes: int
     fingerprint: str
 
     def segment(self, images: Sequence[Image.Image]) -> LabelMaps:
-        """(b, mask_size, mask_size) class ids of upright RGB photos, in the geometry of `square_crop`."""
+        """Class ids of shape (b, mask_size, mask_size) for upright RGB photos, cropped as by `square_crop`."""
 
 
 class SegFormer:
@@ -50,7 +43,9 @@ class SegFormer:
         self.class_names = tuple(name for _, name in sorted(model.config.id2label.items()))
         self.classes = len(self.class_names)
         if self.classes > MAX_CLASSES:
-            raise InputError(f"segmenter {settings.name} has {self.classes} classes; a label map holds {MAX_CLASSES}")
+            raise InputError(
+                f"segmenter {settings.name} has {self.classes} classes; choose one with at most {MAX_CLASSES}"
+            )
         self.fingerprint = fingerprint(
             "segformer",
             RECIPE,
@@ -75,51 +70,55 @@ class SegFormer:
 
 
 def fit_segmenter(
+    artifact: Artifact,
+    *,
     settings: SegmenterSettings,
     encoder_settings: EncoderSettings,
-    *,
     photos: Photos,
-    folder: Path,
     device: torch.device | str = "cpu",
     progress: Progress = silent,
 ) -> Segmenter:
-    """Makes `folder` the segmenter of a profile: a checkpoint's reference, or the codebook of these (gallery) photos.
+    """Makes `artifact` the segmenter of a profile: a checkpoint's reference, or the codebook of these (gallery) photos.
 
-    A folder that the same settings and weights made is left as it is while all shards it was fitted on are in the set:
-    a gallery that grows keeps the meaning of its class ids.
+    A current artifact with unchanged weights is kept while all shards it was fitted on are in the set: a gallery that
+    grows keeps the meaning of its class ids.
     """
-    if _fitted_on(folder, photos):
-        with suppress(InputError):  # of other settings or weights: made anew
-            return load_segmenter(settings, encoder_settings, folder=folder, device=device)
     encoder = _codebook_encoder(settings, encoder_settings, device)
-    with atomic_folder(folder) as temporary:
+    if artifact.is_current() and _fitted_on(artifact.path, photos):
+        segmenter = _open(settings, encoder, artifact.path, device)
+        record = read_record(artifact.path)
+        if record is not None and record.facts["fingerprint"] == segmenter.fingerprint:
+            return segmenter
+    facts: dict[str, Any] = {}
+    with new_artifact(artifact, facts) as folder:
         if encoder:
-            fit_codebook(settings, encoder, photos=photos, folder=temporary, progress=progress)
-        segmenter = _open(settings, encoder, temporary, device)
-        write_fingerprint(
-            temporary,
-            segmenter.fingerprint,
-            kind=settings.kind,
-            name=settings.name if settings.kind == "segformer" else encoder_settings.name,
-            classes=segmenter.classes,
-            fitted_on={key.name: key.fingerprint for key in photos.shard_keys},
-        )
+            fit_codebook(settings, encoder, photos=photos, folder=folder, progress=progress)
+        segmenter = _open(settings, encoder, folder, device)
+        facts |= {
+            "fingerprint": segmenter.fingerprint,
+            "kind": settings.kind,
+            "name": settings.name if settings.kind == "segformer" else encoder_settings.name,
+            "classes": segmenter.classes,
+            "fitted_on": {key.name: key.fingerprint for key in photos.shard_keys},
+        }
     return segmenter
 
 
 def load_segmenter(
     settings: SegmenterSettings, encoder_settings: EncoderSettings, *, folder: Path, device: torch.device | str = "cpu"
 ) -> Segmenter:
-    """The segmenter that `fit_segmenter` left in `folder`; raises InputError where it is not this profile's."""
+    """The segmenter that `fit_segmenter` left in `folder`. Raises InputError if its weights have changed since."""
     segmenter = _open(settings, _codebook_encoder(settings, encoder_settings, device), folder, device)
-    require_fingerprint(folder, expected=segmenter.fingerprint, step="segmenter")
+    record = read_record(folder)
+    if record is None or record.facts["fingerprint"] != segmenter.fingerprint:
+        raise InputError(f"{folder} is not the segmenter of these settings and weights: run the step segmenter again")
     return segmenter
 
 
 def _codebook_encoder(
     settings: SegmenterSettings, encoder_settings: EncoderSettings, device: torch.device | str
 ) -> Encoder | None:
-    """The profile's encoder at the segmenter's own resolution; None where the segmenter is a checkpoint."""
+    """The profile's encoder at the segmenter's own resolution, or None if the segmenter is a checkpoint."""
     if settings.kind != "codebook":
         return None
     return load_encoder(encoder_settings.model_copy(update={"image_size": settings.image_size}), device)
@@ -130,7 +129,6 @@ def _open(settings: SegmenterSettings, encoder: Encoder | None, folder: Path, de
 
 
 def _fitted_on(folder: Path, photos: Photos) -> bool:
-    path = folder / FINGERPRINT_FILE
-    fitted_on = read_json(path).get("fitted_on") if path.is_file() else None
+    record = read_record(folder)
     present = {key.name: key.fingerprint for key in photos.shard_keys}
-    return fitted_on is not None and fitted_on.items() <= present.items()
+    return record is not None and record.facts["fitted_on"].items() <= present.items()

@@ -1,4 +1,4 @@
-"""Trains a tiny SegFormer on photos whose true label maps are known, so that the demo segments without a hub."""
+"""Trains a tiny SegFormer on photos with true label maps, so that the demo needs no model hub."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -30,7 +29,7 @@ IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 class Labelled(NamedTuple):
-    """Photos with their true label maps, all as image_size squares, and what the set knows about each."""
+    """Photos with their true label maps, all as image_size squares, and the set's columns for each photo."""
 
     frame: pd.DataFrame
     pixels_nhwc: NDArray[np.uint8]
@@ -49,10 +48,10 @@ def train_segmenter(
     without: frozenset[str] = frozenset(),
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Trains on `photos`, scores on `held_out`, puts checkpoint and scores at `folder`, and returns the scores.
+    """Trains on `photos`, scores on `held_out`, writes checkpoint and scores to `folder`, and returns the scores.
 
-    Both sets carry true maps as `label_map`, PNGs of ids into `class_names`; raises InputError where they do not.
-    Photos by the photographers in `without` take no part.
+    Both sets need a column `label_map` of true maps: PNGs of indices into `class_names`. Photos by the photographers in
+    `without` are excluded. Raises InputError if a set has no `label_map` or no photos remain.
     """
     torch.manual_seed(seed)
     model = _tiny_segformer(class_names)
@@ -78,7 +77,7 @@ def train_segmenter(
 
 
 def score_segmenter(segmenter: SegFormer, labelled: Labelled, class_names: Sequence[str]) -> dict[str, Any]:
-    """Mean IoU at the segmenter's mask_size: over all photos, by what the set knows of their conditions, by class."""
+    """Mean IoU at the segmenter's mask_size: over all photos, by condition and by class."""
     found_nhw = np.concatenate(
         [
             segmenter.segment([Image.fromarray(square) for square in labelled.pixels_nhwc[rows]])
@@ -111,27 +110,26 @@ def score_segmenter(segmenter: SegFormer, labelled: Labelled, class_names: Seque
 
 
 def read_labelled(photos: Photos, size: int, without: frozenset[str] = frozenset()) -> Labelled:
-    """Photos of a set with their true label maps, in memory; raises InputError where the set has no maps."""
+    """Photos of a set with their true label maps, in memory. Raises InputError if there are no maps or no photos."""
     squares: list[NDArray[np.uint8]] = []
     maps: list[NDArray[np.uint8]] = []
-    try:
-        for truth in photos.shards("label_map"):
-            maps.extend(np.asarray(square_crop_labels(decode_png(png), size)) for png in truth.images)
-    except pa.ArrowInvalid:
+    if not photos.knows("label_map"):
         raise InputError(
-            f"{photos.folder} has no column label_map: only photos with true label maps can teach"
-        ) from None
+            f"{photos.folder} has no column label_map: use a set with true label maps (`dualgeo ingest synthetic`)"
+        )
+    for truth in photos.shards("label_map"):
+        maps.extend(np.asarray(square_crop_labels(decode_png(png), size)) for png in truth.images)
     for shard in photos.shards():
         for images in square_batches(shard, size=size, batch_size=64):
             squares.extend(np.asarray(image) for image in images)
     kept = ~photos.frame["author"].isin(without).to_numpy()
     if not kept.any():
-        raise InputError(f"{photos.folder} has no photos by other photographers; make it larger or of another seed")
+        raise InputError(f"{photos.folder} has only photos of excluded photographers; use a larger set or another seed")
     return Labelled(photos.frame[kept], np.stack(squares)[kept], np.stack(maps)[kept])
 
 
 def _tiny_segformer(class_names: Sequence[str]) -> SegformerForSemanticSegmentation:
-    """A MiT smaller than B0: enough for drawings, and a few milliseconds a photo on one core."""
+    """A SegFormer smaller than MiT-B0: enough for drawings, and a few milliseconds per photo on one core."""
     config = SegformerConfig(
         hidden_sizes=[16, 32, 64, 96],
         depths=[1, 1, 2, 1],
@@ -154,9 +152,9 @@ def _fit(
     seed: int,
     progress: Progress,
 ) -> None:
-    """Cross-entropy at the resolution the maps are kept at, on photos mirrored and dimmed at random.
+    """Minimises cross-entropy at the resolution of the stored maps, on photos mirrored and dimmed at random.
 
-    Rare classes count more, by the inverse root of their share: a water's edge says more than another patch of sky.
+    Classes are weighted by the inverse square root of their share, so that rare classes count more.
     """
     random = np.random.default_rng(seed)
     labels_nhw = resize_labels(labelled.labels_nhw, settings.mask_size)

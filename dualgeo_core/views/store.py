@@ -1,24 +1,21 @@
-"""Both views of every photo of a set, row for row with its frame, read lazily from memory-mapped files."""
+"""Both views of every photo of a set, in the order of its frame, read lazily from memory-mapped files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import save_file
 
+from dualgeo_core.base.artifacts import Record, read_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import atomic_file, fingerprint
-from dualgeo_core.base.shards import ShardKey, read_record
+from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.shards import ShardKey
+from dualgeo_core.base.tensors import read_tensors
 from dualgeo_core.photos.photo_set import Photos
-from dualgeo_core.views.crop import resize_labels
-from dualgeo_core.views.label_maps import decode_png
 
 
 class ViewBatch(NamedTuple):
@@ -31,10 +28,10 @@ class ViewBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class Views:
-    """What a model reads of a photo set: row i is `frame.iloc[i]`.
+    """The inputs of a model for a photo set. Row i belongs to `frame.iloc[i]`.
 
-    `fingerprint` stands for these photos' views; `encoder`, `segmenter` and `label_grid` for how views are made, which
-    must be the same for a gallery and its queries.
+    `fingerprint` identifies these photos' views. `encoder`, `segmenter` and `label_grid` identify how views are
+    computed, and must be the same for a gallery and its queries.
     """
 
     frame: pd.DataFrame
@@ -45,15 +42,15 @@ class Views:
     classes: int
     width: int
     tokens_per_photo: int
-    shards: tuple[ViewBatch, ...]  # tensors that lie in the files until rows of them are taken
-    shard_keys: tuple[ShardKey, ...]  # of each of `shards`; its fingerprint stands for these photos' views
+    shards: tuple[ViewBatch, ...]  # memory-mapped: only rows that are taken are read
+    shard_keys: tuple[ShardKey, ...]  # one per element of `shards`; identifies these photos' views
 
     def batch(self, rows: NDArray[np.int64]) -> ViewBatch:
-        """The views of these rows in this order, read from disk now; rows may repeat and cross shards."""
+        """The views of these rows in this order, read from disk. Rows may repeat and may come from several shards."""
         return ViewBatch(*(self._take(rows, field) for field in range(len(ViewBatch._fields))))
 
     def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """The pooled vectors alone, as `batch` gives them."""
+        """The pooled vectors of these rows, as in `batch`."""
         return self._take(rows, ViewBatch._fields.index("pooled_bd"))
 
     def _take(self, rows: NDArray[np.int64], field: int) -> torch.Tensor:
@@ -61,7 +58,7 @@ class Views:
 
 
 def take_rows(shards: Sequence[torch.Tensor], rows: NDArray[np.int64]) -> torch.Tensor:
-    """These rows, in this order, of the tensor whose consecutive parts are `shards`; reads only those rows."""
+    """These rows, in this order, of the tensor whose consecutive parts are `shards`. Reads only these rows."""
     rows = np.asarray(rows, dtype=np.int64)
     first_rows = np.cumsum([0, *map(len, shards)])[:-1]
     shard_of_row = np.searchsorted(first_rows, rows, side="right") - 1
@@ -74,72 +71,48 @@ def take_rows(shards: Sequence[torch.Tensor], rows: NDArray[np.int64]) -> torch.
     return torch.cat(pieces)[torch.from_numpy(np.argsort(order))]
 
 
-@dataclass(frozen=True)
-class ViewsRecord:
-    """What the records of a set's features and masks say; no shard is read for it."""
-
-    features: dict[str, Any]
-    masks: dict[str, Any]
-    label_grid: int
-
-    @classmethod
-    def read(cls, *, photos: Photos, features_folder: Path, masks_folder: Path, label_grid: int) -> "ViewsRecord":
-        """The records; raises InputError if either folder was made from other photos or is unfinished."""
-        features = read_record(features_folder, photos=photos.fingerprint, step="features")
-        masks = read_record(masks_folder, photos=photos.fingerprint, step="masks")
-        return cls(features=features, masks=masks, label_grid=label_grid)
-
-    @property
-    def fingerprint(self) -> str:
-        """Of these photos' views."""
-        return fingerprint(self.features["fingerprint"], self.masks["fingerprint"], self.label_grid)
-
-
-def load_views(*, photos: Photos, features_folder: Path, masks_folder: Path, label_grid: int) -> Views:
-    """The views in these folders. Raises InputError if either was made from other photos or is unfinished.
-
-    The first call for a label grid reads every PNG once and keeps the maps at that grid next to them, a byte per cell:
-    random rows of a training epoch then come from memory-mapped files, and no PNG is decoded twice.
-    """
-    record = ViewsRecord.read(
-        photos=photos, features_folder=features_folder, masks_folder=masks_folder, label_grid=label_grid
-    )
-    features, masks = record.features, record.masks
-    shards = tuple(
-        ViewBatch(*_features(path), _label_maps(masks_folder / f"{path.stem}.parquet", label_grid))
-        for path in sorted(features_folder.glob("*.safetensors"))
-    )
+def load_views(*, photos: Photos, features: Path, masks: Path, label_maps: Path) -> Views:
+    """The views in these folders. Raises InputError if one of them has no record, or they differ in rows."""
+    seen, labelled, gridded = (_require_record(folder) for folder in (features, masks, label_maps))
     keys = [key for key in photos.shard_keys if key.rows]
+    names = [f"{key.name}.safetensors" for key in keys]
+    shards = tuple(_view_batch(features / name, label_maps / name) for name in names)
     counts = [len(key.rows) for key in keys]
     if any([len(shard[field]) for shard in shards] != counts for field in range(len(ViewBatch._fields))):
-        raise InputError(f"{features_folder} and {masks_folder} do not hold {len(photos)} rows each; make them again")
-    made_by = [features["encoder"], masks["segmenter"], label_grid]
+        raise InputError(f"{features} and {label_maps} do not hold {len(photos)} rows each: run both steps again")
+    made_from = [[seen.files[name].sha256, gridded.files[name].sha256] for name in names]
     return Views(
         frame=photos.frame,
-        fingerprint=record.fingerprint,
-        encoder=features["encoder"],
-        segmenter=masks["segmenter"],
-        label_grid=label_grid,
-        classes=masks["classes"],
-        width=features["width"],
-        tokens_per_photo=features["token_grid"] ** 2,
+        fingerprint=views_fingerprint(seen, gridded),
+        encoder=seen.facts["encoder"],
+        segmenter=labelled.facts["segmenter"],
+        label_grid=gridded.facts["label_grid"],
+        classes=labelled.facts["classes"],
+        width=seen.facts["width"],
+        tokens_per_photo=seen.facts["token_grid"] ** 2,
         shards=shards,
-        shard_keys=tuple(key._replace(fingerprint=fingerprint(key.fingerprint, made_by)) for key in keys),
+        shard_keys=tuple(
+            key._replace(fingerprint=fingerprint(parts)) for key, parts in zip(keys, made_from, strict=True)
+        ),
     )
 
 
-def _features(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    with safe_open(path, framework="pt") as file:  # maps the file: nothing is read before rows are taken
-        return file.get_tensor("pooled"), file.get_tensor("tokens")
+def views_fingerprint(features: Record, label_maps: Record) -> str:
+    """Of the bytes of a set's views."""
+    return fingerprint(features.content, label_maps.content)
 
 
-def _label_maps(masks_path: Path, label_grid: int) -> torch.Tensor:
-    path = masks_path.parent / f"label_grid_{label_grid}" / f"{masks_path.stem}.safetensors"
-    if not path.is_file():
-        pngs = pq.read_table(masks_path, columns=["mask"])["mask"].to_pylist()
-        maps = np.stack([resize_labels(np.asarray(decode_png(png)), label_grid) for png in pngs])
-        with atomic_file(path) as temporary:
-            save_file({"label_maps": torch.from_numpy(maps)}, temporary)
-    with safe_open(path, framework="pt") as file:
-        label_maps: torch.Tensor = file.get_tensor("label_maps")
-        return label_maps
+def _require_record(folder: Path) -> Record:
+    record = read_record(folder)
+    if record is None:
+        raise InputError(f"{folder} is missing or unfinished: run the step {folder.parent.name} again")
+    return record
+
+
+def _view_batch(features: Path, label_maps: Path) -> ViewBatch:
+    seen = read_tensors(features, remedy="run the step features again")
+    return ViewBatch(
+        pooled_bd=seen["pooled"],
+        tokens_btd=seen["tokens"],
+        label_maps_bhw=read_tensors(label_maps, remedy="run the step masks again")["label_maps"],
+    )

@@ -1,4 +1,4 @@
-"""transformers' vision models as encoders: CLIP, SigLIP, SigLIP2, DINOv2, ViT, ConvNeXt and their like."""
+"""Vision models of transformers as encoders: CLIP, SigLIP, SigLIP2, DINOv2, ViT, ConvNeXt and similar."""
 
 import inspect
 from typing import Any
@@ -12,14 +12,15 @@ from dualgeo_core.views.backbone import Backbone
 from dualgeo_core.views.pretrained import load_config, load_model, load_normalisation
 
 MID_LEVEL_STRIDE = 16
-# Their pooling layer is a classifier's by-product that most checkpoints leave untrained; their class token is not.
+# Most checkpoints of these models have an untrained pooling layer, but a trained class token.
 UNPOOLED = ("vit", "deit", "vit_mae", "vit_msn")
 
 
 class VisionTransformer(Backbone):
-    """Pooled vector: the model's own pooler (SigLIP's attention head, DINOv2's class token), else the class token.
+    """A vision transformer. Its patches are the last layer's tokens without the leading class and register tokens.
 
-    Patches: the last layer's tokens without class and register tokens, which all these models put first.
+    The pooled vector is the output of the model's own pooler (SigLIP's attention head, DINOv2's class token) if there
+    is one, otherwise the class token.
     """
 
     def __init__(self, model: Any, *, image_size: int) -> None:
@@ -29,9 +30,9 @@ class VisionTransformer(Backbone):
         self.patch = int(model.config.patch_size)
         if image_size % self.patch:
             raise InputError(
-                f"this encoder has patches of {self.patch} px: encoder.image_size {image_size} is no multiple"
+                f"encoder.image_size {image_size} does not fit this encoder: use a multiple of {self.patch}"
             )
-        # DINOv2 always fits its position embeddings to the image; the others do where they are asked to.
+        # DINOv2 always interpolates its position embeddings to the image size; other models need this option.
         asked = "interpolate_pos_encoding" in inspect.signature(model.forward).parameters
         self.options = {"interpolate_pos_encoding": True} if asked else {}
 
@@ -53,14 +54,14 @@ class VisionTransformer(Backbone):
         rows, columns = (side // self.patch for side in pixels_bchw.shape[2:])
         if tokens_btd.shape[1] < rows * columns:
             raise InputError(
-                f"{type(self.model).__name__} merges its patches; take an encoder of the CLIP, SigLIP, DINOv2, ViT or "
+                f"{type(self.model).__name__} merges its patches; use an encoder of the CLIP, SigLIP, DINOv2, ViT or "
                 "ConvNeXt families"
             )
         return tokens_btd[:, -rows * columns :].transpose(1, 2).unflatten(2, (rows, columns))
 
 
 class ClipVision(VisionTransformer):
-    """CLIP: pooled vector and patches both through its last norm and projection, into the space it shares with text."""
+    """CLIP. Pooled vector and patches both pass the last norm and the projection into the space shared with text."""
 
     def __init__(self, model: Any, *, image_size: int) -> None:
         super().__init__(model, image_size=image_size)
@@ -73,7 +74,7 @@ class ClipVision(VisionTransformer):
 
 
 class NaflexVision(VisionTransformer):
-    """SigLIP2 NaFlex, which takes ready-cut patches with their grid's shape instead of an image."""
+    """SigLIP2 NaFlex, whose input is flattened patches and the shape of their grid instead of an image."""
 
     def run(self, pixels_bchw: torch.Tensor, **options: Any) -> Any:
         rows, columns = (side // self.patch for side in pixels_bchw.shape[2:])
@@ -85,7 +86,7 @@ class NaflexVision(VisionTransformer):
 
 
 class ConvolutionalVision(Backbone):
-    """Networks whose stages are feature maps; the middle one is the deepest at 16 pixels a step or finer."""
+    """A network whose stages are feature maps. Its middle layer is the deepest stage of stride 16 or less."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class ConvolutionalVision(Backbone):
 
 
 def load_vision_model(settings: EncoderSettings) -> Backbone:
-    """The vision part, and only it, of a checkpoint by hub name or folder; raises InputError where it cannot serve."""
+    """The vision part of a checkpoint, by hub name or folder. Raises InputError if it cannot be used as an encoder."""
     name, revision = settings.name, settings.revision
     config = load_config(name, revision)
     vision = getattr(config, "vision_config", config)
@@ -118,6 +119,6 @@ def load_vision_model(settings: EncoderSettings) -> Backbone:
     elif hasattr(vision, "hidden_sizes"):
         backbone = ConvolutionalVision(load_model(AutoModel, name, revision, config=vision))
     else:
-        raise InputError(f"encoder {name} is a {config.model_type}, which is no vision model this project can read")
+        raise InputError(f"encoder {name} is a {config.model_type}, which is not a supported vision model; use another")
     backbone.mean, backbone.std = load_normalisation(name, revision)
     return backbone

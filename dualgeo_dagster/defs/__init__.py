@@ -1,1 +1,1 @@
-"""Everything Dagster loads: assets, checks, observed sources, schedules and sensors."""
+"""All Dagster definitions: assets, checks, observed sources, schedules and sensors."""

@@ -1,4 +1,4 @@
-"""How good the predictions are: scores per benchmark, and the comparison of all benchmarks and methods."""
+"""Evaluation of the predictions: scores per benchmark, and the report on all benchmarks and methods."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ from dualgeo_dagster.defs.refinement import predictions
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.results import markdown_table, picture, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 )
 @retried
 def scores(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """Accuracy (%) at 1, 25, 200, 750 and 2500 km, median error (km) and coverage (%), with 95 % intervals."""
+    """Accuracy (%) within 1, 25, 200, 750 and 2500 km, median error (km) and coverage (%), with 95 % intervals.
+
+    Scores show whether a change of data, settings or model improved the answers on each benchmark. Compare the methods
+    in the metadata table `comparison`, and open the MLflow run of the benchmark for maps of single queries.
+    """
     return results_by_benchmark(context, tracking, lambda benchmark: _score(benchmark, tracking))
 
 
@@ -60,13 +64,13 @@ def _score(benchmark: str, tracking: Tracking) -> dict[str, Any]:
         "comparison": markdown_table(
             for_people(comparison_table({benchmark: made["scores"]}).drop(columns="benchmark"))
         ),
-        "error_cdf": picture(errors, f"share of {benchmark} within each distance"),
-        "error_map": picture(world, f"errors of {benchmark} on the map"),
+        "error_cdf": picture(errors, f"{benchmark}: share of photos within each distance (%)"),
+        "error_map": picture(world, f"{benchmark}: map of errors (km)"),
     }
 
 
 def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, Figure]":
-    """The evidence of the surest, a middling and the least sure query, each on a map."""
+    """Maps of three queries: the most, a medium and the least confident prediction."""
     from dualgeo_core.evaluation import plots
     from dualgeo_core.pipeline.stage2 import main_candidates, read_clusters
 
@@ -88,12 +92,16 @@ def _single_queries(benchmark: str, predictions: "pd.DataFrame") -> "dict[str, F
 @dg.asset(group_name="benchmarks", kinds={"dvc", "mlflow"}, code_version="1", deps=[scores])
 @retried
 def report(tracking: Tracking) -> dg.MaterializeResult:
-    """All benchmarks and methods side by side, also as the metrics and plots that DVC compares between commits."""
+    """Comparison of all benchmarks and methods in one table and one HTML page.
+
+    It makes evaluations comparable between commits. Run `dvc metrics diff` and `dvc plots diff`, then commit the files
+    in `reports/<profile>/`. The page `report.html` is an artifact of the MLflow run.
+    """
     from dualgeo_core.evaluation.report import comparison_table, for_people
-    from dualgeo_core.pipeline.report import read_scores, render_report, write_report
+    from dualgeo_core.pipeline.report import all_scores, render_report, write_report
 
     facts = write_report(workspace())
-    table = comparison_table(read_scores(workspace()))
+    table = comparison_table(all_scores(workspace()))
     tracking.run.log_table(table, "scores.json")
     tracking.run.log_page(render_report(workspace()), "report.html")
     for file in sorted(workspace().report.iterdir()):

@@ -1,24 +1,26 @@
-"""The Great Expectations suites as asset checks; each blocks what would feed on bad data."""
+"""The Great Expectations suites as asset checks. A failed check stops the run before later steps use bad data."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dualgeo_core.base.files import FINGERPRINT_FILE, read_json
 from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
-from dualgeo_dagster.defs.refinement import predictions
+from dualgeo_dagster.defs.refinement import locator, predictions
 from dualgeo_dagster.defs.retrieval import gallery_embeddings
 from dualgeo_dagster.defs.views import benchmark_masks, gallery_masks
-from dualgeo_dagster.profile import workspace
+from dualgeo_dagster.profile import NAME, asset_key, workspace
 
 if TYPE_CHECKING:
     from dualgeo_dagster.reporting.expectations import Verdict
 
+INTACT = dg.AssetCheckKey(asset_key("locator"), "artifacts_are_intact")
+
 
 @dg.asset_check(asset=gallery_photos, blocking=True, name="gallery_photos_are_placed_and_unique")
 def gallery_photos_check() -> dg.AssetCheckResult:
-    """Every gallery photo has one id and a position on Earth."""
+    """Every gallery photo has a unique id and a valid position."""
     from dualgeo_dagster.reporting.expectations import check_photos
 
     return _result({GALLERY: check_photos(workspace().photos(GALLERY).frame)})
@@ -26,7 +28,7 @@ def gallery_photos_check() -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=benchmark_photos, blocking=True, name="query_photos_are_placed_and_unique")
 def benchmark_photos_check() -> dg.AssetCheckResult:
-    """Every query photo of every benchmark has one id and a position on Earth."""
+    """Every query photo of every benchmark has a unique id and a valid position."""
     from dualgeo_dagster.reporting.expectations import check_photos
 
     return _result({name: check_photos(workspace().photos(name).frame) for name in _benchmarks_with("photos")})
@@ -34,33 +36,34 @@ def benchmark_photos_check() -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=gallery_masks, blocking=True, name="gallery_masks_hold_known_classes")
 def gallery_masks_check() -> dg.AssetCheckResult:
-    """Every gallery photo has a label map of known classes, nearly all of more than one."""
+    """Every gallery photo has a label map of known classes; at least 95 % of the maps have two classes or more."""
     return _result({GALLERY: _masks_verdict(GALLERY)})
 
 
 @dg.asset_check(asset=benchmark_masks, blocking=True, name="query_masks_hold_known_classes")
 def benchmark_masks_check() -> dg.AssetCheckResult:
-    """Every query photo has a label map of known classes, nearly all of more than one."""
+    """Every query photo has a label map of known classes; at least 95 % of the maps have two classes or more."""
     return _result({name: _masks_verdict(name) for name in _benchmarks_with("masks")})
 
 
 @dg.asset_check(asset=gallery_embeddings, blocking=True, name="embeddings_are_unit_vectors_that_differ")
 def gallery_embeddings_check() -> dg.AssetCheckResult:
-    """Every gallery photo has a unit vector in each representation, and they have not collapsed into one."""
+    """Every gallery photo has a unit vector in each representation, and the vectors have not collapsed to one point."""
     from dualgeo_core.retrieval.embeddings import embedding_summary
     from dualgeo_dagster.reporting.expectations import check_embeddings
 
+    representations = workspace().profile.model.variants
     verdict = check_embeddings(
-        embedding_summary({name: workspace().embeddings(name) for name in workspace().profile.model.variants}),
+        embedding_summary({name: workspace().folder("embeddings", name) for name in representations}),
         photos=len(workspace().photos(GALLERY)),
-        representations=len(workspace().profile.model.variants),
+        representations=len(representations),
     )
     return _result({GALLERY: verdict})
 
 
 @dg.asset_check(asset=predictions, blocking=True, name="predictions_are_places_or_say_why_not")
 def predictions_check() -> dg.AssetCheckResult:
-    """Every query has one prediction: a place on Earth with nested radii, or a status that says why there is none."""
+    """Every query has one prediction: a valid position with nested radii, or a status that gives the reason."""
     from dualgeo_core.pipeline.methods import main_method
     from dualgeo_core.pipeline.stage2 import predictions_by_method
     from dualgeo_dagster.reporting.expectations import check_predictions
@@ -73,22 +76,43 @@ def predictions_check() -> dg.AssetCheckResult:
     return _result(verdicts)
 
 
+@dg.asset_check(asset=locator, name=INTACT.name)
+def artifacts_check() -> dg.AssetCheckResult:
+    """Every file of the profile's photo sets and artifacts holds the bytes that were written.
+
+    The job leaves this check out, because it reads every byte. Execute it here after a disk fault or a restored backup.
+    """
+    from dualgeo_core.pipeline.verification import verify
+
+    damages = verify(workspace())
+    rows = [f"| {damage.path} | {', '.join(damage.dependents) or 'nothing'} |" for damage in damages]
+    metadata: dict[str, dg.MetadataValue[Any]] = {"damaged files": dg.MetadataValue.int(len(damages))}
+    if damages:
+        table = "\n".join(["| Damaged file | Made from it |", "|---|---|", *rows])
+        repair = f"dualgeo verify --profile {NAME} --remove-damaged && dualgeo run --profile {NAME}"
+        metadata |= {"damage": dg.MetadataValue.md(table), "repair": dg.MetadataValue.text(repair)}
+    return dg.AssetCheckResult(passed=not damages, metadata=metadata)
+
+
 def _masks_verdict(photos_name: str) -> "Verdict":
+    from dualgeo_core.pipeline.artifacts import Artifacts
     from dualgeo_core.views.masks import mask_summary
     from dualgeo_dagster.reporting.expectations import check_masks
 
-    classes = int(read_json(workspace().segmenter / FINGERPRINT_FILE)["classes"])
-    summary = mask_summary(workspace().masks(photos_name))
+    artifacts = Artifacts(workspace())
+    classes = int(artifacts.require(artifacts.segmenter()).facts["classes"])
+    summary = mask_summary(artifacts.masks(photos_name).path)
     return check_masks(summary, classes=classes, photos=len(workspace().photos(photos_name)))
 
 
 def _benchmarks_with(artifact: str) -> list[str]:
-    """The benchmarks whose artifact was made; the check covers those, whichever partition the run is about."""
-    place = {
-        "photos": lambda name: workspace().settings.data / workspace().source(name).photo_set,
-        "masks": workspace().masks,
-        "predictions": workspace().predictions,
-    }[artifact]
+    """The benchmarks for which the artifact exists. A check covers all of them, whatever the run's partitions."""
+
+    def place(name: str) -> Path:
+        if artifact == "photos":
+            return workspace().settings.data / workspace().source(name).photo_set
+        return workspace().folder(artifact, name)
+
     return [name for name in workspace().profile.photos.benchmarks if place(name).exists()]
 
 

@@ -1,4 +1,4 @@
-"""When an asset is rebuilt unattended: once everything upstream of it is made from the newest data."""
+"""The automation conditions: an asset is rebuilt once all its upstream assets are up to date."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import dagster as dg
 from dualgeo_dagster.defs.observed import REBUILD_BY_DEFAULT
 from dualgeo_dagster.profile import NAME
 
-# A dependency counts as changed by its data version: one that was made again to the same result asks for nothing.
+# Only a new data version counts as a change: a dependency rebuilt with the same result triggers nothing.
 STALE_AND_READY = (
     dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed())
     .since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
@@ -17,12 +17,12 @@ STALE_AND_READY = (
     & ~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.will_be_requested())
     & ~dg.AutomationCondition.in_progress()
 )
-# An ancestor that is being rebuilt arrives later through the direct dependencies; until then those are of older data.
+# While an ancestor is being rebuilt, the direct dependencies are still based on older data.
 BEING_REBUILT = dg.AutomationCondition.in_progress() | dg.AutomationCondition.data_version_changed()
 
 
 def with_rebuild_conditions(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
-    """The same assets, each rebuilt once all its ancestors are made from the newest data."""
+    """The same assets, each with a condition that rebuilds it once all its ancestors are up to date."""
     parents = {spec.key: {dep.asset_key for dep in spec.deps} for asset in assets for spec in asset.specs}
 
     def ancestors(key: dg.AssetKey) -> set[dg.AssetKey]:
@@ -43,6 +43,6 @@ rebuild_what_changed = dg.AutomationConditionSensorDefinition(
     target=dg.AssetSelection.all(include_sources=True),
     default_status=REBUILD_BY_DEFAULT,
     run_tags={"profile": NAME},
-    description="Rebuilds everything downstream of a changed photo set. Switch it on together with the sensor "
+    description="Rebuilds everything downstream of a changed photo set. Also turn on the sensor "
     f"{NAME}_photo_set_versions, which reports the changes.",
 )

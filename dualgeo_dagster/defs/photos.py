@@ -1,4 +1,4 @@
-"""Photo sets as DVC builds and versions them; their data version is DVC's hash."""
+"""Photo sets, built and versioned by DVC. Their data version is the DVC hash."""
 
 import dagster as dg
 
@@ -9,13 +9,17 @@ from dualgeo_dagster.photo_versions import build_photo_set
 from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.columns import COLUMN_SCHEMA, ROW_COUNT, column_schema
 from dualgeo_dagster.reporting.results import Facts, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(group_name="photos", kinds={"dvc", "parquet"}, code_version="1", deps=[gallery_files])
 @retried
 def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """Geotagged photos to search and to train on."""
+    """Geotagged photos to search and to train on.
+
+    This step builds or pulls the gallery with DVC, so that every result is traceable to one version of the data. Check
+    the numbers of photos, photographers and quarantined photos in the metadata.
+    """
     return result(_photo_set(context, tracking, GALLERY, role="training"), tracking)
 
 
@@ -29,7 +33,11 @@ def gallery_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.
 )
 @retried
 def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """Query photos with known places, by other photographers than the gallery's."""
+    """Query photos with known positions, by other photographers than the gallery's.
+
+    Their true positions are the reference for all scores. Select a partition to build one benchmark; the numbers of
+    photos and photographers are in its metadata.
+    """
     return results_by_benchmark(
         context, tracking, lambda benchmark: _photo_set(context, tracking, benchmark, role="evaluation")
     )
@@ -38,7 +46,7 @@ def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> d
 def _photo_set(context: dg.AssetExecutionContext, tracking: Tracking, photos_name: str, role: str) -> Facts:
     name = workspace().source(photos_name).photo_set
     dvc_hash = build_photo_set(name, home=workspace().settings.home, say=context.log.info)
-    # So that the next change is seen as one, whether or not somebody looked before this was made.
+    # Reports the version now, so that the next change is detected even if the set was never observed before.
     context.log_event(observation(photos_name, files_versions([photos_name])[photos_name]))
     photos = workspace().photos(photos_name)
     runs = [tracking.run] if photos_name == GALLERY else [tracking.run, tracking.benchmark_run(photos_name)]

@@ -1,4 +1,4 @@
-"""From a trained model to the one that serves: every model is registered, and only one not shown worse is promoted."""
+"""Registration and promotion: every model becomes a version, and is promoted unless the test shows it is worse."""
 
 import dagster as dg
 
@@ -9,23 +9,26 @@ from dualgeo_dagster.defs.training import FRESH
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import NAME, orchestration, workspace
 from dualgeo_dagster.reporting.results import result
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(group_name="promotion", kinds={"mlflow"}, code_version="1", deps=[locator, report])
 @retried
 def challenger(tracking: Tracking) -> dg.MaterializeResult:
-    """A new version of the registered model: all it takes to locate photos, and what it predicted on the benchmarks."""
-    from dualgeo_core.answering.locator_folder import MANIFEST
-    from dualgeo_core.base.files import read_json
-    from dualgeo_core.pipeline.stage2 import write_main_predictions
+    """The new version of the registered model in MLflow, with its locator folder and its benchmark predictions.
+
+    Registration keeps every trained model, so that you can promote it later or roll back to it. Run
+    `dualgeo versions` for the list of versions.
+    """
+    from dualgeo_core.answering.locator_folder import read_locator_folder
+    from dualgeo_core.pipeline.stage2 import main_predictions
     from dualgeo_dagster.mlflow.registry import Registry
 
-    packed = read_json(workspace().locator / MANIFEST)["fingerprint"]
+    packed = read_locator_folder(workspace().locator).fingerprint
     version = Registry(tracking.tracking_uri, profile=NAME).register(
         run_id=tracking.run.id,
         locator=workspace().locator,
-        predictions={name: write_main_predictions(workspace(), name) for name in workspace().profile.photos.benchmarks},
+        predictions={name: main_predictions(workspace(), name) for name in workspace().profile.photos.benchmarks},
         tags={"locator": packed, "profile": NAME},
     )
     return result({"version": int(version), "fingerprint": packed}, tracking)
@@ -41,19 +44,23 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
         dg.AssetCheckSpec(
             "challenger_is_not_worse",
             asset="champion",
-            description="A paired, photographer-clustered test does not show the challenger worse than the champion.",
+            description="The challenger is not shown worse than the champion (paired bootstrap by photographer).",
         )
     ],
 )
 @retried
 def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """The version that serves; the challenger takes its place unless a paired test shows it worse."""
+    """The model version in service. The challenger replaces it unless a paired test shows that it is worse.
+
+    The comparison prevents a worse model from going into service unnoticed. The metadata contain the difference, its
+    95 % interval and the decision; `dualgeo promote` and `dualgeo rollback` override it.
+    """
     from dualgeo_dagster.mlflow.promotion import decide
     from dualgeo_dagster.mlflow.registry import Registry
 
     decision = decide(Registry(tracking.tracking_uri, profile=NAME), workspace(), orchestration().promotion)
     tracking.close_rebuild()
-    context.log.info(f"version {decision.facts['new']} is {decision.facts['decision']}")
+    context.log.info(f"version {decision.facts['new']}: {decision.facts['decision']}")
     made = result({**decision.facts, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
     return dg.MaterializeResult(
         metadata=made.metadata,

@@ -1,4 +1,4 @@
-"""From candidates to answers: clusters, what a large multimodal model says, and the posterior's predictions."""
+"""Stage 2, from candidates to predictions: clusters, answers of a multimodal model, posterior."""
 
 import dagster as dg
 
@@ -6,13 +6,17 @@ from dualgeo_dagster.defs.retrieval import candidates, gallery_index
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.results import Facts, progress_log, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(group_name="refinement", kinds={"scipy"}, code_version="1", pool=ACCELERATOR, deps=[gallery_index])
 @retried
 def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """The posterior's few parameters and its calibrated radii, fitted on photographers held out of training."""
+    """The parameters of the posterior and the calibration of its radii, fitted on held-out photographers.
+
+    Calibration makes the 50 % and 90 % radii hold for photos outside the training data. Check `fitted_on` in the
+    metadata: it names the shipped refiner if the gallery has too few held-out photos.
+    """
     from dualgeo_core.pipeline.stage2 import make_refiner
 
     return result(make_refiner(workspace(), progress=progress_log(context)), tracking)
@@ -21,7 +25,11 @@ def refiner(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materia
 @dg.asset(group_name="refinement", kinds={"torch", "faiss"}, code_version="1", deps=[gallery_index, refiner])
 @retried
 def locator(tracking: Tracking) -> dg.MaterializeResult:
-    """All it takes to locate photos, in one folder: what `dualgeo locate` uses."""
+    """One folder with everything needed to locate photos: models, index, gallery positions, refiner.
+
+    It is the unit that is registered in MLflow and served. Run `dualgeo locate PHOTO` to use it, or copy it to another
+    machine; its size (megabytes) is in the metadata.
+    """
     from dualgeo_core.pipeline.stage2 import make_locator
 
     return result(make_locator(workspace()), tracking)
@@ -37,12 +45,14 @@ def locator(tracking: Tracking) -> dg.MaterializeResult:
 )
 @retried
 def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """HDBSCAN clusters of each query's candidates on the sphere, with radius, mass and place name."""
+    """HDBSCAN clusters of each query's candidates on the sphere, with radius (km), mass and place name.
+
+    They summarise where the candidates agree, and are shown to the multimodal model. Look here first if the prediction
+    for a query is implausible.
+    """
     from dualgeo_core.pipeline.stage2 import make_clusters
 
-    return results_by_benchmark(
-        context, tracking, lambda name: make_clusters(workspace(), name), table=workspace().clusters
-    )
+    return results_by_benchmark(context, tracking, lambda name: make_clusters(workspace(), name), table="clusters")
 
 
 @dg.asset(
@@ -55,7 +65,11 @@ def clusters(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
 )
 @retried
 def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """What a large multimodal model answers when shown photo and clusters; no rows while the profile names no model."""
+    """Answers of a large multimodal model that is shown each photo and its clusters.
+
+    They add what can be read in the photo, such as signs and language. The table is empty if the profile names no
+    model; otherwise check cost and failures in the metadata.
+    """
     from dualgeo_core.pipeline.stage2 import make_lmm_answers
 
     def make(benchmark: str) -> Facts:
@@ -66,7 +80,7 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
         )
         return facts
 
-    return results_by_benchmark(context, tracking, make, table=workspace().lmm_answers)
+    return results_by_benchmark(context, tracking, make, table="lmm_answers")
 
 
 @dg.asset(
@@ -79,7 +93,11 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
 )
 @retried
 def predictions(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """Where each query was taken, by every method that is compared, with calibrated radii or a status."""
+    """Predicted position of each query by every compared method, with calibrated radii (km) or a status.
+
+    These are the answers that the next step scores. The metadata count the queries per status of the main method; in
+    `table.parquet`, the column `method` names the method.
+    """
     from dualgeo_core.pipeline.stage2 import make_predictions
 
     progress = progress_log(context)
@@ -87,5 +105,5 @@ def predictions(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
         context,
         tracking,
         lambda name: make_predictions(workspace(), name, progress=progress),
-        table=workspace().predictions,
+        table="predictions",
     )

@@ -1,4 +1,4 @@
-"""The gallery as searchable vectors, and what each query finds in it."""
+"""Retrieval: embeddings and index of the gallery, and the candidates of each query."""
 
 from collections.abc import Collection
 
@@ -10,7 +10,7 @@ from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gall
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.results import Facts, progress_log, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(
@@ -22,7 +22,11 @@ from dualgeo_dagster.runtime.retries import retried
 )
 @retried
 def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """The gallery's retrieval vectors, in every representation that is compared."""
+    """Retrieval vectors of the gallery photos in every compared representation.
+
+    Queries are compared with these vectors instead of with photos. After new photos, `computed` in the metadata counts
+    the new vectors and `taken_over` the reused ones.
+    """
     from dualgeo_core.pipeline.stage1 import make_embeddings
 
     made = {
@@ -42,7 +46,11 @@ def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) ->
 @dg.asset(group_name="retrieval", kinds={"faiss"}, code_version="1", deps=[gallery_embeddings])
 @retried
 def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
-    """A FAISS index per representation, refused by whoever finds it made from something else."""
+    """FAISS index of the gallery in each representation.
+
+    It makes the nearest-neighbour search fast on large galleries. Set its type with `retrieval.index` in the profile;
+    later steps refuse an index that does not match the current embeddings.
+    """
     from dualgeo_core.pipeline.stage1 import make_index
 
     made = {name: make_index(workspace(), name) for name in workspace().profile.model.variants}
@@ -67,14 +75,16 @@ def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
 )
 @retried
 def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """The gallery photos most and least similar to each query; its own photographer and near-duplicates left out."""
+    """The gallery photos most and least similar to each query, without its photographer and near-duplicates.
+
+    All predictions are computed from these candidates. In its `table.parquet`, filter by `id` and sort by `rank` to
+    see the evidence for one query.
+    """
     from dualgeo_core.pipeline.stage1 import make_candidates
 
-    return results_by_benchmark(
-        context, tracking, lambda name: make_candidates(workspace(), name), table=workspace().candidates
-    )
+    return results_by_benchmark(context, tracking, lambda name: make_candidates(workspace(), name), table="candidates")
 
 
 def _totals(made: Collection[Facts]) -> Facts:
-    """Rows over all representations, and how many of them are new."""
+    """Sums over all representations: rows, computed and reused."""
     return {count: sum(facts[count] for facts in made) for count in ("rows", "computed", "taken_over")}

@@ -1,14 +1,15 @@
-"""The job that makes the whole graph, and its weekly schedule."""
+"""The job that runs the whole graph, and its weekly schedule."""
 
 import dagster as dg
 
+from dualgeo_dagster.defs.checks import INTACT
 from dualgeo_dagster.profile import ALL_BENCHMARKS, JOB, NAME, orchestration
 
 everything = dg.define_asset_job(
     JOB,
-    selection="*",
+    selection=dg.AssetSelection.all() - dg.AssetSelection.checks(INTACT),
     tags={"profile": NAME},
-    description="The whole graph, from photos to the model that serves, as one run.",
+    description="The whole graph as one run, from photos to the model in service.",
 )
 
 
@@ -19,9 +20,9 @@ everything = dg.define_asset_job(
     default_status=dg.DefaultScheduleStatus.RUNNING
     if orchestration().automation.weekly_retraining
     else dg.DefaultScheduleStatus.STOPPED,
-    description="Runs the whole graph with a model trained from new weights, which challenges the champion.",
+    description="Runs the whole graph with newly trained models. The new version becomes the challenger.",
 )
 def weekly_retraining(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    # The date is the seed: a tick that is tried again resumes the same training.
+    # The date is the seed, so a retried tick resumes the same training.
     seed = int(context.scheduled_execution_time.strftime("%Y%m%d"))
     return dg.RunRequest(tags=ALL_BENCHMARKS, run_config={"ops": {"models": {"config": {"seed": seed}}}})

@@ -1,4 +1,4 @@
-"""Training as an external process, so that the same command runs on a cluster; its curve streams into MLflow."""
+"""Training in an external process, so that the same command runs on a cluster. Metrics are streamed to MLflow."""
 
 import json
 import os
@@ -14,25 +14,25 @@ from dualgeo_dagster.mlflow.provenance import is_unattended
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, workspace
 from dualgeo_dagster.reporting.results import result
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 from dualgeo_dagster.runtime.training_client import run_training
 
-# A missed weekly retraining shows after a day, and counts as a failure after the second.
+# A missed weekly retraining is a warning one day later, and a failure one day after the second one.
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
 PROFILE = workspace().profile.training
 
 
 class TrainingChanges(dg.Config):
-    """How this run trains; the profile's settings until changed. A finished model of the same ones is not repeated."""
+    """Training settings of this run; defaults are the profile's. A finished model with the same settings is reused."""
 
     seed: int = Field(
-        PROFILE.seed, description="Of first weights and order of photos: another one trains another model."
+        PROFILE.seed, description="Random seed for initial weights and data order; a new seed trains a new model."
     )
-    epochs: int = Field(PROFILE.epochs, description="How often every photo is seen at most, 1 or more.")
+    epochs: int = Field(PROFILE.epochs, description="Maximum number of epochs, 1 or more.")
     batch_size: int = Field(
-        PROFILE.batch_size, description="Photos per step, over all processes; less needs less memory."
+        PROFILE.batch_size, description="Photos per step over all processes; a smaller batch needs less memory."
     )
-    learning_rate: float = Field(PROFILE.learning_rate, description="AdamW's highest step size.")
+    learning_rate: float = Field(PROFILE.learning_rate, description="Peak learning rate (AdamW).")
 
 
 @dg.asset(
@@ -49,7 +49,12 @@ def models(
     config: TrainingChanges,
     tracking: Tracking,
 ) -> dg.MaterializeResult:
-    """The trained representations, each the best of its epochs by the retrieval of held-out photographers."""
+    """Trained models, one per representation; for each, the epoch with the best retrieval on held-out photographers.
+
+    Training teaches the fusion of both views to retrieve photos of the same place. Change seed, epochs, batch size and
+    learning rate of one run in the launchpad, and follow its curves in MLflow. A stopped training resumes at its last
+    checkpoint.
+    """
     changes = config.model_dump()
     training = workspace().settings.with_training(changes).profile.training
     command = [*_launcher(training.processes), "-m", "dualgeo_dagster.runtime.training_process", json.dumps(changes)]
@@ -59,7 +64,7 @@ def models(
     messages = run_training(context, command=command, extras=extras)
     made = {message["representation"]: message for message in messages}
     facts = {
-        f"{name}: recall@1 of held-out photographers within {radius_km} km": made[name]["validation"][
+        f"{name}: recall@1 within {radius_km} km, held-out photographers": made[name]["validation"][
             f"recall_{radius_km}km"
         ]
         for name in made
@@ -67,7 +72,7 @@ def models(
     }
     facts["fingerprint"] = fingerprint({name: message["fingerprint"] for name, message in made.items()})
     facts["folder"] = dg.MetadataValue.path(workspace().settings.artifacts / "models")
-    facts |= {"seed": training.seed, "epochs at most": training.epochs, "learning rate": training.learning_rate}
+    facts |= {"seed": training.seed, "maximum epochs": training.epochs, "learning rate": training.learning_rate}
     return result(facts, tracking)
 
 

@@ -1,4 +1,4 @@
-"""The two views of each photo, made once: label maps of a segmenter, tokens of a frozen image encoder."""
+"""The two views of each photo, computed once: label map (segmenter) and tokens (frozen image encoder)."""
 
 import dagster as dg
 
@@ -7,13 +7,17 @@ from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.results import progress_log, result, results_by_benchmark
-from dualgeo_dagster.runtime.retries import retried
+from dualgeo_dagster.retries import retried
 
 
 @dg.asset(group_name="views", kinds={"transformers"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])
 @retried
 def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """The model that labels pixels: a SegFormer checkpoint, or a codebook fitted on the gallery."""
+    """The semantic segmentation model: a SegFormer checkpoint, or a codebook fitted on the gallery.
+
+    Its class ids must have the same meaning in gallery and queries, so one model is fixed here for both. Kind and
+    number of classes are in the metadata; choose the model with `segmenter` in the profile.
+    """
     from dualgeo_core.pipeline.stage1 import make_segmenter
 
     return result(make_segmenter(workspace(), progress=progress_log(context)), tracking)
@@ -28,7 +32,11 @@ def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mater
 )
 @retried
 def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """A label map per gallery photo: one-channel PNG of class ids, in the photo's own crop."""
+    """Label map of each gallery photo: one-channel PNG of class ids, in the photo's square crop.
+
+    Label maps show the layout of a scene with little influence of light and weather. A synthetic gallery has
+    `mean_iou` in the metadata: the agreement with the true label maps, 0 to 1.
+    """
     from dualgeo_core.pipeline.stage1 import make_masks
 
     return result(make_masks(workspace(), GALLERY, progress=progress_log(context)), tracking)
@@ -37,7 +45,11 @@ def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.M
 @dg.asset(group_name="views", kinds={"torch", "safetensors"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])
 @retried
 def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """The frozen encoder's pooled vector and patch tokens per gallery photo, in half precision."""
+    """Pooled vector and patch tokens of each gallery photo from the frozen encoder, in half precision.
+
+    Storing them once makes training fast, because the encoder does not run in every epoch. The metadata count
+    the computed and the reused (`taken_over`) photos.
+    """
     from dualgeo_core.pipeline.stage1 import make_features
 
     return result(make_features(workspace(), GALLERY, progress=progress_log(context)), tracking)
@@ -54,7 +66,10 @@ def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> d
 )
 @retried
 def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """A label map per query photo."""
+    """Label map of each query photo, from the same segmenter as the gallery's.
+
+    Queries need the same two views as the gallery. Select a partition to compute one benchmark.
+    """
     from dualgeo_core.pipeline.stage1 import make_masks
 
     progress = progress_log(context)
@@ -72,7 +87,10 @@ def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg
 )
 @retried
 def benchmark_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """The frozen encoder's pooled vector and patch tokens per query photo."""
+    """Pooled vector and patch tokens of each query photo, from the same encoder as the gallery's.
+
+    Queries need the same two views as the gallery. Select a partition to compute one benchmark.
+    """
     from dualgeo_core.pipeline.stage1 import make_features
 
     progress = progress_log(context)

@@ -1,1 +1,1 @@
-"""MLflow: where runs are kept, what is logged, the registered model and its promotion."""
+"""MLflow: tracking store, runs, registered model and promotion."""

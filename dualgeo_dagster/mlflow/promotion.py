@@ -1,4 +1,4 @@
-"""Whether a challenger takes the champion's place: a paired test on the promotion benchmark, by photographer."""
+"""The promotion decision: a paired bootstrap test by photographer on the promotion benchmark."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from dualgeo_dagster.settings import PromotionSettings
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided, and the numbers it rests on."""
+    """The decision, the resulting champion, and the numbers behind the decision."""
 
     promoted: bool
     champion: str
@@ -20,32 +20,34 @@ class Decision:
 
 
 def decide(registry: Registry, workspace: Workspace, settings: PromotionSettings) -> Decision:
-    """Promotes the challenger unless the test shows it worse: its 95 % interval lies below zero.
+    """Promotes the challenger unless the test shows it worse, that is, the 95 % interval lies below zero.
 
-    Both are scored on the photos that both predicted and that the benchmark still holds. If there are none, or if the
-    champion has no predictions on this benchmark, there is nothing to compare and the champion stays.
+    Both are scored on the photos of the current benchmark that both have predicted. The champion stays if there are
+    none, or if it has no predictions on this benchmark.
     """
     challenger, champion = registry.version_of(CHALLENGER), registry.version_of(CHAMPION)
-    assert challenger is not None, "the asset challenger comes first"
+    assert challenger is not None, "the asset challenger sets this alias"
     facts: dict[str, Any] = {"old": champion or "none", "new": challenger}
     if champion is None:
         registry.promote(challenger, reason="the first version")
         return Decision(True, challenger, {**facts, "decision": "promoted: the first version"})
     if champion == challenger:
-        return Decision(True, champion, {**facts, "decision": "champion already"})
+        return Decision(True, champion, {**facts, "decision": "already the champion"})
     benchmark = settings.benchmark or next(iter(workspace.profile.photos.benchmarks))
     new = registry.predictions_of(challenger, benchmark)
     try:
         old = registry.predictions_of(champion, benchmark)
     except InputError as error:
         command = f"dualgeo promote {challenger} --profile {workspace.profile.name}"
-        fault = f"blocked: {error}. `{command}` promotes it nevertheless"
+        fault = f"blocked: {error}. To promote it anyway, run `{command}`"
         return Decision(False, champion, {**facts, "decision": fault})
     truth = workspace.photos(benchmark).frame
     truth = truth[truth["id"].isin(new["id"]) & truth["id"].isin(old["id"])]
-    facts |= {"benchmark": benchmark, "metric": settings.metric, "photos in common": len(truth)}
+    facts |= {"benchmark": benchmark, "metric": settings.metric, "compared photos": len(truth)}
     if truth.empty:
-        return Decision(False, champion, {**facts, "decision": "blocked: no photo in common to compare on"})
+        return Decision(
+            False, champion, {**facts, "decision": "blocked: challenger and champion have no photo in common"}
+        )
     found = paired_difference(
         challenger=new[new["id"].isin(truth["id"])],
         champion=old[old["id"].isin(truth["id"])],

@@ -1,4 +1,4 @@
-"""What a run is called and which code made it, in words a person understands."""
+"""Names, parameters and git commit of MLflow runs."""
 
 import subprocess
 from collections.abc import Mapping
@@ -15,11 +15,11 @@ SCHEDULE, BY_ITSELF = "dagster/schedule_name", "dagster/from_automation_conditio
 
 
 def run_name(profile: str, run: dg.DagsterRun) -> str:
-    """`demo, weekly retraining, 2026-11-23 03:00:07`: the profile, what for, when it began (local time)."""
-    return f"{profile}, {_what(run)}, {datetime.now():%Y-%m-%d %H:%M:%S}"
+    """Profile, purpose and start (local time) of a run: `demo, weekly retraining, 2026-11-23 03:00:07`."""
+    return f"{profile}, {_purpose(run)}, {datetime.now():%Y-%m-%d %H:%M:%S}"
 
 
-def _what(run: dg.DagsterRun) -> str:
+def _purpose(run: dg.DagsterRun) -> str:
     if SCHEDULE in run.tags:
         return run.tags[SCHEDULE].removeprefix(f"{NAME}_").replace("_", " ")
     if run.job_name == JOB:
@@ -31,24 +31,24 @@ def _what(run: dg.DagsterRun) -> str:
 
 
 def is_rebuild(run: dg.DagsterRun) -> bool:
-    """Whether it is one of the runs that new photos asked for."""
+    """Whether the run was launched by an automation condition, because of new photos."""
     return BY_ITSELF in run.tags
 
 
 def is_unattended(run: dg.DagsterRun) -> bool:
-    """Whether nobody is there to decide what becomes of an unfinished training of other settings."""
+    """Whether the run was launched by a schedule or a sensor, so that no user can decide about unfinished training."""
     return SCHEDULE in run.tags or is_rebuild(run)
 
 
 def parameters(profile: Profile, run: dg.DagsterRun) -> dict[str, str]:
-    """The profile, and the training settings that this run was launched with, as MLflow parameters."""
+    """The profile's settings and the training settings of this run, as MLflow parameters."""
     ops: dict[str, Any] = run.run_config.get("ops", {})  # type: ignore[assignment]
     asked = ops.get("models", {}).get("config", {})
     return _flat(profile.model_dump(mode="json")) | _flat({"training": asked})
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """`training.batch_size` -> `256`."""
+    """The section with dotted keys, for example `training.batch_size`, and values as text."""
     flat: dict[str, str] = {}
     for key, value in section.items():
         if isinstance(value, Mapping):
@@ -59,7 +59,7 @@ def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 
 def commit(home: Path) -> str:
-    """The commit that is checked out, with `+changes` where files differ from it; `none` outside a repository."""
+    """The current git commit, with `+changes` if files have been modified; `none` outside a repository."""
     described = subprocess.run(
         ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes"], cwd=home, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""One MLflow run, and what can be written to it."""
+"""Logging to one MLflow run."""
 
 import json
 import time
@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dualgeo_dagster.runtime.retries import comes_from_outside, waits_s
+from dualgeo_dagster.retries import comes_from_outside, waits_s
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ TRY_AGAIN_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """A run by its id; it may be another process that ends it."""
+    """An MLflow run, addressed by its id. The process that writes to it need not be the one that ends it."""
 
     client: "MlflowClient"
     id: str
@@ -46,7 +46,7 @@ class TrackedRun:
         self.client.log_figure(self.id, figure, path)
 
     def log_table(self, frame: "pd.DataFrame", path: str) -> None:
-        """A frame as the JSON that MLflow's UI shows as a table."""
+        """Logs a frame as JSON that MLflow's UI shows as a table."""
         self.client.log_table(self.id, data=frame, artifact_file=path)
 
     def log_page(self, html: str, path: str) -> None:
@@ -56,7 +56,7 @@ class TrackedRun:
         self.client.log_artifact(self.id, str(path), artifact_path=folder)
 
     def log_photo_set(self, name: str, *, folder: Path, dvc_hash: str, context: str) -> None:
-        """Records a photo set as the run's data set input, with its DVC hash as digest and as tag."""
+        """Logs a photo set as a data set input of the run, with its DVC hash as digest and as tag."""
         from mlflow.data.dataset_source_registry import get_dataset_source_from_json
         from mlflow.data.meta_dataset import MetaDataset
         from mlflow.entities import DatasetInput, InputTag
@@ -72,7 +72,7 @@ class TrackedRun:
 
 
 class Curve:
-    """Metrics over the steps of a long training: what cannot be sent while MLflow is away is sent later."""
+    """Metrics over training steps. Metrics that cannot be sent are kept and sent later."""
 
     def __init__(self, run: TrackedRun) -> None:
         self._run = run
@@ -80,7 +80,7 @@ class Curve:
         self._next_try = 0.0
 
     def add(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Sends these metrics, with those that wait; where MLflow does not answer, training goes on."""
+        """Sends these metrics and all unsent ones. Keeps them, without an error, if MLflow does not answer."""
         self._unsent += points(metrics, step)
         if time.monotonic() < self._next_try:
             return
@@ -88,7 +88,7 @@ class Curve:
             self._next_try = time.monotonic() + TRY_AGAIN_SECONDS
 
     def finish(self) -> None:
-        """Sends what waits, with as much patience as a step has; raises MLflow's error where it does not answer."""
+        """Sends all unsent metrics, with the waits of a step's retries. Raises MLflow's error if it does not answer."""
         for wait_s in waits_s():
             if self._sent():
                 return
@@ -113,7 +113,7 @@ class Curve:
 
 
 def points(metrics: Mapping[str, float], step: int) -> "list[Metric]":
-    """The metrics of one step, as of now."""
+    """The metrics of one step with the current time, in MLflow's type."""
     from mlflow.entities import Metric
 
     now = int(datetime.now().timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""The registered model as MLflow runs it (models-from-code): a base64 photo in, where it was taken out."""
+"""The registered model for MLflow (models from code): takes base64 photos, returns their predicted positions."""
 
 import base64
 import binascii
@@ -12,22 +12,25 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class ServedLocator(PythonModel):
-    """Answers rows of column `photo` (base64 of JPEG, PNG or HEIC); a photo that cannot be read gets its own status."""
+    """Locates the photos in the column `photo` (JPEG, PNG or HEIC in base64).
+
+    A photo that cannot be read gets a status instead of a position.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Opens the packed locator; raises InputError where a file is not the one that was packed."""
+        """Opens the locator folder. Raises InputError if a file has changed since it was packed."""
         from dualgeo_core.answering.locator import Locator
 
         folder = Path(context.artifacts["locator"])
         self._locator = Locator(folder)
-        # MLflow writes this file beside the artifacts of a model that it fetched from the registry.
+        # MLflow writes this file next to the artifacts of a model downloaded from the registry.
         registered = folder.parent.parent / "registered_model_meta"
         self._version = str(yaml.safe_load(registered.read_text())["model_version"]) if registered.is_file() else None
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: Any = None
     ) -> list[dict[str, Any]]:
-        """An answer per row, as `dualgeo locate --json` gives it, with the registered version."""
+        """One answer per row, in the format of `dualgeo locate --json`, with the registered version added."""
         from dualgeo_core.photos.decode import UndecodableImage, decode_image
 
         answers = []

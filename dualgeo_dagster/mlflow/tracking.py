@@ -1,7 +1,7 @@
-"""MLflow as a Dagster resource: one MLflow run per Dagster run, with a child per benchmark, found by tags or begun.
+"""MLflow as a Dagster resource: one MLflow run per Dagster run, with one child run per benchmark.
 
-What new photos ask for is rebuilt by many Dagster runs, one after the other: they share one MLflow run, which is open
-until the champion is decided.
+An existing MLflow run is found by its tags. A rebuild after new photos consists of several Dagster runs, which share
+one MLflow run until the promotion decision.
 """
 
 import logging
@@ -26,9 +26,9 @@ PARENT, BENCHMARK = "mlflow.parentRunId", "benchmark"
 
 
 class Tracking(dg.ConfigurableResource):
-    """The MLflow run that belongs to the Dagster run in progress; it begins with the first thing logged.
+    """The MLflow run of the current Dagster run, created at the first access.
 
-    It has no fields of its own: the launchpad would ask for each of them.
+    The resource has no public fields, because Dagster's launchpad would show each of them.
     """
 
     _dagster_run: dg.DagsterRun = PrivateAttr()
@@ -54,9 +54,11 @@ class Tracking(dg.ConfigurableResource):
         try:
             for run in (*self._children.values(), self._run):
                 self.client.set_terminated(run.id, status="FAILED" if failures else "FINISHED")
-        except MlflowException as error:  # what the steps made and said stands without MLflow's closing entry
+        except MlflowException as error:  # the results are complete without this entry
             assert context.log is not None
-            context.log.warning(without_password(f"the MLflow run {self._run.id} is left open: {error}"))
+            context.log.warning(
+                without_password(f"the MLflow run {self._run.id} stays open, because MLflow failed: {error}")
+            )
 
     @property
     def tracking_uri(self) -> str:
@@ -75,40 +77,40 @@ class Tracking(dg.ConfigurableResource):
         """The MLflow run of this Dagster run."""
         if self._run is None:
             found = self._search(self._identity)
-            self._run = self._go_on(found[0]) if found else self._begin()
+            self._run = self._resume(found[0]) if found else self._begin()
             self._monitor = self._watch_system(self._run.id)
         return self._run
 
     @property
     def _identity(self) -> dict[str, str]:
-        """The tags by which the MLflow run is found again."""
+        """The tags that identify the MLflow run."""
         if is_rebuild(self._dagster_run):
             return {REBUILD_TAG: "open"}
         return {DAGSTER_RUN: self._dagster_run.run_id}
 
     def benchmark_run(self, benchmark: str) -> TrackedRun:
-        """The child run of one benchmark; its metrics have the same names whichever benchmark it is."""
+        """The child run of one benchmark. Metric names are the same for all benchmarks."""
         if benchmark not in self._children:
             found = self._search({PARENT: self.run.id, BENCHMARK: benchmark})
             self._children[benchmark] = TrackedRun(self.client, found[0]) if found else self._begin_child(benchmark)
         return self._children[benchmark]
 
     def close_rebuild(self) -> None:
-        """What was rebuilt for new photos is done: the next new photos begin another MLflow run."""
+        """Ends the shared MLflow run of a rebuild; the next rebuild creates a new one."""
         if is_rebuild(self._dagster_run):
             self.run.log_tags({REBUILD_TAG: "done"})
 
     def links(self, run: TrackedRun) -> dict[str, dg.MetadataValue[Any]]:
-        """Metadata that leads from an asset to its MLflow run."""
+        """Asset metadata with the address and the id of an MLflow run."""
         url = f"{TrackingEnvironment().ui}/#/experiments/{self._experiment_id()}/runs/{run.id}"
         return {"mlflow_run": dg.MetadataValue.url(url), "mlflow_run_id": dg.MetadataValue.text(run.id)}
 
     def tag_dagster_run(self, tags: Mapping[str, str]) -> None:
-        """Tags of the Dagster run, by which its UI filters runs."""
+        """Adds tags to the Dagster run, for filters in Dagster's UI."""
         self._instance.add_run_tags(self._dagster_run.run_id, dict(tags))
 
     def find_run(self, dagster_run_id: str) -> str | None:
-        """The MLflow run of a Dagster run, where there is one."""
+        """The id of a Dagster run's MLflow run; None if there is none."""
         found = self._search({DAGSTER_RUN: dagster_run_id})
         return found[0] if found else None
 
@@ -127,11 +129,11 @@ class Tracking(dg.ConfigurableResource):
         run.log_parameters(parameters(workspace().profile, self._dagster_run))
         return run
 
-    def _go_on(self, run_id: str) -> TrackedRun:
+    def _resume(self, run_id: str) -> TrackedRun:
         self.client.update_run(run_id, status="RUNNING")
         run = TrackedRun(self.client, run_id)
         run.log_tags({DAGSTER_RUN: self._dagster_run.run_id})
-        if not self.client.get_run(run_id).data.params:  # the connection was cut when it began
+        if not self.client.get_run(run_id).data.params:  # the connection was lost after the run was created
             run.log_parameters(parameters(workspace().profile, self._dagster_run))
         return run
 
@@ -145,7 +147,7 @@ class Tracking(dg.ConfigurableResource):
         return run
 
     def _end_killed_runs(self) -> None:
-        """A Dagster run that was killed could not end its MLflow runs: they would look as if they went on for ever."""
+        """Ends the MLflow runs of killed Dagster runs, which would otherwise stay in the state RUNNING."""
         for run in self.client.search_runs([self._experiment_id()], "attributes.status = 'RUNNING'"):
             parent = run.data.tags.get(PARENT)
             tags = self.client.get_run(parent).data.tags if parent else run.data.tags
@@ -160,7 +162,7 @@ class Tracking(dg.ConfigurableResource):
         return self.client.create_experiment(
             EXPERIMENT,
             artifact_location=tracking_store(workspace().settings.home).artifact_location,
-            tags={"mlflow.experimentKind": "custom_model_development"},  # the UI then opens on runs, not on traces
+            tags={"mlflow.experimentKind": "custom_model_development"},  # the UI then shows runs first, not traces
         )
 
     def _watch_system(self, run_id: str) -> Any:

@@ -1,1 +1,1 @@
-"""What assets tell Dagster: metadata, data versions, column descriptions, data checks."""
+"""Asset results for Dagster: metadata, data versions, column descriptions, data checks."""

@@ -1,4 +1,4 @@
-"""Great Expectations suites: what photos, masks, embeddings and predictions must be before anything feeds on them."""
+"""Great Expectations suites for photos, masks, embeddings and predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a frame met its suite, and a Markdown table of what was expected and found."""
+    """The result of a suite: passed or not, and a Markdown table of expected and observed values."""
 
     passed: bool
     table: str
 
 
 def check_photos(photos: pd.DataFrame) -> Verdict:
-    """A photo set: unique ids, and positions on Earth that are not 0,0."""
+    """Checks a photo set: ids are unique, and positions are valid and not 0,0."""
     import great_expectations.expectations as gxe
 
     at_origin = (photos["latitude"] == 0) & (photos["longitude"] == 0)
@@ -40,7 +40,7 @@ def check_photos(photos: pd.DataFrame) -> Verdict:
 
 
 def check_masks(masks: pd.DataFrame, classes: int, photos: int) -> Verdict:
-    """Label maps: one per photo, known classes only, and more than one class in nearly all.
+    """Checks label maps: one per photo, known classes only, two classes or more in at least 95 %.
 
     Columns of `masks`: id, largest_class, distinct_classes.
     """
@@ -58,7 +58,7 @@ def check_masks(masks: pd.DataFrame, classes: int, photos: int) -> Verdict:
 
 
 def check_embeddings(embeddings: pd.DataFrame, photos: int, representations: int) -> Verdict:
-    """Retrieval vectors: one per photo, of unit length, and not collapsed onto their mean.
+    """Checks retrieval vectors: one per photo and representation, of unit length, not collapsed to their mean.
 
     Columns of `embeddings`: representation, norm, cosine_to_mean.
     """
@@ -76,7 +76,7 @@ def check_embeddings(embeddings: pd.DataFrame, photos: int, representations: int
 
 
 def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
-    """Predictions: one per query, on Earth or with a status that says why not, radii nested, confidence a share."""
+    """Checks predictions: one per query, with a valid position or a status, nested radii, confidence from 0 to 1."""
     import great_expectations.expectations as gxe
 
     ok = predictions["status"] == "ok"
@@ -110,7 +110,7 @@ def _validate(frame: pd.DataFrame, expectations: "Sequence[Expectation]") -> Ver
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
     result = batch.validate(gx.ExpectationSuite(name="suite", expectations=list(expectations)))
     rows = [_row(outcome) for outcome in result.results]
-    header = "| | expectation | of | found |\n|---|---|---|---|\n"
+    header = "| | Expectation | Column | Observed |\n|---|---|---|---|\n"
     return Verdict(passed=bool(result.success), table=header + "\n".join(rows))
 
 
@@ -120,6 +120,6 @@ def _row(outcome: Any) -> str:
     found = outcome.result.get("observed_value", outcome.result.get("unexpected_count"))
     fault = outcome.exception_info.get("exception_message") if outcome.exception_info else None
     limits = ", ".join(f"{key} {value}" for key, value in bounds.items() if value is not None)
-    column = configuration.kwargs.get("column", "the table")
+    column = configuration.kwargs.get("column", "(table)")
     name = configuration.type.removeprefix("expect_").replace("_", " ")
     return f"| {'✓' if outcome.success else '✗'} | {name} {limits} | {column} | {fault or found} |"

@@ -1,16 +1,17 @@
-"""What assets tell Dagster: facts as metadata, fingerprints as data versions, figures as pictures, progress lines."""
+"""Converts facts to Dagster metadata, fingerprints to data versions, and figures and tables to Markdown."""
 
 import base64
 import io
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.frames import TABLE
 from dualgeo_core.base.progress import Progress, spoken
+from dualgeo_dagster.profile import workspace
 from dualgeo_dagster.reporting.columns import ROW_COUNT, table_facts
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Facts = Mapping[str, Any]
 
 
 def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult:
-    """The result of an unpartitioned asset: its fingerprint is its data version, all facts are its metadata."""
+    """The result of an unpartitioned asset: the facts as metadata, the fingerprint as data version."""
     return dg.MaterializeResult(
         metadata={**_metadata(facts), **tracking.links(tracking.run)},
         data_version=dg.DataVersion(str(facts["fingerprint"])),
@@ -34,36 +35,37 @@ def results_by_benchmark(
     context: dg.AssetExecutionContext,
     tracking: "Tracking",
     make: Callable[[str], Facts],
-    table: Callable[[str], Path] | None = None,
+    table: str | None = None,
 ) -> dg.MaterializeResult:
-    """Makes each benchmark of the run; metadata is each partition's own, with the rows and columns of its `table`.
+    """Calls `make` for each benchmark of the run; adds its facts as metadata of its partition.
 
-    A run over several partitions has one data version for all of them, so the version covers every benchmark: those
-    of this run and what the others were last. It is the same whether benchmarks are made together or one by one.
+    `table` is the kind of an artifact whose rows and columns are added to the metadata. Dagster stores one data version
+    for all partitions of a run. The version therefore covers every benchmark: the new results of this run and the last
+    results of the others. It does not depend on how benchmarks are grouped into runs.
     """
     assert context.assets_def.partitions_def is not None
     versions = {key: _last_fingerprint(context, key) for key in context.assets_def.partitions_def.get_partition_keys()}
     for benchmark in context.partition_keys:
         facts = make(benchmark)
         versions[benchmark] = str(facts["fingerprint"])
-        rows = table_facts(table(benchmark)) if table else {}
+        rows = table_facts(workspace().folder(table, benchmark) / TABLE) if table else {}
         links = tracking.links(tracking.benchmark_run(benchmark))
         context.add_asset_metadata({**_metadata(facts), **rows, **links}, partition_key=benchmark)
     return dg.MaterializeResult(data_version=dg.DataVersion(fingerprint(versions)))
 
 
 def _metadata(facts: Facts) -> Facts:
-    """The core's facts under Dagster's names."""
+    """The facts with Dagster's name for the row count."""
     return {ROW_COUNT if name == "rows" else name: fact for name, fact in facts.items()}
 
 
 def progress_log(context: dg.AssetExecutionContext) -> Progress:
-    """Progress as log lines of the run, every five seconds."""
+    """Progress messages in the run's log, one every five seconds."""
     return spoken(context.log.info)
 
 
 def picture(figure: "Figure", title: str) -> dg.MetadataValue[Any]:
-    """A figure that Dagster's UI shows in the asset's metadata."""
+    """A figure as an embedded PNG for Dagster's metadata."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
     encoded = base64.b64encode(buffer.getvalue()).decode()

@@ -1,1 +1,1 @@
-"""Processes: the run from a terminal, both web pages, training, the run launcher, retries."""
+"""Processes of a deployment: training, run launcher, instance settings, terminal output."""

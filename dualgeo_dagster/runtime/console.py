@@ -1,4 +1,4 @@
-"""What a run says in a terminal: a line when a step begins or fails, and the steps' own messages."""
+"""Terminal output of a run: one line per finished, failed or retried step, and the messages of the steps."""
 
 import logging
 from typing import Any
@@ -10,7 +10,7 @@ from dualgeo_dagster.mlflow.store import without_password
 
 
 def user_error(event: dg.DagsterEvent) -> str | None:
-    """The line of the InputError that made a step fail; None where something else did."""
+    """The message of the InputError that caused a step failure; None for any other cause."""
     error = _innermost(event)
     if error is None or error.cls_name != InputError.__name__:
         return None
@@ -35,12 +35,12 @@ class _Brief(logging.Formatter):
             return f"{clock}  {step}: {meta.get('orig_message', record.getMessage())}"
         if event.event_type_value == "STEP_UP_FOR_RETRY":
             wait = event.event_specific_data.seconds_to_wait
-            return f"{clock}  {step} waits {wait} s: {without_password(_innermost(event).message.strip())}"
+            return f"{clock}  {step} retries in {wait} s: {without_password(_innermost(event).message.strip())}"
         if event.event_type_value == "STEP_SUCCESS":
             return f"{clock}  {step} ✓ {event.event_specific_data.duration_ms / 1000:.1f} s"
         innermost = _innermost(event)
         if innermost is not None and innermost.cls_name == dg.DagsterExecutionInterruptedError.__name__:
-            return f"{clock}  {step} stopped: run it again and it goes on from its last checkpoint"
+            return f"{clock}  {step} stopped. Run it again to resume from the last checkpoint"
         error = user_error(event)
         return f"{clock}  {step} failed: {error or super().format(record)}"
 
@@ -50,14 +50,14 @@ class _OnlyNews(logging.Filter):
         meta: dict[str, Any] = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
         if event is None:
-            # What a failure leaves undone needs no line per step.
+            # Steps skipped after a failure get no line.
             return record.levelno >= logging.INFO and "Dependencies for step" not in record.getMessage()
         return event.event_type_value in ("STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY")
 
 
 @dg.logger(config_schema={})
 def console(init_context: dg.InitLoggerContext) -> logging.Logger:
-    """One line per finished step and per message, for people at a terminal."""
+    """The logger for runs in a terminal: one line per finished step and per message."""
     handler = logging.StreamHandler()
     handler.setFormatter(_Brief())
     handler.addFilter(_OnlyNews())

@@ -1,4 +1,4 @@
-"""Where Dagster keeps its history: DAGSTER_HOME, or `.dagster` in the project's home."""
+"""The folder of Dagster's instance: DAGSTER_HOME, by default `.dagster` in DUALGEO_HOME."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ INSTANCE_SETTINGS = Path(__file__).parent.parent.parent / "dagster.yaml"
 
 
 def ensure_dagster_home(home: Path) -> Path:
-    """Sets DAGSTER_HOME if it is not set, gives a new folder the instance's settings, and returns the folder."""
+    """Sets DAGSTER_HOME if it is not set, copies dagster.yaml into a new folder, and returns the folder."""
     folder = Path(os.environ.setdefault("DAGSTER_HOME", str(home / ".dagster")))
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():

@@ -1,4 +1,4 @@
-"""Runs the training process of a Dagster step and collects what it reports (Dagster Pipes)."""
+"""Runs the training process of a Dagster step and collects its messages (Dagster Pipes)."""
 
 import os
 import signal
@@ -11,10 +11,10 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from dualgeo_core.base.errors import InputError
 
-STOP_SECONDS = 240  # how long training may take to end its step and write a checkpoint
+STOP_SECONDS = 240  # time limit for training to finish its step and write a checkpoint
 KILLED = (
     "training was killed, most likely because memory ran out: lower training.batch_size first, then model.width, "
-    "model.label_grid or training.gps_queue. With unchanged settings the next run resumes from the last checkpoint"
+    "model.label_grid or training.gps_queue. With unchanged settings, the next run resumes from the last checkpoint"
 )
 
 
@@ -23,8 +23,8 @@ def run_training(
 ) -> Sequence[dict[str, Any]]:
     """The messages of the process, one per trained representation.
 
-    Raises InputError if the process reports an error that the user can fix, or was killed; ConnectionError if it
-    reports that a server does not answer. An interrupted step stops the process at a checkpoint.
+    Raises InputError if the process reports a user error or was killed, and ConnectionError if it reports that a server
+    does not answer. If the step is interrupted, the process writes a checkpoint and stops.
     """
     with dg.open_pipes_session(
         context=context,
@@ -42,7 +42,7 @@ def run_training(
     if code == -signal.SIGKILL:
         raise InputError(KILLED)
     if code:
-        raise dg.Failure(f"training ended with exit code {code}; its own message is in the step's output")
+        raise dg.Failure(f"training failed with exit code {code}; see the stderr output of this step for the cause")
     messages = session.get_custom_messages()
     for message in messages:
         if "fault" in message:

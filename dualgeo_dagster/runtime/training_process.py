@@ -2,7 +2,7 @@
 
     python -m dualgeo_dagster.runtime.training_process '{"seed": 3}' [--unattended]
 
-`accelerate launch -m` runs it on several processes. With `--unattended` it discards an unfinished run that had other
+`accelerate launch -m` runs it on several processes. With `--unattended`, it discards an unfinished run that had other
 settings.
 """
 
@@ -21,12 +21,12 @@ from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import Representation, load_settings
 from dualgeo_dagster.mlflow.run import Curve, TrackedRun
 from dualgeo_dagster.mlflow.store import without_password
-from dualgeo_dagster.runtime.retries import comes_from_outside
+from dualgeo_dagster.retries import comes_from_outside
 from dualgeo_dagster.settings import keep_libraries_quiet
 
 
 def main() -> None:
-    """Trains on every process that accelerate launched; the first one tells Dagster and MLflow how it goes."""
+    """Trains on every process launched by accelerate. The main process reports to Dagster and MLflow."""
     from accelerate import PartialState
 
     from dualgeo_core.model.interruption import STOPPED, TrainingInterruptedError
@@ -39,7 +39,7 @@ def main() -> None:
         if PartialState().is_main_process:
             with open_dagster_pipes() as pipes:
                 threading.Thread(target=_stop_with, args=[pipes.get_extra("step_pid")], daemon=True).start()
-                _tell_faults(workspace, pipes, unattended)
+                _report_errors(workspace, pipes, unattended)
         else:
             for representation in trained_representations(workspace):
                 make_model(workspace, representation, on_metrics=lambda step, metrics: None, give_up_others=unattended)
@@ -57,17 +57,19 @@ def trained_representations(workspace: Workspace) -> list[Representation]:
 
 
 def _stop_with(step_pid: int) -> None:
-    """Asks this process to stop, at a checkpoint, when the step's dies: nobody hears it any more, and the run that is
-    begun in its place trains in the same folder."""
+    """Stops this process at a checkpoint when the process of the Dagster step dies.
+
+    Otherwise it would continue unobserved, and write to the same folder as the run that replaces it.
+    """
     with suppress(psutil.NoSuchProcess):
         psutil.Process(step_pid).wait()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _tell_faults(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
-    """What must be mended or may pass reaches Dagster as a message, to be told in one line or tried again there."""
+def _report_errors(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
+    """Trains; sends user errors and connection failures to Dagster as messages, so that it can show or retry them."""
     try:
-        _train_and_tell(workspace, pipes, unattended)
+        _train_and_report(workspace, pipes, unattended)
     except InputError as error:
         pipes.report_custom_message({"fault": str(error)})
     except Exception as error:
@@ -76,11 +78,11 @@ def _tell_faults(workspace: Workspace, pipes: PipesContext, unattended: bool) ->
         pipes.report_custom_message({"unreachable": without_password(str(error))})
 
 
-def _train_and_tell(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
+def _train_and_report(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
     from mlflow import MlflowClient
 
     from dualgeo_core.base.progress import spoken
-    from dualgeo_core.model.fusion import model_fingerprint
+    from dualgeo_core.pipeline.artifacts import Artifacts
     from dualgeo_core.pipeline.stage1 import make_model
 
     run = TrackedRun(MlflowClient(tracking_uri=pipes.get_extra("tracking_uri")), pipes.get_extra("mlflow_run_id"))
@@ -102,7 +104,7 @@ def _train_and_tell(workspace: Workspace, pipes: PipesContext, unattended: bool)
             {
                 "representation": representation,
                 "validation": trained.validation,
-                "fingerprint": model_fingerprint(workspace.model(representation)),
+                "fingerprint": Artifacts(workspace).model(representation).require().content,
             }
         )
 

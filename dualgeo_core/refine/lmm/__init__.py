@@ -1,1 +1,1 @@
-"""The large multimodal model: prompt, typed answer, reply cache, client, and asking about many photos."""
+"""The large multimodal model: prompt, parsed answer, reply cache, client, and questions about many photos."""

@@ -1,4 +1,4 @@
-"""The model's text as a typed answer: a position, or a status that says why there is none."""
+"""The model's text as a typed answer: a position, or a status that gives the reason for its absence."""
 
 import json
 import re
@@ -16,7 +16,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True)
 class LmmAnswer:
-    """A place in degrees where `status` is answered; NaN otherwise."""
+    """A position in degrees if `status` is `answered`, otherwise NaN."""
 
     status: Status
     latitude: float = float("nan")
@@ -38,34 +38,34 @@ _DEGREES = re.compile(
 
 
 def parse_answer(text: str) -> LmmAnswer:
-    """The first JSON object with coordinates in `text`, whatever prose surrounds it.
+    """The answer in the first JSON object of `text` that has coordinates; text around it is ignored.
 
-    Numbers, integers, and strings such as `33.9 S` or `33°51′ S` are read; nothing is guessed: a refusal, broken JSON,
-    0,0 and coordinates off the Earth are statuses.
+    Coordinates are numbers, or strings such as `33.9 S` or `33°51′ S`. Nothing is guessed: a refusal, broken JSON, 0,0
+    and coordinates out of range each have their own status.
     """
     found = next((item for item in _objects(text) if "latitude" in item and "longitude" in item), None)
     if found is None:
         return LmmAnswer("refused" if _REFUSAL.search(text) and "{" not in text else "unparseable")
     granularity = str(found.get("granularity") or "").strip().lower()
-    told = LmmAnswer(
+    text_only = LmmAnswer(
         "refused",
         location=str(found.get("place") or ""),
         granularity=granularity if granularity in GRANULARITIES else "",
         evidence=str(found.get("evidence") or ""),
     )
     if found["latitude"] is None or found["longitude"] is None or granularity == "unknown":
-        return told
+        return text_only
     latitude, longitude = degrees(found["latitude"], "NS"), degrees(found["longitude"], "EW")
     if latitude is None or longitude is None:
-        return replace(told, status="unparseable")
+        return replace(text_only, status="unparseable")
     fault = coordinate_fault(latitude, longitude)
     if fault:
-        return replace(told, status="zero" if fault == NULL_ISLAND else "out_of_range")
-    return replace(told, status="answered", latitude=latitude, longitude=longitude)
+        return replace(text_only, status="zero" if fault == NULL_ISLAND else "out_of_range")
+    return replace(text_only, status="answered", latitude=latitude, longitude=longitude)
 
 
 def degrees(value: Any, hemispheres: str) -> float | None:
-    """A coordinate as signed degrees; `hemispheres` is NS or EW, positive first. None where it cannot be read."""
+    """A coordinate in signed degrees; None if it cannot be read. `hemispheres` is NS or EW, positive first."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -74,16 +74,18 @@ def degrees(value: Any, hemispheres: str) -> float | None:
     if match is None or (match["before"] and match["after"]):
         return None
     parts = [float(match[name] or 0) for name in ("degrees", "minutes", "seconds")]
+    if max(parts[1:]) >= 60:
+        return None
     size = parts[0] + parts[1] / 60 + parts[2] / 3600
     hemisphere = (match["before"] or match["after"] or "")[:1].upper()
     negative = match["sign"] in ("-", "−")
-    if hemisphere and (hemisphere not in hemispheres or match["sign"] or max(parts[1:]) >= 60):
+    if hemisphere and (hemisphere not in hemispheres or match["sign"]):
         return None
     return -size if negative or hemisphere == hemispheres[1] else size
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Every JSON object that starts anywhere in `text`, in order, nested ones after their parents."""
+    """All JSON objects in `text`, in order; nested objects come after their parents."""
     decoder = json.JSONDecoder()
     for start in (match.start() for match in re.finditer(r"\{", text)):
         try:

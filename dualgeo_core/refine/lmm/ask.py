@@ -1,4 +1,4 @@
-"""Many photos to a multimodal model, some at a time: a table of answers, and what asking cost."""
+"""Asks a multimodal model about many photos in parallel: a table of answers, and counts with the cost."""
 
 import hashlib
 from collections import Counter
@@ -38,7 +38,7 @@ ANSWER_COLUMNS = (
 
 @dataclass(frozen=True)
 class Question:
-    """One photo, and what retrieval says about it in words."""
+    """One photo, and the retrieval evidence about it as text."""
 
     photo_id: str
     jpeg: bytes
@@ -55,7 +55,10 @@ def gather_answers(
     replies: Path | None,
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame | None, dict[str, float]]:
-    """Answers about `ids` as the settings say: replayed from a file, asked for, or None. Counts as `ask_photos`."""
+    """Answers about `ids` and counts (see `ask_photos`).
+
+    The answers come from `settings.answers_file` or from `settings.model`; they are None if neither is set.
+    """
     if settings.answers_file is not None:
         answers = read_answers(Path(settings.answers_file))
         return answers[answers["id"].isin(ids)], {}
@@ -82,13 +85,13 @@ def ask_photos(
     replies: Path | None,
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Answers (ANSWER_COLUMNS, `settings.samples` rows per photo, in the order of `ids`) and what is worth logging.
+    """Answers (ANSWER_COLUMNS, `settings.samples` rows per photo, in the order of `ids`) and counts.
 
-    `image(id)` gives the upright photo, or raises UndecodableImage. Only answered rows have a position; every other
-    status says why not. Replies are kept in the folder `replies`, if one is given, as they come: a run that was stopped
-    resumes, and the same question is not paid for twice. The counts: `status <status>`,
-    `fault <kind>` per failed attempt, calls, cached, prompt_tokens, completion_tokens, cost_usd, mean_latency_s,
-    unpriced. Raises InputError where no model of the settings lets us in.
+    `image(id)` returns the upright photo or raises UndecodableImage. Only rows with the status `answered` have a
+    position; every other status gives the reason. Each reply is saved in the folder `replies`, if given, so a stopped
+    run resumes and no question is paid for twice. The counts are `status <status>`, `fault <kind>` per failed attempt,
+    calls, cached, prompt_tokens, completion_tokens, cost_usd, mean_latency_s and unpriced. Raises InputError if every
+    model of the settings refuses access.
     """
     ledger = Ledger(max_cost_usd=settings.max_cost_usd)
     cache = ReplyCache(replies)
@@ -126,7 +129,7 @@ def ask_photos(
 def _answer_once(
     question: Question, *, sample: int, settings: LmmSettings, replies: ReplyCache, ledger: Ledger
 ) -> dict[str, Any]:
-    assert settings.model is not None, "photos are asked about only where a model is set"
+    assert settings.model is not None, "settings.model must be set"
     key = reply_key(
         jpeg_sha256=hashlib.sha256(question.jpeg).hexdigest(),
         system=SYSTEM,

@@ -1,14 +1,15 @@
-"""Replies kept on disk, so that asking again costs nothing and gives the same."""
+"""Replies cached on disk: a repeated question costs nothing and has the same answer."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dualgeo_core.base.files import fingerprint, read_json, write_json
+from dualgeo_core.base.files import fingerprint, write_json
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model sent back to one question, and what it took."""
+    """A model's reply to one question, with its tokens, cost and latency."""
 
     model: str
     text: str
@@ -20,27 +21,27 @@ class Reply:
 
 @dataclass(frozen=True)
 class ReplyCache:
-    """One JSON file per question in `folder`; without a folder nothing is kept.
+    """One JSON file per question in `folder`, with a digest of the reply; without a folder nothing is kept.
 
-    The key covers image, prompt, model, server and sampling.
+    The key covers image, prompt, model, server and sampling settings.
     """
 
     folder: Path | None
 
     def get(self, key: str) -> Reply | None:
-        """The reply kept under `key`."""
-        if self.folder is None or not (path := _path(self.folder, key)).is_file():
-            return None
-        return Reply(**read_json(path))
+        """The reply kept under `key`; None if there is none, or a damaged one: the question is then asked again."""
+        return None if self.folder is None else _read_reply(_path(self.folder, key))
 
     def put(self, key: str, reply: Reply) -> None:
-        """Keeps a reply; a killed process leaves it whole or absent."""
+        """Saves a reply, atomically."""
         if self.folder is not None:
-            write_json(_path(self.folder, key), asdict(reply))
+            content = asdict(reply)
+            write_json(_path(self.folder, key), {"reply": content, "digest": fingerprint(content)})
 
 
-def _path(folder: Path, key: str) -> Path:
-    return folder / key[:2] / f"{key}.json"
+def damaged_replies(folder: Path) -> list[Path]:
+    """The files of a reply cache that do not hold what was kept."""
+    return [path for path in sorted(folder.glob("*/*.json")) if _read_reply(path) is None]
 
 
 def reply_key(
@@ -54,5 +55,17 @@ def reply_key(
     max_tokens: int,
     sample: int,
 ) -> str:
-    """The same key for the same question, on every machine."""
+    """A digest of the question, the same on every machine."""
     return fingerprint("reply", jpeg_sha256, system, text, model, api_base, temperature, max_tokens, sample)
+
+
+def _read_reply(path: Path) -> Reply | None:
+    try:
+        kept = json.loads(path.read_bytes())
+        return Reply(**kept["reply"]) if fingerprint(kept["reply"]) == kept["digest"] else None
+    except (FileNotFoundError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / key[:2] / f"{key}.json"

@@ -1,4 +1,4 @@
-"""One question to a multimodal model through LiteLLM: retries with backoff, fallbacks, a ceiling on cost."""
+"""One question to a multimodal model through LiteLLM, with retries, backoff, fallbacks and a cost limit."""
 
 import os
 import random
@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-# Before the import: LiteLLM would fetch its price list from the internet, and without a network wait for it.
+# Set before the import, because LiteLLM otherwise downloads its price list, and waits if there is no network.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import litellm
 
@@ -15,12 +15,12 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.refine.lmm.cache import Reply
 from dualgeo_core.settings import LmmSettings
 
-litellm.suppress_debug_info = True  # it prints advertisements to stdout on every failure
+litellm.suppress_debug_info = True  # otherwise LiteLLM prints advertisements on every failure
 litellm.telemetry = False
 
 LONGEST_WAIT_S = 60.0
-OUR_FAULT = (litellm.AuthenticationError, litellm.PermissionDeniedError, litellm.NotFoundError)
-PASSING = (
+ACCESS_ERRORS = (litellm.AuthenticationError, litellm.PermissionDeniedError, litellm.NotFoundError)
+TRANSIENT_ERRORS = (
     litellm.RateLimitError,
     litellm.InternalServerError,
     litellm.ServiceUnavailableError,
@@ -28,7 +28,7 @@ PASSING = (
     litellm.Timeout,
     litellm.APIConnectionError,
 )
-LASTING = (
+PERMANENT_ERRORS = (
     litellm.BadRequestError,
     litellm.UnprocessableEntityError,
     litellm.APIResponseValidationError,
@@ -37,16 +37,16 @@ LASTING = (
 
 
 class OverBudget(Exception):  # noqa: N818 - a state, not an error
-    """The cost ceiling is reached: nothing more is asked."""
+    """The cost limit is reached; no further question is sent."""
 
 
 class Failed(Exception):  # noqa: N818 - as above
-    """No model replied; the message names the last reason."""
+    """No model replied; the message gives the last reason."""
 
 
 @dataclass
 class Ledger:
-    """What asking has cost so far; safe to share between threads."""
+    """Calls, tokens, cost and faults so far; thread-safe."""
 
     max_cost_usd: float
     calls: int = 0
@@ -57,20 +57,20 @@ class Ledger:
     latency_s: float = 0.0
     unpriced: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    _dearest_usd: float = 0.0
+    _highest_price_usd: float = 0.0
     _asking: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self) -> None:
-        """Reserves the price of the dearest reply so far; raises OverBudget where the ceiling would not hold it."""
+        """Reserves the price of the most expensive reply so far. Raises OverBudget if it exceeds the cost limit."""
         with self._lock:
-            expected = self.cost_usd + (self._asking + 1) * self._dearest_usd
+            expected = self.cost_usd + (self._asking + 1) * self._highest_price_usd
             if expected > self.max_cost_usd or self.cost_usd >= self.max_cost_usd > 0:
                 raise OverBudget
             self._asking += 1
 
     def end(self, reply: Reply | None, *, priced: bool = True) -> None:
-        """Gives the reservation back, and books the reply if one came."""
+        """Releases the reservation, and adds the reply if there is one."""
         with self._lock:
             self._asking -= 1
             if reply is None:
@@ -81,7 +81,7 @@ class Ledger:
             self.cost_usd += reply.cost_usd
             self.latency_s += reply.latency_s
             self.unpriced += not priced
-            self._dearest_usd = max(self._dearest_usd, reply.cost_usd)
+            self._highest_price_usd = max(self._highest_price_usd, reply.cost_usd)
 
     def note(self, fault: str) -> None:
         """Counts a failed attempt by its kind."""
@@ -89,26 +89,29 @@ class Ledger:
             self.faults[fault] += 1
 
     def note_cached(self) -> None:
-        """Counts a question that the cache answered."""
+        """Counts a reply from the cache."""
         with self._lock:
             self.cached += 1
 
 
 def ask(messages: list[dict[str, object]], *, settings: LmmSettings, ledger: Ledger) -> Reply:
-    """The reply of the first model that gives one; raises OverBudget, Failed, or InputError where none lets us in."""
+    """The reply of the first model that gives one.
+
+    Raises OverBudget at the cost limit, Failed if no model replies, and InputError if every model refuses access.
+    """
     refusals: list[str] = []
-    last = "nothing was tried"
+    last = "no model was asked"
     for model in (settings.model, *settings.fallbacks):
-        assert model is not None, "ask() is called only where a model is set"
+        assert model is not None, "settings.model must be set"
         try:
             return _ask_model(messages, model=model, settings=settings, ledger=ledger)
-        except OUR_FAULT as error:
+        except ACCESS_ERRORS as error:
             ledger.note(type(error).__name__)
             refusals.append(f"{model}: {_one_line(error)}")
-        except (*PASSING, *LASTING) as error:
+        except (*TRANSIENT_ERRORS, *PERMANENT_ERRORS) as error:
             last = f"{model}: {_one_line(error)}"
     if len(refusals) == 1 + len(settings.fallbacks):
-        raise InputError(f"no model may be asked ({'; '.join(refusals)}); mend lmm.model or the provider's key")
+        raise InputError(f"every model refused access ({'; '.join(refusals)}); check lmm.model and the provider's key")
     raise Failed(last)
 
 
@@ -119,12 +122,12 @@ def _ask_model(messages: list[dict[str, object]], *, model: str, settings: LmmSe
         try:
             reply, priced = _complete(messages, model=model, settings=settings)
             return reply
-        except PASSING as error:
+        except TRANSIENT_ERRORS as error:
             ledger.note(type(error).__name__)
             if attempt == settings.retries:
                 raise
             wait_s = _wait_s(error, attempt=attempt, first_s=settings.backoff_s)
-        except LASTING as error:
+        except PERMANENT_ERRORS as error:
             ledger.note(type(error).__name__)
             raise
         finally:
@@ -160,7 +163,7 @@ def _complete(messages: list[dict[str, object]], *, model: str, settings: LmmSet
 
 
 def _text(choice: litellm.Choices) -> str:
-    """What was said; a provider's own refusal or filter is put in words that parse as one."""
+    """The reply's text; a provider's refusal or content filter becomes a text that parses as a refusal."""
     refusal = (getattr(choice.message, "provider_specific_fields", None) or {}).get("refusal")
     if refusal or choice.finish_reason == "content_filter":
         return f"I cannot answer: {refusal or 'content filter'}"
@@ -168,7 +171,7 @@ def _text(choice: litellm.Choices) -> str:
 
 
 def _cost(response: litellm.ModelResponse) -> tuple[float, bool]:
-    """The price, and whether LiteLLM knows one; local models have none."""
+    """The cost in USD, and whether LiteLLM knows the model's price; local models have none."""
     try:
         return float(litellm.completion_cost(completion_response=response)), True
     except Exception:  # LiteLLM raises a bare Exception for a model without a price
@@ -176,7 +179,7 @@ def _cost(response: litellm.ModelResponse) -> tuple[float, bool]:
 
 
 def _wait_s(error: Exception, *, attempt: int, first_s: float) -> float:
-    """What the server asks for (Retry-After in seconds), else doubling with jitter; never over LONGEST_WAIT_S."""
+    """Seconds to wait: the server's Retry-After, or exponential backoff with jitter; at most LONGEST_WAIT_S."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
         asked = float(headers.get("retry-after", ""))

@@ -1,4 +1,4 @@
-"""What the multimodal model is shown: the photo without its metadata, and the evidence of retrieval in words."""
+"""The prompt of the multimodal model: the photo without metadata, and the retrieval evidence as text."""
 
 import base64
 import io
@@ -25,9 +25,9 @@ MOST_DISSIMILAR = 5
 
 
 def photo_jpeg(image: Image.Image, *, longest_side: int) -> bytes:
-    """An upright RGB photo, at most `longest_side` pixels, as a JPEG of pixels alone: no EXIF, comment or profile.
+    """A JPEG of an upright RGB photo, at most `longest_side` pixels, without EXIF, comment or colour profile.
 
-    Its metadata would tell the place, and who took it.
+    Metadata would reveal the place and the photographer.
     """
     small = image.copy()
     small.thumbnail((longest_side, longest_side))
@@ -39,7 +39,7 @@ def photo_jpeg(image: Image.Image, *, longest_side: int) -> bytes:
 
 
 def evidence_text(*, clusters: Sequence[Cluster], similar: NDArray[np.float64], dissimilar: NDArray[np.float64]) -> str:
-    """Clusters with centre, share and place; coordinates (n, 2) of the most and the least similar gallery photos."""
+    """The question: clusters with centre, share and place, and coordinates (n, 2) of similar and dissimilar photos."""
     lines = ["Where was this photo taken?"]
     if clusters:
         lines.append("Similar photos of a geotagged gallery gather here:")
@@ -53,7 +53,7 @@ def evidence_text(*, clusters: Sequence[Cluster], similar: NDArray[np.float64], 
 
 
 def messages(*, jpeg: bytes, text: str) -> list[dict[str, object]]:
-    """The chat in the OpenAI format that LiteLLM translates for every provider."""
+    """The chat messages in OpenAI's format, which LiteLLM translates for every provider."""
     url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     content = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]

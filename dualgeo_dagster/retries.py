@@ -1,4 +1,4 @@
-"""Trying again what failed for a cause outside: a server that is down, a connection that was cut."""
+"""Retries after external failures: a server that is down or a lost connection."""
 
 import functools
 from collections.abc import Callable
@@ -7,13 +7,13 @@ from typing import ParamSpec
 import dagster as dg
 
 RETRIES = 4
-FIRST_WAIT_S = 10  # doubled with every further try: two and a half minutes in all
+FIRST_WAIT_S = 10  # doubled after each retry; 150 s in total
 
 Parameters = ParamSpec("Parameters")
 
 
 def retried(make: Callable[Parameters, dg.MaterializeResult]) -> Callable[Parameters, dg.MaterializeResult]:
-    """An asset's function, tried again with growing waits where a connection failed; all else fails at once."""
+    """Wraps an asset's function: retries with growing waits after a connection failure, not after other errors."""
 
     @functools.wraps(make)
     def attempt(*args: Parameters.args, **kwargs: Parameters.kwargs) -> dg.MaterializeResult:
@@ -29,12 +29,12 @@ def retried(make: Callable[Parameters, dg.MaterializeResult]) -> Callable[Parame
 
 
 def waits_s() -> list[int]:
-    """The waits before each further try."""
+    """The wait before each retry in seconds."""
     return [FIRST_WAIT_S * 2**tried for tried in range(RETRIES)]
 
 
 def comes_from_outside(error: BaseException | None) -> bool:
-    """Whether a connection is at the bottom of it, and not a user's mistake or ours."""
+    """Whether the error was caused by a failed connection or a server error, and not by a user error or a bug."""
     import urllib3
     from mlflow.exceptions import RestException
 

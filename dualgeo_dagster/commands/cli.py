@@ -1,4 +1,4 @@
-"""The commands that this package adds to `dualgeo`: run, ui, and the registered model by hand."""
+"""The `dualgeo` commands of this package: run, ui, versions, promote, rollback."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,18 +8,19 @@ if TYPE_CHECKING:
     from dualgeo_dagster.mlflow.registry import Registry
 
 ProfileOption = Annotated[
-    str | None, typer.Option("--profile", help="A name under profiles/, or a path to a YAML file.", show_default="demo")
+    str | None,
+    typer.Option("--profile", help="Name of a profile under profiles/, or path of a YAML file.", show_default="demo"),
 ]
-Reason = Annotated[str, typer.Option(help="Why; kept in the list of promotions.")]
+Reason = Annotated[str, typer.Option(help="Reason, shown by `dualgeo versions`.")]
 
 
 def run(profile: ProfileOption = None) -> None:
     """Runs the whole graph of a profile as one Dagster run, and prints the scores.
 
-    Finished steps are reused if nothing they depend on has changed. Exit code 2: an error that you can fix; the last
-    line says how. Exit code 1: any other failure.
+    Finished steps are reused if nothing they depend on has changed. Exit code 2: a user error; the last line says how
+    to fix it. Exit code 1: any other failure.
     """
-    from dualgeo_dagster.runtime.run import run_everything
+    from dualgeo_dagster.commands.run import run_everything
 
     raise typer.Exit(run_everything(profile))
 
@@ -27,13 +28,15 @@ def run(profile: ProfileOption = None) -> None:
 def ui(
     profiles: Annotated[
         list[str] | None,
-        typer.Option("--profile", help="A name under profiles/; repeat it to show several.", show_default="demo"),
+        typer.Option(
+            "--profile", help="Name of a profile under profiles/; repeat the option for several.", show_default="demo"
+        ),
     ] = None,
-    dagster_port: Annotated[int, typer.Option(help="Port of Dagster's page.")] = 3000,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's page.")] = 5000,
+    dagster_port: Annotated[int, typer.Option(help="Port of Dagster's web page.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's web page.")] = 5000,
 ) -> None:
-    """Shows Dagster's and MLflow's web pages until Ctrl-C. Each profile is a code location of its own."""
-    from dualgeo_dagster.runtime.ui import show_pages
+    """Serves Dagster's and MLflow's web pages until Ctrl-C. Each profile is a separate code location."""
+    from dualgeo_dagster.commands.ui import show_pages
 
     show_pages(profiles, dagster_port=dagster_port, mlflow_port=mlflow_port)
 
@@ -53,19 +56,19 @@ def versions(profile: ProfileOption = None) -> None:
 
 
 def promote(
-    version: Annotated[str, typer.Argument(help="The version to serve from now on.")],
+    version: Annotated[str, typer.Argument(help="Version number of the new champion.")],
     profile: ProfileOption = None,
     reason: Reason = "by hand",
 ) -> None:
-    """Makes a version the champion, whatever the comparison says."""
+    """Makes a version the champion, regardless of the automatic comparison."""
     promotion = _registry(profile).promote(version, reason=reason)
-    typer.echo(f"version {promotion.version} is now champion; before: {promotion.replaced or 'none'}")
+    typer.echo(f"version {promotion.version} is now the champion; before: {promotion.replaced or 'none'}")
 
 
 def rollback(profile: ProfileOption = None, reason: Reason = "by hand") -> None:
     """Restores the previous champion."""
     promotion = _registry(profile).rollback(reason=reason)
-    typer.echo(f"version {promotion.version} is champion again; before: {promotion.replaced}")
+    typer.echo(f"version {promotion.version} is the champion again; before: {promotion.replaced}")
 
 
 def _registry(profile: str | None) -> "Registry":

@@ -1,4 +1,4 @@
-"""The whole graph of a profile as one Dagster run, and its scores as a table."""
+"""Runs the whole graph of a profile as one Dagster run, and prints the scores."""
 
 import os
 import sys
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 def run_everything(profile: str | None) -> int:
     """Runs the job and prints its scores. Returns the exit code: 0, 2 for a user error, 1 for any other failure.
 
-    Raises InputError if the profile is faulty, or MLflow does not answer.
+    Raises InputError if the profile is invalid or MLflow does not answer.
     """
     keep_libraries_quiet()
     ensure_dagster_home(Environment().home)
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     if profile:
-        os.environ["DUALGEO_PROFILE"] = profile  # the definitions are loaded for the profile it names
+        os.environ["DUALGEO_PROFILE"] = profile  # the definitions below are loaded for this profile
     from dualgeo_dagster.definitions import defs
     from dualgeo_dagster.mlflow.tracking import Tracking
     from dualgeo_dagster.profile import ALL_BENCHMARKS, JOB
@@ -44,30 +44,32 @@ def run_everything(profile: str | None) -> int:
             raise_on_error=False,
         )
         if not result.success:
-            return _tell_failure(result)
-        _tell(result.run_id)
+            return _print_errors(result)
+        _print_scores(result.run_id)
         return 0
 
 
-def _tell(dagster_run_id: str) -> None:
+def _print_scores(dagster_run_id: str) -> None:
     from dualgeo_core.evaluation.report import comparison_table
-    from dualgeo_core.pipeline.report import read_scores
+    from dualgeo_core.pipeline.report import all_scores
     from dualgeo_dagster.mlflow.tracking import Tracking
     from dualgeo_dagster.profile import NAME, workspace
 
     console = Console(width=120 if not sys.stdout.isatty() else None)
-    for benchmark, by_method in read_scores(workspace()).items():
+    for benchmark, by_method in all_scores(workspace()).items():
         console.print(_table(benchmark, comparison_table({benchmark: by_method})))
     run_id = Tracking().find_run(dagster_run_id)
-    console.print(f"Dagster run  {dagster_run_id}\nMLflow run   {run_id}")
-    console.print(f"Both web pages: [bold]make ui PROFILES={NAME}[/bold]", highlight=False)
-    console.print(f"One photo: [bold].venv/bin/dualgeo locate --profile {NAME} PHOTO[/bold]", highlight=False)
+    console.print(f"Dagster run   {dagster_run_id}\nMLflow run    {run_id}")
+    console.print(f"Web pages     [bold]make ui PROFILES={NAME}[/bold]", highlight=False)
+    console.print(f"Locate photos [bold].venv/bin/dualgeo locate --profile {NAME} PHOTO[/bold]", highlight=False)
 
 
 def _table(benchmark: str, frame: "pd.DataFrame") -> Table:
-    table = Table(title=f"{benchmark} ({frame['n'].iloc[0]} photos)", title_justify="left")
-    table.add_column("accuracy in % within", no_wrap=True)
-    for column in ("1 km", "25 km", "95 % by photographer", "200 km", "750 km", "2500 km", "median km"):
+    table = Table(
+        title=f"{benchmark}: share of {frame['n'].iloc[0]} photos within each distance (%)", title_justify="left"
+    )
+    table.add_column("Method", no_wrap=True)
+    for column in ("1 km", "25 km", "25 km, 95 % interval", "200 km", "750 km", "2500 km", "Median error (km)"):
         table.add_column(column, justify="right")
     for row in frame.to_dict("records"):
         accuracies = {name: f"{row[name]:.1f}" for name in row if str(name).startswith("acc_")}
@@ -78,7 +80,8 @@ def _table(benchmark: str, frame: "pd.DataFrame") -> Table:
     return table
 
 
-def _tell_failure(result: dg.ExecuteInProcessResult) -> int:
+def _print_errors(result: dg.ExecuteInProcessResult) -> int:
+    """Prints the user errors of failed steps and returns the exit code."""
     faults = [user_error(event) for event in result.filter_events(lambda event: event.is_step_failure)]
     for fault in filter(None, faults):
         print(f"dualgeo: {fault}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Dagster's and MLflow's web pages on loopback, started and stopped together."""
+"""Dagster's and MLflow's web servers on the loopback address, started and stopped together."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ HOST = "127.0.0.1"
 
 
 def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port: int) -> None:
-    """Serves both pages until Ctrl-C, or until one of them ends. Raises InputError if a profile is faulty."""
+    """Serves both web pages until Ctrl-C or until one server ends. Raises InputError if a profile is invalid."""
     keep_libraries_quiet()
     environment, tracking = Environment(), TrackingEnvironment()
     names = list(profiles or [environment.profile])
@@ -38,7 +38,7 @@ def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port
     servers = {name: subprocess.Popen(command, start_new_session=True) for name, command in commands.items()}
     for name, address in addresses.items():
         print(f"{name:8} {address}", flush=True)
-    print("Ctrl-C stops both.", flush=True)
+    print("Press Ctrl-C to stop.", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         while all(server.poll() is None for server in servers.values()):
@@ -50,7 +50,7 @@ def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port
 
 
 def write_workspace_file(profiles: Sequence[str], path: Path) -> Path:
-    """Writes the Dagster workspace file that shows each profile as a code location of its own; returns its path."""
+    """Writes a Dagster workspace file with one code location per profile; returns its path."""
     locations = [
         {"python_module": {"module_name": "dualgeo_dagster.locations", "attribute": name, "location_name": name}}
         for name in profiles
@@ -82,4 +82,4 @@ def _stop(servers: dict[str, subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             code = server.wait()
-        print(f"{name} stopped ({code}).", flush=True)
+        print(f"{name} stopped (exit code {code}).", flush=True)

@@ -1,0 +1,1 @@
+"""The `dualgeo` commands of this package."""

@@ -1,0 +1,134 @@
+"""Every file of a finished home is deleted, cut and altered in turn: the same run brings every byte back."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import TINY_PROFILE, Home
+
+from dualgeo_core.base.artifacts import RECORD
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.pipeline import stage1, stage2
+from dualgeo_core.pipeline.verification import remove_damaged, verify
+from dualgeo_core.pipeline.workspace import GALLERY, Workspace
+from dualgeo_core.settings import Settings, load_profile
+
+BENCHMARK, MODEL = "by_day", "cross_attention"
+
+
+def run_steps(workspace: Workspace) -> None:
+    """The whole graph, step by step, as the job runs it."""
+    stage1.make_segmenter(workspace)
+    for name in (GALLERY, BENCHMARK):
+        stage1.make_masks(workspace, name)
+        stage1.make_features(workspace, name)
+    stage1.make_model(workspace, MODEL, on_metrics=lambda step, metrics: None)
+    stage1.make_embeddings(workspace, MODEL)
+    stage1.make_index(workspace, MODEL)
+    stage1.make_candidates(workspace, BENCHMARK)
+    stage2.make_refiner(workspace)
+    stage2.make_locator(workspace)
+    stage2.make_clusters(workspace, BENCHMARK)
+    stage2.make_lmm_answers(workspace, BENCHMARK)
+    stage2.make_predictions(workspace, BENCHMARK)
+    stage2.make_scores(workspace, BENCHMARK)
+
+
+def bytes_of(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A home of one benchmark and one representation, in which every step has run once."""
+    home = Home(tmp_path_factory.mktemp("repair") / "home")
+    profile = yaml.safe_load(TINY_PROFILE)
+    profile["photos"]["benchmarks"].pop("by_night")
+    profile["model"]["variants"] = [MODEL]
+    path = home.path / "profiles" / "tiny.yaml"
+    path.write_text(yaml.safe_dump(profile))
+    home.python("-m", "dvc", "repro", "-q")
+    made = Workspace(Settings(profile=load_profile(path), home=home.path))
+    run_steps(made)
+    return made
+
+
+def artifact_files(workspace: Workspace) -> Iterator[Path]:
+    yield from sorted(path for path in workspace.settings.artifacts.rglob("*") if path.is_file())
+
+
+def alter(path: Path) -> None:
+    """Flips 64 bits in the middle of the file, or all it has."""
+    content = bytearray(path.read_bytes())
+    middle = max(0, len(content) // 2 - 32)
+    for place in range(middle, min(middle + 64, len(content))):
+        content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_every_file_that_is_lost_cut_or_altered_comes_back_to_the_byte(workspace: Workspace) -> None:
+    whole = bytes_of(workspace.settings.artifacts)
+    assert verify(workspace) == []
+    for path in list(artifact_files(workspace)):
+        name = path.relative_to(workspace.settings.artifacts)
+        content = path.read_bytes()
+        # The file may be a hard link: what is written below must not reach its other name.
+        path.unlink()
+        run_steps(workspace)
+        assert bytes_of(workspace.settings.artifacts) == whole, f"{name} deleted"
+
+        path.unlink()
+        path.write_bytes(content[: len(content) // 2])
+        run_steps(workspace)
+        assert bytes_of(workspace.settings.artifacts) == whole, f"{name} cut"
+
+        alter(path)
+        damages = verify(workspace)
+        # A record that was altered may still be whole JSON that fits the files: then the next run replaces it.
+        assert [damage.path for damage in damages] == [path] or path.name == RECORD, f"{name} altered"
+        assert remove_damaged(damages) == []
+        run_steps(workspace)
+        assert bytes_of(workspace.settings.artifacts) == whole, f"{name} altered"
+
+
+def test_what_is_damaged_reaches_no_locator(workspace: Workspace) -> None:
+    folder = workspace.settings.artifacts
+    for kind in ("features/gallery", "index/cross_attention", "models/cross_attention", "segmenter", "refiner"):
+        path = next(path for path in sorted((folder / kind).iterdir()) if path.name != RECORD)
+        content = path.read_bytes()
+        alter(path)
+        shutil.rmtree(workspace.locator, ignore_errors=True)
+        with pytest.raises(InputError, match=f"{path.name} is damaged"):
+            stage2.make_locator(workspace)
+        path.write_bytes(content)
+    stage2.make_locator(workspace)
+
+
+def test_a_damaged_photo_shard_is_refused_and_named(workspace: Workspace) -> None:
+    shard = next((workspace.settings.data / "gallery").glob("*.parquet"))
+    copy = shard.with_suffix(".copy")
+    shutil.copyfile(shard, copy)
+    shard.unlink()  # DVC's cache holds a hard link
+    shutil.copyfile(copy, shard)
+    alter(shard)
+    features = workspace.folder("features", GALLERY)
+    aside = features.with_name("aside")
+    features.replace(aside)
+    try:
+        with pytest.raises(InputError, match=f"{shard.name} is damaged"):
+            stage1.make_features(workspace, GALLERY)
+        found = verify(workspace)
+        assert [damage.path for damage in found] == [shard]
+        assert {"masks/gallery", "models/cross_attention", "locator", "scores/by_day"} <= set(found[0].dependents)
+    finally:
+        shutil.rmtree(features, ignore_errors=True)
+        shutil.rmtree(features.with_name("gallery.partial"), ignore_errors=True)
+        aside.replace(features)
+        copy.replace(shard)

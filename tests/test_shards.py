@@ -1,0 +1,64 @@
+"""Per-photo results in shards: what a build reuses of a killed one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from dualgeo_core.base.artifacts import Artifact
+from dualgeo_core.base.shards import ShardKey, build_shards
+
+
+@dataclass(frozen=True)
+class Source:
+    """Two shards of two photos each; `contents` tells what each shard is made from."""
+
+    contents: tuple[str, str] = ("first", "second")
+
+    @property
+    def shard_keys(self) -> tuple[ShardKey, ...]:
+        return ShardKey("a", self.contents[0], range(2)), ShardKey("b", self.contents[1], range(2, 4))
+
+
+def build(folder: Path, recipe: str, source: Source, killed_at: str | None = None) -> dict[str, int]:
+    """Each file tells its recipe and what it is made from; the build dies as it begins the shard `killed_at`."""
+
+    def write(key: ShardKey, path: Path, advance: object) -> None:
+        if key.name == killed_at:
+            raise KeyboardInterrupt
+        path.write_text(f"{recipe} of {key.fingerprint}")
+
+    artifact = Artifact(folder, step="made", recipe=recipe, inputs={"photos": " and ".join(source.contents)})
+    return build_shards(artifact, source=source, shard_recipe=recipe, suffix="txt", write=write, facts={})
+
+
+def texts(folder: Path) -> list[str]:
+    return [path.read_text() for path in sorted(folder.glob("*.txt"))]
+
+
+def test_a_killed_build_is_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    with pytest.raises(KeyboardInterrupt):
+        build(folder, "A", Source(), killed_at="b")
+    assert build(folder, "A", Source()) == {"computed": 2, "taken_over": 2}
+    assert texts(folder) == ["A of first", "A of second"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "source"),
+    [("B", Source()), ("A", Source(("changed", "second")))],
+    ids=["another recipe", "other photos"],
+)
+def test_shards_of_a_killed_build_with_other_inputs_are_not_reused(tmp_path: Path, recipe: str, source: Source) -> None:
+    folder = tmp_path / "made"
+    with pytest.raises(KeyboardInterrupt):
+        build(folder, "A", Source(), killed_at="b")
+    assert build(folder, recipe, source) == {"computed": 4, "taken_over": 0}
+    assert texts(folder) == [f"{recipe} of {content}" for content in source.contents]
+
+
+def test_a_finished_folder_of_another_recipe_is_not_reused(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    build(folder, "A", Source())
+    assert build(folder, "B", Source()) == {"computed": 4, "taken_over": 0}
+    assert texts(folder) == ["B of first", "B of second"]
