@@ -19,7 +19,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Representation = Literal["encoder", "mask_only", "image_only", "concatenation", "cross_attention"]
 PROFILE_NAME = r"^[A-Za-z][A-Za-z0-9_]*$"
-RefineMethod = Literal["rank1", "dbscan", "hdbscan", "posterior"]
+ProfileMethod = Literal["rank1", "dbscan", "hdbscan", "posterior"]
+RefineMethod = Literal["rank1", "dbscan", "hdbscan", "posterior", "album"]  # albums come with a command
 
 
 class Section(BaseModel):
@@ -201,7 +202,7 @@ class LmmSettings(Section):
 
 
 class RefinementSettings(Section):
-    method: RefineMethod = "posterior"
+    method: ProfileMethod = "posterior"
     params_file: str | None = Field(
         None, description="File of a fitted refiner; None: fit one, or use the shipped one if there is too little data."
     )

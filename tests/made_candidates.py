@@ -6,10 +6,14 @@ import pandas as pd
 from dualgeo_core.base.geo import coordinates, destination
 
 
-def made_benchmark(queries: int = 160, photographers: int = 16, each: int = 10, seed: int = 0):
-    """(candidates, answers, truth); a third of the candidates lie within 3 km of the place, answers within 10 km."""
+def made_benchmark(queries: int = 160, photographers: int = 16, each: int = 10, seed: int = 0, places=None):
+    """(candidates, answers, truth): a third of the candidates gather within 3 km of the place, answers within 10.
+
+    `places` are latitudes and longitudes of the queries; random where not given. Query i is by photographer
+    i % photographers.
+    """
     random = np.random.default_rng(seed)
-    latitude, longitude = coordinates(random.normal(size=(queries, 3)))
+    latitude, longitude = coordinates(random.normal(size=(queries, 3))) if places is None else places
     ids = [f"q{number:03d}.jpg" for number in range(queries)]
     truth = pd.DataFrame(
         {
@@ -40,3 +44,24 @@ def made_benchmark(queries: int = 160, photographers: int = 16, each: int = 10, 
         {"id": ids, "model": "made", "latitude": told[0], "longitude": told[1], "location": "Old Bridge, Somewhere"}
     )
     return candidates, answers, truth
+
+
+def made_albums(queries: int = 160, photographers: int = 16, each: int = 10, seed: int = 0):
+    """(candidates, answers, truth, albums): each photographer makes three trips and stays within 10 km on each.
+
+    Photos of one trip are about 1e4 apart in their order, trips 1e8.
+    """
+    random = np.random.default_rng(seed + 1000)
+    photographer, shot = np.arange(queries) % photographers, np.arange(queries) // photographers
+    trip = 3 * shot // (queries // photographers + 1)
+    start = coordinates(random.normal(size=(photographers, 3, 3)))
+    places = destination(
+        start[0][photographer, trip],
+        start[1][photographer, trip],
+        random.uniform(0, 360, queries),
+        random.uniform(0, 10, queries),
+    )
+    candidates, answers, truth = made_benchmark(queries, photographers, each, seed, places)
+    order = 1e8 * (1 + trip) + 1e4 * shot + random.uniform(0, 5e3, queries)
+    albums = pd.DataFrame({"id": truth["id"], "album": truth["author"], "order": order.round()})
+    return candidates, answers, truth, albums

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_dagster.runtime import retries
+from dualgeo_dagster import retries
 
 
 def run_with(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -> tuple[bool, int]:

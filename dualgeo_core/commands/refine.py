@@ -1,11 +1,17 @@
 """`dualgeo refine`, `fit-refiner` and `evaluate`: stage 2 for the candidates of any retriever, from CSV to CSV."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.settings import RefineMethod
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from dualgeo_core.refine.refiner import Refiner
 
 CandidatesFile = Annotated[
     Path,
@@ -22,6 +28,15 @@ AnswersFile = Annotated[
         help="Answers of a multimodal model: id, model, latitude, longitude, location. 0,0 counts as no answer.",
     ),
 ]
+AlbumsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--albums",
+        metavar="ALBUMS.csv",
+        help="Which photos are from one camera: id, album[, order (a number) or taken (ISO time)]"
+        "[, latitude, longitude of photos with GPS].",
+    ),
+]
 TruthFile = Annotated[
     Path,
     typer.Option(
@@ -34,8 +49,13 @@ def refine(
     candidates: CandidatesFile,
     out: Annotated[Path, typer.Option("--out", metavar="PREDICTIONS.csv", help="File to write.")],
     answers: AnswersFile = None,
+    albums: AlbumsFile = None,
     method: Annotated[
-        RefineMethod, typer.Option(help="posterior uses all evidence, the other methods only candidates.")
+        RefineMethod,
+        typer.Option(
+            help="posterior uses candidates and answers; album also the other photos of the album; the other methods "
+            "only candidates."
+        ),
     ] = "posterior",
     params: Annotated[
         Path | None,
@@ -48,22 +68,30 @@ def refine(
 ) -> None:
     """Combines each photo's candidates (and answers) into one position with a 50 % radius and a 90 % radius.
 
-    Example: dualgeo refine candidates.csv --answers lmm_answers.csv --out predictions.csv
+    Examples: dualgeo refine candidates.csv --answers lmm_answers.csv --out predictions.csv;
+    dualgeo refine candidates.csv --method album --albums albums.csv --out predictions.csv
     """
     from dualgeo_core.base.files import atomic_file
     from dualgeo_core.base.progress import spoken
     from dualgeo_core.refine.predict import predict
-    from dualgeo_core.refine.refiner import load_refiner
-    from dualgeo_core.refine.tables import check_writable, read_answers, read_candidates
+    from dualgeo_core.refine.refiner import load_refiner, shipped_refiner
+    from dualgeo_core.refine.tables import check_writable, read_albums, read_answers, read_candidates
     from dualgeo_core.settings import RefinementSettings
 
     check_writable(out)
+    if albums is not None and method != "album":
+        raise InputError(f"the method {method} does not read albums; give --method album, or leave out --albums")
+    refiner = shipped_refiner() if params is None else load_refiner(params)
+    together = None if albums is None else read_albums(albums)
+    if together is not None:
+        _say_order_unread(together, refiner)
     predictions = predict(
         candidates=read_candidates(candidates),
         answers=None if answers is None else read_answers(answers),
         method=method,
-        params=None if params is None else load_refiner(params),
+        params=refiner,
         settings=RefinementSettings(max_risk=max_risk),
+        albums=together,
         progress=spoken(lambda line: typer.echo(line, err=True)),
     )
     with atomic_file(out) as temporary:
@@ -72,21 +100,37 @@ def refine(
     typer.echo(f"{out}: {len(predictions)} photos ({', '.join(f'{count} {name}' for name, count in counts.items())})")
 
 
+def _say_order_unread(albums: "DataFrame", refiner: "Refiner") -> None:
+    given = next((column for column in ("order", "taken") if column in albums), None)
+    read = None if refiner.album is None else refiner.album.order_column
+    if given is not None and given != read:
+        typer.echo(f"The refiner was fitted without the column {given}: the albums are read without order.", err=True)
+
+
 def fit_refiner(
     candidates: CandidatesFile,
     truth: TruthFile,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Refiner to write (JSON).")],
     answers: AnswersFile = None,
+    albums: AlbumsFile = None,
 ) -> None:
     """Fits the posterior to a retriever's candidates for photos with known positions, and calibrates its radii.
 
-    Photographers are held out for the calibration. Photos of PHOTOS.csv without candidates are ignored.
+    Photographers are held out for the calibration. Photos of PHOTOS.csv without candidates are ignored. With --albums
+    the refiner also serves `dualgeo refine --method album`; positions in ALBUMS.csv are not read.
     Example: dualgeo fit-refiner candidates.csv --truth photos.csv --answers lmm_answers.csv --out refiner.json
     """
     from dualgeo_core.base.progress import spoken
     from dualgeo_core.refine.fit import fit_refiner as fit
     from dualgeo_core.refine.refiner import save_refiner
-    from dualgeo_core.refine.tables import check_known, check_writable, read_answers, read_candidates, read_truth
+    from dualgeo_core.refine.tables import (
+        check_known,
+        check_writable,
+        read_albums,
+        read_answers,
+        read_candidates,
+        read_truth,
+    )
 
     check_writable(out)
     found, known = read_candidates(candidates), read_truth(truth)
@@ -98,6 +142,7 @@ def fit_refiner(
         candidates=found,
         answers=replies,
         truth=known,
+        albums=None if albums is None else read_albums(albums),
         progress=spoken(lambda line: typer.echo(line, err=True)),
     )
     save_refiner(out, refiner)
@@ -106,6 +151,9 @@ def fit_refiner(
         f"{out}: fitted on {facts['queries']} photos by {facts['photographers']} photographers, "
         f"{facts['answered']} with a usable answer"
     )
+    if refiner.album is not None:
+        together, read = refiner.album.data, refiner.album.order_column or "no order"
+        typer.echo(f"{out}: albums fitted on {together['photos']} photos of {together['albums']} albums, by {read}")
 
 
 def evaluate(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dualgeo_core.settings import Profile, RefineMethod
+from dualgeo_core.settings import Profile, ProfileMethod
 
 LEAKING = " with leakage"
 
@@ -12,7 +12,7 @@ class Method:
     """One row of the comparison: representation, refinement method, with or without the LMM's answers."""
 
     representation: str
-    refinement: RefineMethod
+    refinement: ProfileMethod
     answers: bool = False
 
     @property

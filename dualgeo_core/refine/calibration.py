@@ -42,6 +42,9 @@ class Calibration:
         return min(safe, default=float("inf"))
 
 
+UNCALIBRATED = Calibration(level_50=0.5, level_90=0.9, confidence={}, risk=[])
+
+
 def radius_at(mass: FloatArray, level: float) -> FloatArray:
     """The radius in km (n,) that holds `level` of the posterior; `mass` (n, r) is the mass within RADII_KM."""
     above = np.argmax(mass >= min(level, float(mass[:, -1].min(initial=1.0))), axis=1)

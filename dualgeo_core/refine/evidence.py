@@ -1,7 +1,7 @@
 """The evidence about each query as dense arrays: one row per query; missing values are NaN."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -44,10 +44,10 @@ class Evidence:
         """The evidence of the queries `rows`."""
         return Evidence(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
-    def chunks(self, size: int) -> Iterator["Evidence"]:
-        """The evidence of all queries, in parts of at most `size` queries."""
-        for start in range(0, len(self), size):
-            yield self.take(slice(start, start + size))
+    def without_answers(self) -> "Evidence":
+        """The candidates alone."""
+        answers = ("answer_latitude", "answer_longitude", "answer_granularity")
+        return replace(self, **{name: getattr(self, name)[:, :0] for name in answers})
 
 
 def gather_evidence(

@@ -35,6 +35,10 @@ class Pairs:
     known: NDArray[np.bool_]
     bins: NDArray[np.intp]
 
+    def take(self, rows: NDArray[np.int64]) -> "Pairs":
+        """The queries `rows`."""
+        return Pairs(vectors=self.vectors[rows], known=self.known[rows], bins=self.bins[rows])
+
 
 def pairs_of(evidence: Evidence) -> Pairs:
     """The points of each query and the distances between them."""

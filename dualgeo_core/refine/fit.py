@@ -11,6 +11,7 @@ from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.geo import FloatArray, haversine_km
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.photographers import photographer_codes, photographer_folds
+from dualgeo_core.refine.album.fit import Sample, fit_album_part
 from dualgeo_core.refine.calibration import calibrate
 from dualgeo_core.refine.density import PhotoDensity, shipped_density
 from dualgeo_core.refine.evidence import Evidence, gather_evidence
@@ -27,6 +28,7 @@ def fit_refiner(
     candidates: pd.DataFrame,
     answers: pd.DataFrame | None,
     truth: pd.DataFrame,
+    albums: pd.DataFrame | None = None,
     density: PhotoDensity | None = None,
     seed: int = 0,
     progress: Progress = silent,
@@ -34,8 +36,8 @@ def fit_refiner(
     """A refiner fitted on a retriever's candidates (and a model's answers) for photos with known places.
 
     Similarities and GPS scores are used if the candidates have them. With too few answers, the head for answered
-    queries is the shipped one. Raises InputError if fewer than FEWEST_QUERIES photos or 2 photographers have
-    candidates.
+    queries is the shipped one. With `albums` (read_albums) the refiner gets an album part. Raises InputError if fewer
+    than FEWEST_QUERIES photos or 2 photographers have candidates, or if `albums` are too few to fit on.
     """
     ids = truth["id"][truth["id"].isin(candidates["id"])].tolist()
     places = truth.set_index("id").loc[ids].reset_index()
@@ -70,7 +72,12 @@ def fit_refiner(
             candidates.to_csv(index=False), None if answers is None else answers.to_csv(index=False), truth.to_csv()
         ),
     }
-    return Refiner(alone=heads[False], answered=heads[True], data=data)
+    refiner = Refiner(alone=heads[False], answered=heads[True], data=data)
+    if albums is None:
+        return refiner
+    sample = Sample(evidence, latitude, longitude, photographers, density or shipped_density())
+    singles = (refiner.alone, refiner.answered)
+    return replace(refiner, album=fit_album_part(sample, albums, singles=singles, seed=seed, progress=progress))
 
 
 def _fit_head(

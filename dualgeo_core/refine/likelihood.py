@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from dualgeo_core.base.geo import EARTH_RADIUS_KM, HALF_CIRCUMFERENCE_KM, FloatArray, haversine_km
-from dualgeo_core.refine.calibration import Calibration
+from dualgeo_core.refine.calibration import UNCALIBRATED
 from dualgeo_core.refine.density import PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
 from dualgeo_core.refine.features import answer_features, candidate_features, pairs_of, score_gap
@@ -14,7 +14,6 @@ from dualgeo_core.refine.tables import SCORES
 
 # By `answered`: ridge penalties on the weights shared by all scales and on those per scale (cross-validated).
 RIDGE = {False: (0.01, 0.1), True: (0.03, 0.3)}
-_UNCALIBRATED = Calibration(level_50=0.5, level_90=0.9, confidence={}, risk=[])
 _EARTH_LOG_DENSITY = -float(np.log(4 * np.pi * EARTH_RADIUS_KM**2))
 
 
@@ -54,7 +53,7 @@ def maximise(
         background=float(fit[2]),
         score_scales=scales,
         snaps=False,
-        calibration=_UNCALIBRATED,
+        calibration=UNCALIBRATED,
     )
 
 

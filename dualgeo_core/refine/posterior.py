@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dualgeo_core.base.geo import EARTH_RADIUS_KM, THRESHOLDS_KM, FloatArray, coordinates, unit_vectors
+from dualgeo_core.base.geo import EARTH_RADIUS_KM, THRESHOLDS_KM, FloatArray, coordinates
 from dualgeo_core.refine.calibration import radius_at
 from dualgeo_core.refine.density import SPOT_RADIUS_KM, PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
@@ -65,12 +65,24 @@ def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[Fl
     """Latitude (n,), longitude (n,) and the posterior mass (n, r) within RADII_KM of that position, by one head."""
     pairs = pairs_of(evidence)
     weights, background = component_weights(evidence, pairs, head=head, density=density)
+    return decide(pairs, weights, background, snaps=head.snaps, density=density)
+
+
+def decide(
+    pairs: Pairs,
+    weights: NDArray[np.float32],
+    background: NDArray[np.float32],
+    *,
+    snaps: bool,
+    density: PhotoDensity,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The best position under a mixture: latitude (n,), longitude (n,), and the mass within RADII_KM of it (n, r)."""
     n, m = pairs.known.shape
     flat = weights.reshape(n, m * len(SCALES_KM), 1)
     expected = np.matmul(look_up(hits_table(THRESHOLDS_KM), pairs.bins).reshape(n, m, -1), flat)[..., 0]
     best = np.argmax(np.where(pairs.known, expected, -1.0), axis=1)
-    position = _position(evidence, best)
-    if head.snaps:
+    position = pairs.vectors[np.arange(n), best]
+    if snaps:
         position = _snapped(position, pairs, best=best, density=density)
     direction = position / np.linalg.norm(position, axis=1, keepdims=True)
     bins = distance_bins(direction[:, None], pairs.vectors)[:, 0]
@@ -99,14 +111,6 @@ def component_weights(
     total = weights.sum(axis=(1, 2)) + background
     weights /= total[:, None, None]
     return weights, background / total
-
-
-def _position(evidence: Evidence, best: NDArray[np.int64]) -> FloatArray:
-    """The chosen points as unit vectors (n, 3)."""
-    latitude = np.concatenate([evidence.latitude, evidence.answer_latitude], axis=1)
-    longitude = np.concatenate([evidence.longitude, evidence.answer_longitude], axis=1)
-    rows = np.arange(len(evidence))
-    return unit_vectors(latitude[rows, best], longitude[rows, best])
 
 
 def _snapped(position: FloatArray, pairs: Pairs, *, best: NDArray[np.int64], density: PhotoDensity) -> FloatArray:

@@ -1,6 +1,6 @@
 """Predictions from evidence: the methods by name, and the table of predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import THRESHOLDS_KM, FloatArray, haversine_km
 from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.refine.album.albums import Albums, anchors_beside
+from dualgeo_core.refine.album.predict import album_part_of, album_posterior, albums_of, readings
 from dualgeo_core.refine.clusters import dbscan_labels, labels_by_mass
 from dualgeo_core.refine.density import PhotoDensity, shipped_density
 from dualgeo_core.refine.evidence import Evidence, gather_evidence
@@ -20,6 +22,7 @@ from dualgeo_core.refine.tables import PREDICTION_COLUMNS
 from dualgeo_core.settings import RefinementSettings, RefineMethod
 
 CHUNK = 4096
+FITTED_METHODS: tuple[RefineMethod, ...] = ("posterior", "album")  # they read a refiner, answers, and give radii
 
 
 def predict(
@@ -31,33 +34,68 @@ def predict(
     settings: RefinementSettings,
     ids: Sequence[str] | None = None,
     density: PhotoDensity | None = None,
+    albums: pd.DataFrame | None = None,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """One row of PREDICTION_COLUMNS for each of `ids`, or for each photo in candidates and answers.
 
-    The method `posterior` uses `params` (default: the file in the settings, or the shipped fit) and `density` (default:
-    the shipped sample). The other methods read only the candidates and predict no radius. `cluster` is the number of
-    the HDBSCAN cluster, 0 = heaviest; -1 = no cluster. `status` is `ok`, `no_answer` (answers were given, but none is
-    usable for this photo) or `no_candidates` (only an answer). Without a position it is `no_evidence` or `abstained`
-    (settings.max_risk). Raises InputError if no confidence level keeps `max_risk`.
+    The methods `posterior` and `album` use `params` (default: the file in the settings, or the shipped fit) and
+    `density` (default: the shipped sample); `album` also uses `albums` (read_albums). The other methods read only the
+    candidates and predict no radius. `cluster` is the number of the HDBSCAN cluster, 0 = heaviest; -1 = no cluster.
+    `status` is `ok`, `no_answer` (answers were given, but none is usable for this photo), `no_candidates` (only an
+    answer) or `anchor` (the albums give the position). Without a position it is `no_evidence` or `abstained`
+    (settings.max_risk). Raises InputError if no confidence level keeps `max_risk`, or if albums are missing or do not
+    fit the refiner.
     """
     evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
-    refiner = None if method != "posterior" else params or refiner_of(settings)
-    parts = [pd.DataFrame(columns=list(PREDICTION_COLUMNS))]
-    done = 0
-    for chunk in evidence.chunks(CHUNK):
-        if refiner is not None:
+    count = len(evidence)
+    refiner = params or refiner_of(settings) if method in FITTED_METHODS else None
+    gathered = None
+    if method == "album" and refiner is not None:
+        evidence, gathered = _with_albums(evidence, albums, candidates=candidates, answers=answers, refiner=refiner)
+    batches = gathered.batches(CHUNK) if gathered is not None else _batches(len(evidence))
+    parts, rows = [pd.DataFrame(columns=list(PREDICTION_COLUMNS))], [np.arange(0)]
+    for batch in batches:
+        chunk = evidence.take(batch)
+        if refiner is None:
+            found = _chosen(chunk, method=method, settings=settings)
+        elif gathered is None:
             found = posterior(chunk, refiner=refiner, density=density or shipped_density())
         else:
-            found = _chosen(chunk, method=method, settings=settings)
+            of_chunk = gathered.take(batch)
+            found = album_posterior(chunk, of_chunk, refiner=refiner, density=density or shipped_density())
         parts.append(_table(chunk, found, settings=settings))
-        done += len(chunk)
-        progress("refine", done, len(evidence))
+        rows.append(batch)
+        progress("refine", sum(map(len, rows)), len(evidence))
     predictions = pd.concat(parts[1:] or parts, ignore_index=True)
-    predictions["status"] = _status(evidence, method=method, answers_given=answers is not None)
+    predictions = predictions.iloc[np.argsort(np.concatenate(rows))].reset_index(drop=True)
+    predictions["status"] = _status(evidence, gathered, method=method, answers_given=answers is not None)
     if refiner is not None and settings.max_risk is not None:
-        _abstain(predictions, evidence, refiner=refiner, max_risk=settings.max_risk)
-    return predictions[list(PREDICTION_COLUMNS)]
+        _abstain(predictions, evidence, gathered, refiner=refiner, max_risk=settings.max_risk)
+    return predictions[list(PREDICTION_COLUMNS)].iloc[:count]
+
+
+def _batches(count: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, count, CHUNK):
+        yield np.arange(start, min(start + CHUNK, count))
+
+
+def _with_albums(
+    evidence: Evidence,
+    albums: pd.DataFrame | None,
+    *,
+    candidates: pd.DataFrame,
+    answers: pd.DataFrame | None,
+    refiner: Refiner,
+) -> tuple[Evidence, Albums]:
+    """The albums of all queries, with anchors that are no query after them, and the evidence on all of these."""
+    if albums is None:
+        raise InputError("the method album needs albums: give --albums ALBUMS.csv")
+    queries = evidence.ids.tolist()
+    ids = [*queries, *anchors_beside(albums, queries)]
+    if len(ids) > len(queries):
+        evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
+    return evidence, albums_of(albums, ids, part=album_part_of(refiner))
 
 
 def refiner_of(settings: RefinementSettings) -> Refiner:
@@ -80,7 +118,9 @@ def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings
     )
 
 
-def _abstain(predictions: pd.DataFrame, evidence: Evidence, *, refiner: Refiner, max_risk: float) -> None:
+def _abstain(
+    predictions: pd.DataFrame, evidence: Evidence, albums: Albums | None, *, refiner: Refiner, max_risk: float
+) -> None:
     """Blanks predictions below the confidence at which at most `max_risk` of the answers are over 25 km off."""
     bounds = [head.calibration.least_confidence(max_risk) for head in (refiner.alone, refiner.answered)]
     if not np.isfinite(bounds).any():
@@ -89,6 +129,10 @@ def _abstain(predictions: pd.DataFrame, evidence: Evidence, *, refiner: Refiner,
             "raise max_risk"
         )
     least = np.where(evidence.has_answers, bounds[1], bounds[0])
+    if albums is not None:
+        for reading in readings(evidence, albums, part=album_part_of(refiner)):
+            least[reading.rows] = reading.head.calibration.least_confidence(max_risk)
+        least[albums.is_anchor] = 0
     unsure = (predictions["confidence_25km"] < least) & predictions["latitude"].notna()
     blank = ["latitude", "longitude", "radius_50_km", "radius_90_km", "confidence_25km"]
     predictions.loc[unsure, blank] = np.nan
@@ -149,8 +193,10 @@ def _clusters(evidence: Evidence, found: Posterior, *, settings: RefinementSetti
     return clusters
 
 
-def _status(evidence: Evidence, *, method: RefineMethod, answers_given: bool) -> NDArray[np.object_]:
-    reads_answers = method == "posterior" and answers_given
+def _status(
+    evidence: Evidence, albums: Albums | None, *, method: RefineMethod, answers_given: bool
+) -> NDArray[np.object_]:
+    reads_answers = method in FITTED_METHODS and answers_given
     status = np.full(len(evidence), "ok", dtype=object)
     if reads_answers:
         status[~evidence.has_answers] = "no_answer"
@@ -158,4 +204,6 @@ def _status(evidence: Evidence, *, method: RefineMethod, answers_given: bool) ->
         status[~evidence.has_candidates & ~evidence.has_answers] = "no_evidence"
     else:
         status[~evidence.has_candidates] = "no_evidence"
+    if albums is not None:
+        status[albums.is_anchor] = "anchor"
     return status

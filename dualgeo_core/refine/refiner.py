@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import fingerprint, read_json, write_json
+from dualgeo_core.refine.album.heads import AlbumPart, album_part_as_json, album_part_from_json
 from dualgeo_core.refine.calibration import Calibration
 from dualgeo_core.refine.kernels import SCALES_KM
 
@@ -32,11 +33,15 @@ class Head:
 
 @dataclass(frozen=True)
 class Refiner:
-    """A head for queries without a usable answer, a head for queries with one, and a record of the fitted data."""
+    """A head for queries without a usable answer, a head for queries with one, and a record of the fitted data.
+
+    `album` is None unless albums were fitted, too.
+    """
 
     alone: Head
     answered: Head
     data: dict[str, Any]
+    album: AlbumPart | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -55,7 +60,12 @@ def load_refiner(path: Path) -> Refiner:
     try:
         if content["format"] != FORMAT or tuple(content["scales_km"]) != SCALES_KM:
             raise InputError(f"{path} has the format of another version; fit it again with `dualgeo fit-refiner`")
-        return Refiner(alone=_head(content["alone"]), answered=_head(content["answered"]), data=content["data"])
+        return Refiner(
+            alone=_head(content["alone"]),
+            answered=_head(content["answered"]),
+            data=content["data"],
+            album=album_part_from_json(content["album"]) if "album" in content else None,
+        )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -70,7 +80,8 @@ def shipped_refiner() -> Refiner:
 
 def _as_json(refiner: Refiner) -> dict[str, Any]:
     heads = {name: _head_as_json(head) for name, head in (("alone", refiner.alone), ("answered", refiner.answered))}
-    return {"format": FORMAT, "scales_km": list(SCALES_KM), "data": refiner.data, **heads}
+    album = {} if refiner.album is None else {"album": album_part_as_json(refiner.album)}
+    return {"format": FORMAT, "scales_km": list(SCALES_KM), "data": refiner.data, **heads, **album}
 
 
 def _head_as_json(head: Head) -> dict[str, Any]:

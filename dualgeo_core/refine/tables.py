@@ -1,4 +1,4 @@
-"""Input tables of refinement: candidates, answers, photos with known places and predictions, validated when read.
+"""Input tables of refinement: candidates, answers, albums, photos with known places and predictions, validated.
 
 Invalid input raises InputError that names file, row (the header is row 1) and column.
 """
@@ -65,6 +65,30 @@ def read_truth(path: Path) -> pd.DataFrame:
     return frame
 
 
+def read_albums(path: Path) -> pd.DataFrame:
+    """Which photos belong together: id (once each), album[, order or taken][, latitude, longitude].
+
+    `order` is a number, `taken` a time, which is read as seconds since 1970; blank where it is not known. Photos with
+    latitude and longitude are anchors; 0,0 counts as blank.
+    """
+    frame = _read(path, required=("id", "album"))
+    _require(path, frame, "id", ~frame.duplicated("id"), "stands twice; a photo is in one album")
+    _require(path, frame, "album", frame["album"].notna(), "is empty; name the album, or leave out the row")
+    if "order" in frame and "taken" in frame:
+        raise InputError(f"{path}, row 1: the columns order and taken exclude each other; leave out one of them")
+    if "order" in frame:
+        frame["order"] = _numbers(path, frame, "order", needed=frame["order"].notna().to_numpy())
+    if "taken" in frame:
+        frame["taken"] = _seconds(path, frame, "taken")
+    if ("latitude" in frame) != ("longitude" in frame):
+        raise InputError(f"{path}, row 1: latitude and longitude go together; give both columns or neither")
+    if "latitude" in frame:
+        blank = (frame["latitude"].isna() & frame["longitude"].isna()).to_numpy()
+        _check_positions(path, frame, needed=~blank)
+        frame.loc[(frame["latitude"] == 0) & (frame["longitude"] == 0), ["latitude", "longitude"]] = np.nan
+    return frame
+
+
 def read_predictions(path: Path) -> pd.DataFrame:
     """Predicted places: id (once each), latitude, longitude[, radius_50_km, radius_90_km, confidence_25km].
 
@@ -96,7 +120,7 @@ def check_writable(path: Path) -> None:
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     try:
-        frame = pd.read_csv(path, dtype={"id": str, "location": str, "author": str}, encoding="utf-8-sig")
+        frame = pd.read_csv(path, dtype={"id": str, "location": str, "author": str, "album": str}, encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
@@ -125,6 +149,14 @@ def _numbers(path: Path, frame: pd.DataFrame, column: str, needed: np.ndarray | 
     missing = ~pd.Series(np.isfinite(numbers), index=frame.index) & (True if needed is None else needed)
     _require(path, frame, column, ~missing, "is not a number")
     return numbers
+
+
+def _seconds(path: Path, frame: pd.DataFrame, column: str) -> pd.Series:
+    """ISO times as seconds since 1970; those without a zone as if in UTC."""
+    given = frame[column].notna()
+    times = pd.to_datetime(frame[column].where(given).astype("string"), errors="coerce", utc=True, format="ISO8601")
+    _require(path, frame, column, times.notna() | ~given, "is not a time such as 2008-05-17T14:03:00")
+    return (times - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
 
 
 def _require(path: Path, frame: pd.DataFrame, column: str, holds: "pd.Series[bool]", fault: str) -> None:

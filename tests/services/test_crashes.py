@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from safetensors import safe_open
 from service_processes import BIN, Service, Webserver, free_port, wait_for
 
+from dualgeo_dagster.commands.ui import write_workspace_file
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
-from dualgeo_dagster.runtime.ui import write_workspace_file
 
 MODEL = "cross_attention"
 PROFILE = TINY_PROFILE.replace("    by_night: {photo_set: by_night}\n", "").replace("[encoder, ", "[")

@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT, TINY_PROFILE, Home
 from service_processes import Service, Webserver, free_port
 
-from dualgeo_dagster.runtime.ui import write_workspace_file
+from dualgeo_dagster.commands.ui import write_workspace_file
 
 LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name loadStatus locationOrLoadError {
   ... on PythonError { message }

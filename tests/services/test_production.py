@@ -15,7 +15,7 @@ from conftest import ROOT, Home
 from mlflow import MlflowClient
 from service_processes import BIN, Service, Webserver, free_port, wait_for
 
-from dualgeo_dagster.runtime.ui import write_workspace_file
+from dualgeo_dagster.commands.ui import write_workspace_file
 from dualgeo_dagster.settings import keep_libraries_quiet
 
 DEPLOY = ROOT / "deploy"

@@ -1,0 +1,1 @@
+"""Albums: the photos of one camera of one photographer, located together."""
