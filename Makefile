@@ -26,10 +26,10 @@ ui: setup  ## serve Dagster's and MLflow's web pages until Ctrl-C (several profi
 	$(VENV)/bin/dualgeo ui $(PROFILES:%=--profile %)
 
 test: setup  ## run the tests of the library and the graph, in two processes
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadgroup --ignore tests/services
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/services
 
 test-services: setup  ## run the tests that kill, restart and grow deployments
-	$(VENV)/bin/pytest tests/services
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/services
 
 test-ui: setup  ## test both web pages in headless Chromium (apt install chromium); screenshots: artifacts/screenshots
 	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[ui-test]'

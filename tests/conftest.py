@@ -91,17 +91,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--ui", action="store_true", help="also run what needs a browser")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--ui"):
+        return
     for item in items:
-        if "ui" in item.keywords and not config.getoption("--ui"):
+        if "ui" in item.keywords:
             item.add_marker(
                 pytest.mark.skip(reason="the web pages in a browser: left out here, `make test-ui` runs them")
             )
-        if hasattr(config, "workerinput"):
-            # One worker has the graph's home and its tests; any other module stays whole, for its fixtures.
-            group = "graph" if "graph_home" in getattr(item, "fixturenames", ()) else item.path.stem
-            item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Modules stay whole, and those that use the graph's home share one worker: the others do not wait for it."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = super()._split_scope(nodeid)
+            return "graph" if "graph_home" in (ROOT / module).read_text(encoding="utf-8") else module
+
+    return Scheduling(config, log)
 
 
 Once = Callable[[str, Callable[[Path], None]], Path]

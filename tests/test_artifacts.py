@@ -11,7 +11,6 @@ from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
 
 BENCHMARK = "by_day"
-pytestmark = pytest.mark.xdist_group("graph")
 
 
 def test_artifacts_open_records_alone(graph_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,9 +46,9 @@ def bytes_of(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(tmp_path_factory: pytest.TempPathFactory, new_home: Callable[[Path], Home]) -> Workspace:
     """A home of one benchmark and one representation, in which every step has run once."""
-    home = Home(tmp_path_factory.mktemp("repair") / "home")
+    home = new_home(tmp_path_factory.mktemp("repair") / "home")
     profile = yaml.safe_load(TINY_PROFILE)
     profile["photos"]["benchmarks"].pop("by_night")
     profile["model"]["variants"] = [MODEL]
