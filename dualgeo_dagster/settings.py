@@ -1,13 +1,38 @@
 """Settings of Dagster and MLflow, from the profile's section `orchestration` and the environment."""
 
 import os
-from typing import Literal
+import time
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.settings import Profile, Section, faults
+
+
+def _cron(expression: str) -> str:
+    """The cron expression, if Dagster accepts it and it has a next time."""
+    from dagster._utils.schedules import cron_string_iterator, is_valid_cron_string
+    from dagster._vendored.croniter.croniter import CroniterBadDateError
+
+    try:
+        if is_valid_cron_string(expression) and next(cron_string_iterator(time.time(), expression, "UTC")):
+            return expression
+    except CroniterBadDateError:  # a date that no year has, such as 31 April
+        pass
+    raise ValueError(f"{expression!r} is not a time that occurs; use five cron fields, e.g. 0 3 * * 1 (Monday, 3:00)")
+
+
+def _owner(owner: str) -> str:
+    """The owner, if Dagster accepts it."""
+    import dagster as dg
+
+    try:
+        dg.AssetSpec("asset", owners=[owner])
+    except dg.DagsterInvalidDefinitionError:
+        raise ValueError(f"{owner!r} is not an owner; use an e-mail address or team:NAME") from None
+    return owner
 
 
 class AutomationSettings(Section):
@@ -17,7 +42,9 @@ class AutomationSettings(Section):
     weekly_retraining: bool = Field(
         False, description="Train new models from new initial weights at `retraining_cron`."
     )
-    retraining_cron: str = Field("0 3 * * 1", description="Time of the retraining, as a cron expression (UTC).")
+    retraining_cron: Annotated[str, AfterValidator(_cron)] = Field(
+        "0 3 * * 1", description="Time of the retraining, as a cron expression (UTC)."
+    )
 
 
 class PromotionSettings(Section):
@@ -30,7 +57,7 @@ class PromotionSettings(Section):
 class OrchestrationSettings(Section):
     """The section `orchestration` of a profile."""
 
-    owners: tuple[str, ...] = Field(
+    owners: tuple[Annotated[str, AfterValidator(_owner)], ...] = Field(
         ("team:dualgeo",), description="Owners of the assets in Dagster: e-mail addresses or team:NAME."
     )
     automation: AutomationSettings = AutomationSettings()

@@ -121,7 +121,9 @@ def test_training_recomputes_and_repeats(photos, made, augmented, tmp_path: Path
     profile = Profile(
         name="tiny",
         device="cpu",
-        photos=PhotoSettings(gallery=PhotoSource(photo_set="set"), benchmarks={}),
+        photos=PhotoSettings(
+            gallery=PhotoSource(photo_set="set"), benchmarks={"queries": PhotoSource(photo_set="queries")}
+        ),
         model=ModelSettings(width=16, heads=2, label_grid=GRID, gps_hidden=16),
         training=TrainingSettings(epochs=1, batch_size=6, learning_rate=1e-3, validation_share=0.3, recompute=True),
     )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from dualgeo_core.base.artifacts import Artifact, new_artifact
@@ -19,7 +20,8 @@ from dualgeo_core.base.files import (
     replace_folder,
     write_json,
 )
-from dualgeo_core.settings import load_profile, load_settings
+from dualgeo_core.settings import RetrievalSettings, load_profile, load_settings
+from dualgeo_dagster.settings import orchestration_of
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "profiles").glob("*.yaml")), ids=lambda path: path.stem)
@@ -27,34 +29,245 @@ def test_shipped_profiles_load(path: Path) -> None:
     assert load_profile(path).name == path.stem
 
 
+PHOTOS = "photos: {gallery: {photo_set: a}, benchmarks: {b: {photo_set: b}}}\n"
+
+
+def benchmark(name: str) -> str:
+    return f"photos: {{gallery: {{photo_set: a}}, benchmarks: {{{name}: {{photo_set: b}}}}}}"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("photos: {gallery: {photo_set: a}, benchmarks: {}}\ntraning: {}", "traning: Extra inputs are not permitted"),
-        (
-            "photos: {gallery: {photo_set: a}, benchmarks: {}}\ntraining: {epochs: 0}",
-            "training.epochs: Input should be",
-        ),
-        ("photos: {gallery: {}, benchmarks: {}}", "photos.gallery.photo_set: Field required"),
+        # the file
+        ("", "photos: missing; add it"),
+        ("- photos", "holds no settings but a list"),
+        ("photos", "holds no settings but a str"),
         ("photos: [", "is not valid YAML"),
+        ("photos: \t\x07", "is not valid YAML"),
+        ("[" * 5000, "is nested too deeply"),
+        (PHOTOS + "1: 2", "1: Keys should be strings"),
+        (PHOTOS + "training: {1: 2}", "training.1: Keys should be strings"),
+        (PHOTOS + "training: []", "training: Input should be a valid dictionary"),
+        (PHOTOS + "traning: {}", "traning: unknown setting; correct its name or remove it"),
+        (PHOTOS + "'a\n\nb': 1", "unknown setting"),
+        (PHOTOS + "training: {epochs: 2}\ntraining: {seed: 1}", "the key training occurs twice"),
+        (PHOTOS + "training: {epochs: 2, epochs: 3}", "the key epochs occurs twice"),
+        # names and folders
+        (PHOTOS + "name: 2024-01-01", "name: Input should be a valid string"),
+        (PHOTOS + f"name: {'a' * 101}", "name: 'aaaa"),
+        ("photos: {gallery: {}, benchmarks: {b: {photo_set: b}}}", "photos.gallery.photo_set: missing; add it"),
+        ("photos: {gallery: {photo_set: a}, benchmarks: {}}", "photos: benchmarks is empty"),
+        (benchmark("a...b"), "photos.benchmarks.a...b: 'a...b' is not a benchmark's name; use "),
+        (benchmark("day+night"), "'day+night' is not a benchmark's name; use "),
+        (benchmark('"it\'s"'), "is not a benchmark's name; use "),
+        (benchmark("../x"), "'../x' is not a benchmark's name; use "),
+        (benchmark("''"), "'' is not a benchmark's name; use "),
+        (benchmark("-b"), "'-b' is not a benchmark's name; use "),
+        (benchmark("nächte"), "'nächte' is not a benchmark's name; use "),
+        (benchmark('"b\\n"'), "is not a benchmark's name; use "),
+        (benchmark("b" * 101), "is not a benchmark's name; use at most 100"),
+        (benchmark("2024"), "photos.benchmarks.2024: Input should be a valid string"),
+        (benchmark("Gallery"), "the name Gallery is reserved"),
+        (
+            "photos: {gallery: {photo_set: a}, benchmarks: {b: {photo_set: b}, B: {photo_set: c}}}",
+            "photos: benchmarks b and B differ only in case",
+        ),
         (
             "photos: {gallery: {photo_set: a}, benchmarks: {b: {photo_set: a, part: queries}}}",
-            "photos.benchmarks.b shares photographers with the gallery",
+            "photos: benchmarks.b shares photographers with the gallery",
         ),
+        *(
+            (
+                f"photos: {{gallery: {{photo_set: '{folder}'}}, benchmarks: {{b: {{photo_set: b}}}}}}",
+                "under data/; name",
+            )
+            for folder in ("", ".", "..", "../a", "/a", "./a", "a/", "a//b", "a/../b")
+        ),
+        ('photos: {gallery: {photo_set: "a\\0"}, benchmarks: {b: {photo_set: b}}}', "under data/; name"),
+        *(
+            (
+                f"photos: {{gallery: {{photo_set: a, query_share: {share}}}, benchmarks: {{b: {{photo_set: b}}}}}}",
+                "photos.gallery.query_share: Input should be",
+            )
+            for share in (0, 1, -0.1, ".nan")
+        ),
+        # device
+        (PHOTOS + "device: cudaa", "device: 'cudaa' is not valid; use cpu"),
+        (PHOTOS + "device: cuda:-1", "device: 'cuda:-1' is not valid; use cpu"),
+        (PHOTOS + "device: cpu:0", "device: 'cpu:0' is not valid; use cpu"),
+        (PHOTOS + "device: ''", "device: '' is not valid; use cpu"),
+        (PHOTOS + "threads: 0", "threads: Input should be greater than 0"),
+        (PHOTOS + "device: cpu\ntraining: {precision: fp16}", "training.precision fp16 needs a GPU"),
+        # segmenter and encoder
+        (PHOTOS + "segmenter: {image_size: -1}", "segmenter.image_size: Input should be greater than 0"),
+        (PHOTOS + "segmenter: {codebook_seed: -1}", "segmenter.codebook_seed: Input should be"),
+        (PHOTOS + "segmenter: {codebook_seed: 4294967296}", "segmenter.codebook_seed: Input should be"),
+        (PHOTOS + "segmenter: {name: ''}", "segmenter.name: String should have at least 1 character"),
+        (PHOTOS + "encoder: {batch_size: 0}", "encoder.batch_size: Input should be greater than 0"),
+        (PHOTOS + "encoder: {name: efficientnet-lite0, image_size: 100}", "set a multiple of 32"),
+        (PHOTOS + "encoder: {name: efficientnet-lite0, image_size: 64}", "or a smaller encoder.token_grid"),
+        # model
+        (PHOTOS + "model: {heads: 5}", "model: width 512 is not a multiple of heads 5; change one of them"),
+        (PHOTOS + "model: {width: 4, heads: 4}", "model.width: Input should be greater than or equal to 8"),
+        (PHOTOS + "model: {width: -8}", "model.width: Input should be"),
+        (PHOTOS + "model: {dropout: 1}", "model.dropout: Input should be less than 1"),
+        (PHOTOS + "model: {dropout: .nan}", "model.dropout: Input should be a finite number"),
+        (PHOTOS + "model: {fourier_sigmas: []}", "model.fourier_sigmas: Tuple should have at least 1 item"),
+        (PHOTOS + "model: {fourier_sigmas: [1, .nan]}", "model.fourier_sigmas.1: Input should be"),
+        (PHOTOS + "model: {fourier_sigmas: [0]}", "model.fourier_sigmas.0: Input should be greater than 0"),
+        (PHOTOS + "model: {variants: []}", "model.main is cross_attention, which is not in model.variants"),
+        (PHOTOS + "model: {variants: [encoder]}", "model.main is cross_attention, which is not in model.variants"),
+        (PHOTOS + "model: {variants: [cross_attention, cross_attention]}", "variants names a representation twice"),
+        (PHOTOS + "model: {gps_weights: geoclip, width: 128}", "model: gps_weights geoclip needs width 512"),
+        (PHOTOS + "model: {gps_weights: geoclip}", "pip install --no-deps geoclip"),
+        # training
+        (PHOTOS + "training: {epochs: 0}", "training.epochs: Input should be greater than 0"),
+        *(
+            (PHOTOS + f"training: {{learning_rate: {rate}}}", "training.learning_rate: Input should be")
+            for rate in (".inf", "-.inf", ".nan", 0, -1)
+        ),
+        (PHOTOS + "training: {soft_target_km: .inf}", "training.soft_target_km: Input should be a finite number"),
+        (PHOTOS + "training: {weight_decay: .nan}", "training.weight_decay: Input should be a finite number"),
+        (PHOTOS + "training: {batch_size: 1}", "training.batch_size: Input should be greater than or equal to 2"),
+        (PHOTOS + "training: {batch_size: 4, processes: 8}", "training: batch_size 4 is below processes 8; raise"),
+        (PHOTOS + "training: {gps_queue: -1}", "training.gps_queue: Input should be"),
+        (PHOTOS + "training: {validation_share: 0}", "training.validation_share: Input should be greater than 0"),
+        (PHOTOS + "training: {validation_share: 1}", "training.validation_share: Input should be less than 1"),
+        (PHOTOS + "training: {validation_seed: -1}", "training.validation_seed: Input should be"),
+        # retrieval
+        (PHOTOS + "retrieval: {candidates: 0}", "retrieval.candidates: Input should be greater than 0"),
+        (PHOTOS + "retrieval: {near_duplicate_similarity: .nan}", "retrieval.near_duplicate_similarity: Input should"),
+        *(
+            (PHOTOS + f"retrieval: {{index: '{index}'}}", "retrieval.index: '")
+            for index in (
+                *("Flt", "flat", "", " Flat", "IVF,Flat", "IVF0,Flat", "IVF-4,Flat", "IVF16", "IVF16,Flat,", "SQ3"),
+                # FAISS accepts these, but cannot search them without a query's own photographer.
+                *("PQ8", "NSG32,Flat", "OPQ8,IVF16,PQ8", "PCA16,Flat", "IVF16,RQ2x8", "Flat,RFlat", "IDMap,Flat"),
+                *("HNSW0", "HNSW1"),  # FAISS aborts the process
+            )
+        ),
+        (PHOTOS + "retrieval: {index: 'IVF262145,Flat'}", "has more lists than the 262144 photos it is trained on"),
+        # refinement and the multimodal model
+        (PHOTOS + "refinement: {cluster_radius_km: .inf}", "refinement.cluster_radius_km: Input should be"),
+        (PHOTOS + "refinement: {max_risk: 0.1, method: rank1}", "refinement: max_risk needs method posterior"),
         (
-            "photos: {gallery: {photo_set: a}, benchmarks: {}}\nmodel: {variants: [encoder]}",
-            "model.main is cross_attention, which is not in model.variants",
+            PHOTOS + "refinement: {params_file: nosuch.json}",
+            "refinement.params_file is nosuch.json, which is not a file",
         ),
+        (PHOTOS + "refinement: {params_file: .}", "refinement.params_file is ., which is not a file"),
+        (PHOTOS + "lmm: {answers_file: nosuch.csv}", "lmm.answers_file is nosuch.csv, which is not a file; correct"),
+        (PHOTOS + "lmm: {model: ''}", "lmm.model: String should have at least 1 character"),
+        (PHOTOS + "lmm: {fallbacks: ['']}", "lmm.fallbacks.0: String should have at least 1 character"),
+        (PHOTOS + "lmm: {api_base: 127.0.0.1:80}", "lmm.api_base: '127.0.0.1:80' is not valid; use one such as http"),
+        (PHOTOS + "lmm: {timeout_s: .inf}", "lmm.timeout_s: Input should be a finite number"),
+        (PHOTOS + "lmm: {max_cost_usd: .nan}", "lmm.max_cost_usd: Input should be a finite number"),
+        (PHOTOS + "lmm: {retries: -1}", "lmm.retries: Input should be"),
+        (PHOTOS + "evaluation: {seed: -1}", "evaluation.seed: Input should be"),
+        (PHOTOS + "orchestration: [x]", "orchestration: Input should be a valid dictionary"),
     ],
 )
 def test_faulty_profile_is_named_with_its_key(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as error:
         load_profile(path)
     assert str(path) in str(error.value)
     assert fault in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path) -> None:
+    folder, latin, fifo = tmp_path / "folder.yaml", tmp_path / "latin.yaml", tmp_path / "fifo.yaml"
+    folder.mkdir()
+    latin.write_bytes("name: Zürich".encode("latin-1"))
+    os.mkfifo(fifo)
+    for path, fault in ((folder, "is not a file"), (latin, "is not UTF-8"), (fifo, "is not a file")):
+        with pytest.raises(InputError, match=f"{path}.* {fault}[^\n]*$"):
+            load_profile(path)
+    with pytest.raises(InputError, match=r"available profiles: latin$"):
+        load_profile(tmp_path / "nosuch.yaml")
+
+
+@pytest.mark.parametrize(("file", "name"), [("Tiny.yaml", "Tiny"), ("other.yaml", "tiny"), ("tiny.yml", "tiny")])
+def test_two_profiles_of_one_folder_have_different_names_whatever_their_case(
+    tmp_path: Path, file: str, name: str
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(PHOTOS)
+    (tmp_path / file).write_text(f"name: {name}\n{PHOTOS}")
+    with pytest.raises(InputError, match=f"the name {name} is that of .*tiny.yaml"):
+        load_profile(tmp_path / file)
+    if file != "tiny.yml":
+        assert load_profile(tmp_path / "tiny.yaml").name == "tiny"
+
+
+def test_files_that_a_profile_names_are_found(tmp_path: Path) -> None:
+    (tmp_path / "answers.csv").write_text("id")
+    (tmp_path / "mine.yaml").write_text(f"{PHOTOS}lmm: {{answers_file: {tmp_path / 'answers.csv'}}}")
+    assert load_profile(tmp_path / "mine.yaml").lmm.enabled
+
+
+@pytest.mark.parametrize(
+    ("index", "photos"),
+    [
+        ("Flat", 1),
+        ("HNSW32", 1),
+        ("IVF64,Flat", 64),
+        ("IVF1024_HNSW32,SQ8", 1024),
+        ("IVF4,PQ8", 256),
+        ("HNSW8_PQ4", 256),
+    ],
+)
+def test_an_index_needs_enough_photos(index: str, photos: int) -> None:
+    settings = RetrievalSettings(index=index)
+    settings.require_enough_photos(photos)
+    with pytest.raises(InputError, match=f"retrieval.index {index} needs {photos} gallery photos or more, and .* use"):
+        settings.require_enough_photos(photos - 1)
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        *(
+            ({"automation": {"retraining_cron": cron}}, "automation.retraining_cron: ")
+            for cron in ("every monday", "", "0 3 * *", "* * * * * *", "60 * * * *", "0 0 30 2 *", "0 0 31 4 *")
+        ),
+        *(
+            ({"owners": [owner]}, f"owners.0: '{owner}' is not an owner; use")
+            for owner in ("Jane Doe", "team:", "a@b", "")
+        ),
+        ({"owners": ["team:a", "b"]}, "owners.1: 'b' is not an owner"),
+        ({"owners": "team:a"}, "owners: Input should be a valid tuple"),
+        ({"automation": {"rebuild": "maybe"}}, "automation.rebuild: Input should be a valid boolean"),
+        ({"promotion": {"metric": "acc_3km"}}, "promotion.metric: Input should be"),
+        ({"promotion": {"benchmark": "c"}}, "orchestration.promotion.benchmark is c, which is not in"),
+        ({"owner": []}, "owner: unknown setting"),
+        ({1: 2}, "orchestration.1"),
+    ],
+)
+def test_faulty_orchestration_is_named_with_its_key(tmp_path: Path, section: dict, fault: str) -> None:
+    (tmp_path / "mine.yaml").write_text(PHOTOS + yaml.safe_dump({"orchestration": section}))
+    with pytest.raises(InputError) as error:
+        orchestration_of(load_profile(tmp_path / "mine.yaml"))
+    assert "mine" in str(error.value)
+    assert fault in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_owners_and_times_that_dagster_accepts_are_accepted(tmp_path: Path) -> None:
+    section = {"owners": ["jane@example.org", "team:geo"], "automation": {"retraining_cron": "30 4 1 * *"}}
+    (tmp_path / "mine.yaml").write_text(PHOTOS + yaml.safe_dump({"orchestration": section}))
+    assert orchestration_of(load_profile(tmp_path / "mine.yaml")).owners == ("jane@example.org", "team:geo")
+
+
+def test_settings_load_without_slow_libraries() -> None:
+    slow = ("torch", "faiss", "dagster", "pandas", "transformers", "mlflow")
+    code = (
+        "import sys, dualgeo_dagster.settings as s; from dualgeo_core.settings import load_settings\n"
+        f"s.orchestration_of(load_settings('paper').profile); print([m for m in {slow} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_unknown_profile_tells_which_there_are() -> None:
@@ -67,23 +280,22 @@ def test_a_name_that_cannot_be_a_namespace_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / "home" / "profiles").mkdir(parents=True)
-    photos = "photos: {gallery: {photo_set: a}, benchmarks: {}}\n"
     for path in (tmp_path / "x.yaml", tmp_path / "home" / "profiles" / "my-photos.yaml"):
-        path.write_text(photos)
+        path.write_text(PHOTOS)
     with pytest.raises(InputError, match=f"'{name}' is not a profile's name"):
         load_settings(name, home=tmp_path / "home")
     monkeypatch.setenv("DUALGEO_PROFILE", name)
     with pytest.raises(InputError, match=f"'{name}' is not a profile's name"):
         load_settings(home=tmp_path / "home")
     given = tmp_path / "given.yaml"
-    given.write_text(f"name: '{name}'\n{photos}")
+    given.write_text(f"name: '{name}'\n{PHOTOS}")
     with pytest.raises(InputError, match=r"given.yaml: name: "):
         load_settings(str(given), home=tmp_path / "home")
 
 
 def test_environment_chooses_profile_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "profiles").mkdir()
-    (tmp_path / "profiles" / "mine.yaml").write_text("photos: {gallery: {photo_set: a}, benchmarks: {}}")
+    (tmp_path / "profiles" / "mine.yaml").write_text(PHOTOS)
     monkeypatch.setenv("DUALGEO_HOME", str(tmp_path))
     monkeypatch.setenv("DUALGEO_PROFILE", "mine")
     assert load_settings().artifacts == tmp_path / "artifacts" / "mine"

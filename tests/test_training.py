@@ -46,7 +46,9 @@ def _profile(model: dict | None = None, **training) -> Profile:
     return Profile(
         name="tiny",
         device="cpu",
-        photos=PhotoSettings(gallery=PhotoSource(photo_set="made"), benchmarks={}),
+        photos=PhotoSettings(
+            gallery=PhotoSource(photo_set="made"), benchmarks={"queries": PhotoSource(photo_set="queries")}
+        ),
         model=ModelSettings(**{**MODEL, **(model or {})}),
         training=TrainingSettings(**{**TRAINING, **training}),
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from dualgeo_core.base.artifacts import Artifact, damaged_files, new_artifact, read_record
 from dualgeo_core.base.errors import InputError
@@ -16,7 +17,7 @@ from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.frames import read_parquet
 from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner
-from dualgeo_core.settings import Profile, checkpoint
+from dualgeo_core.settings import Profile, checkpoint, faults
 from dualgeo_core.views.store import Views, take_rows
 
 MODEL, INDEX, SEGMENTER, CHECKPOINT = "model", "index", "segmenter", "segmenter_checkpoint"
@@ -98,7 +99,12 @@ def read_locator_folder(folder: Path) -> LocatorFolder:
         raise InputError(f"{folder} does not contain a locator: run the step locator")
     for path in damaged_files(folder, record):
         raise InputError(f"{path} is missing or has changed since it was packed: run the step locator again")
-    profile = Profile.model_validate(record.facts["profile"])
+    try:
+        profile = Profile.model_validate(record.facts["profile"])
+    except ValidationError as error:
+        raise InputError(
+            f"{folder} was packed from other settings ({faults(error)}): run the step locator again"
+        ) from None
     signature = fingerprint("locator", record.content, record.facts["profile"])
     if (folder / CHECKPOINT).is_dir():
         segmenter = profile.segmenter.model_copy(update={"name": str(folder / CHECKPOINT)})

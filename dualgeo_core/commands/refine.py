@@ -81,6 +81,10 @@ def refine(
     check_writable(out)
     if albums is not None and method != "album":
         raise InputError(f"the method {method} does not read albums; give --method album, or leave out --albums")
+    if max_risk is not None and method not in ("posterior", "album"):
+        raise InputError(
+            f"--max-risk needs --method posterior or album, and the method is {method}; change one of them"
+        )
     refiner = shipped_refiner() if params is None else load_refiner(params)
     together = None if albums is None else read_albums(albums)
     if together is not None:

@@ -39,6 +39,7 @@ def train_segmenter(
     torch.set_num_threads(threads)
 
     def photos(folder: Path, part: Literal["all", "gallery", "queries"]) -> Photos:
+        folder = folder.resolve()
         source = PhotoSource(photo_set=folder.name, part=part, query_share=held_out_share)
         return open_photos(source, folder.parent)
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import atomic_folder, read_json, reading, write_json
 from dualgeo_core.base.tensors import read_tensors, write_tensors
-from dualgeo_core.model.gps_encoder import GEOCLIP_SIGMAS, GpsEncoder, Projection
+from dualgeo_core.model.gps_encoder import GpsEncoder, Projection
 from dualgeo_core.model.retrieval_head import RetrievalHead
 from dualgeo_core.settings import ModelSettings, Representation
 
@@ -47,15 +47,11 @@ class Architecture(BaseModel):
     ) -> "Architecture":
         """The architecture of one variant.
 
-        Raises InputError if the variant has nothing to train or the width is not a multiple of the heads.
+        Raises InputError if the variant has nothing to train.
         """
         if variant == "encoder":
             raise InputError(
                 "the variant `encoder` is the frozen encoder and has nothing to train; choose another variant"
-            )
-        if settings.width % settings.heads:
-            raise InputError(
-                f"model.width {settings.width} is not a multiple of model.heads {settings.heads}; change one of them"
             )
         return cls(
             variant=variant,
@@ -242,18 +238,12 @@ class DualViewModel(nn.Module):
 def new_model(*, architecture: Architecture, gps_weights: str, seed: int) -> DualViewModel:
     """A model with seeded initial weights, and GeoCLIP's published GPS encoder if `gps_weights` is `geoclip`.
 
-    Raises InputError if GeoCLIP's weights do not fit the architecture or are not installed.
+    Raises InputError if GeoCLIP's weights are not installed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = DualViewModel(architecture)
     if gps_weights == "geoclip":
-        a = architecture
-        if (a.width, a.gps_hidden, a.projection, a.fourier_sigmas) != (512, 1024, "equal_earth", GEOCLIP_SIGMAS):
-            raise InputError(
-                "GeoCLIP's GPS weights fit model.width 512, gps_hidden 1024, projection equal_earth and "
-                f"fourier_sigmas {list(GEOCLIP_SIGMAS)} only; set these values, or set model.gps_weights to random"
-            )
         model.gps_encoder.load_geoclip()
     return model
 

@@ -17,7 +17,6 @@ from dualgeo_core.base.geo import EARTH_RADIUS_KM
 
 Projection = Literal["equal_earth", "unit_sphere"]
 UNIT_KM = 180 / 66.50336 * EARTH_RADIUS_KM  # GeoCLIP's unit of length, about 17,244 km, for both projections
-GEOCLIP_SIGMAS = (1.0, 16.0, 256.0)
 
 
 def project(degrees_n2: Tensor, projection: Projection) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from dualgeo_core.base.artifacts import Artifact, digest_files, write_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import atomic_file, replace_folder, write_json
+from dualgeo_core.base.files import atomic_file, one_line, replace_folder, write_json
 from dualgeo_core.base.progress import Progress
 from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.model.checkpoints import Position, load_checkpoint, save_checkpoint
@@ -33,7 +33,7 @@ from dualgeo_core.model.losses import AlignmentLoss, clamp_temperatures
 from dualgeo_core.model.retrieval_head import VIEWS, RetrievalViews
 from dualgeo_core.model.validation import fit_retrieval_head, nearest_km, recall_at_1
 from dualgeo_core.photos.photographers import split_by_photographer
-from dualgeo_core.settings import Profile, Representation
+from dualgeo_core.settings import Profile, Representation, TrainingSettings
 from dualgeo_core.views.store import ViewBatch, Views
 
 if TYPE_CHECKING:
@@ -48,6 +48,33 @@ ENCODE_ROWS = 512
 def unfinished_run(folder: Path) -> Path:
     """The folder of the checkpoints of a run that will fill `folder`."""
     return folder.with_name(f"{folder.name}.partial")
+
+
+def step_size(settings: TrainingSettings, *, photos: int, processes: int) -> int:
+    """The number of photos per step over all processes: the largest multiple of `processes` up to the batch size.
+
+    Raises InputError if the batch or the training photos are fewer than the processes.
+    """
+    most = min(settings.batch_size, photos)
+    if most < processes:
+        raise InputError(
+            f"{processes} training processes need a photo each, but training.batch_size is {settings.batch_size} "
+            f"and there are {photos} training photos; raise training.batch_size or start fewer processes"
+        )
+    return most // processes * processes
+
+
+def _accelerator(profile: Profile) -> Accelerator:
+    try:
+        return Accelerator(
+            mixed_precision=profile.training.precision,
+            cpu=profile.device == "cpu",
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+    except ValueError as error:
+        raise InputError(
+            f"training.precision {profile.training.precision} is not available here ({one_line(error)}); set it to no"
+        ) from None
 
 
 class _Step(nn.Module):
@@ -85,15 +112,11 @@ class TrainingRun:
         self.interruption = interruption
         self.read: Callable[[NDArray[np.int64]], Any] = augmented.read if augmented else views.batch
         self.prepare: Callable[[Any], ViewBatch] = augmented.views if augmented else lambda batch: batch
-        self.accelerator = Accelerator(
-            mixed_precision=self.settings.precision,
-            cpu=profile.device == "cpu",
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
+        self.accelerator = _accelerator(profile)
         self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.split = split_by_photographer(views.frame, self.settings)
         self.degrees_n2 = torch.tensor(views.frame[["latitude", "longitude"]].to_numpy(dtype=np.float64))
-        self.batch_size = min(self.settings.batch_size, len(self.split.training)) // self.processes * self.processes
+        self.batch_size = step_size(self.settings, photos=len(self.split.training), processes=self.processes)
         self.steps_per_epoch = len(self.split.training) // self.batch_size
         self.steps = self.steps_per_epoch * self.settings.epochs
         self._build()

@@ -18,6 +18,7 @@ from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.earth.canvas import CLASSES
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.trainer import OnMetrics, TrainingResult, train
+from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.pipeline.artifacts import Artifacts, facts_of
 from dualgeo_core.pipeline.methods import LEAKING
 from dualgeo_core.pipeline.opening import (
@@ -43,14 +44,23 @@ from dualgeo_core.views.segmenter import fit_segmenter
 Facts = dict[str, Any]
 
 
+def _photos(workspace: Workspace, photos_name: str) -> Photos:
+    """The photos by name. Raises InputError if the gallery is too small for the profile's index."""
+    photos = workspace.photos(photos_name)
+    if photos_name == GALLERY:
+        workspace.profile.retrieval.require_enough_photos(len(photos))
+    return photos
+
+
 def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
     """Fits the codebook on gallery photos, or records the fingerprint of the profile's SegFormer checkpoint."""
     profile = workspace.profile
+    photos = _photos(workspace, GALLERY)
     segmenter = fit_segmenter(
         Artifacts(workspace).segmenter(),
         settings=profile.segmenter,
         encoder_settings=profile.encoder,
-        photos=workspace.photos(GALLERY),
+        photos=photos,
         device=profile_device(profile),
         progress=progress,
     )
@@ -62,8 +72,9 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
 
     The facts include the mean IoU if the photo set has true label maps in the segmenter's classes.
     """
+    photos = _photos(workspace, photos_name)
     segmenter, artifacts = open_segmenter(workspace), Artifacts(workspace)
-    photos, masks = workspace.photos(photos_name), artifacts.masks(photos_name)
+    masks = artifacts.masks(photos_name)
     made = build_masks(
         masks, photos=photos, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
     )
@@ -96,7 +107,8 @@ def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> flo
 
 def make_features(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
     """Writes the frozen encoder's pooled vector and patch tokens of every photo."""
-    encoder, photos = open_encoder(workspace), workspace.photos(photos_name)
+    photos = _photos(workspace, photos_name)
+    encoder = open_encoder(workspace)
     artifact = Artifacts(workspace).features(photos_name, encoder=encoder.fingerprint)
     made = build_features(
         artifact, photos=photos, encoder=encoder, settings=workspace.profile.encoder, progress=progress

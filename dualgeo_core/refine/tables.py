@@ -13,6 +13,8 @@ from dualgeo_core.base.errors import InputError
 
 ANSWERED = "answered"
 SCORES = ("similarity", "gps_score")  # by the retriever, and by a GPS encoder for photo and place
+PLACED = ("ok", "no_answer", "no_candidates", "anchor")  # statuses of a prediction that has a position
+UNPLACED = ("no_evidence", "abstained")
 PREDICTION_COLUMNS = (
     "id",
     "latitude",

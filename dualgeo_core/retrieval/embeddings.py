@@ -79,15 +79,28 @@ def read_embeddings(artifact: Artifact) -> list[EmbeddingShard]:
 
 
 def embedding_summary(folders: Mapping[str, Path]) -> pd.DataFrame:
-    """One row per stored vector of each representation's folder: representation, norm, cosine_to_mean."""
-    parts = []
-    for representation, folder in folders.items():
-        vectors = np.concatenate([_stored(path).float().numpy() for path in sorted(folder.glob("*.safetensors"))])
-        norm = np.linalg.norm(vectors, axis=1)
-        mean = vectors.mean(axis=0)
-        cosine = vectors @ mean / (norm * np.linalg.norm(mean))
-        parts.append(pd.DataFrame({"representation": representation, "norm": norm, "cosine_to_mean": cosine}))
-    return pd.concat(parts, ignore_index=True)
+    """One row per stored vector of each representation's folder: representation, norm, cosine_to_mean.
+
+    The mean is over all vectors of the representation. Memory holds one shard and the three columns.
+    """
+    names, norms, cosines = list(folders), [], []
+    codes: list[NDArray[np.int8]] = []
+    for number, name in enumerate(names):
+        paths = sorted(folders[name].glob("*.safetensors"))
+        total = sum(_stored(path).double().sum(dim=0).numpy() for path in paths)
+        direction = (total / np.linalg.norm(total)).astype(np.float32)
+        for path in paths:
+            vectors = _stored(path).float().numpy()
+            norms.append(np.linalg.norm(vectors, axis=1))
+            cosines.append(vectors @ direction / norms[-1])
+            codes.append(np.full(len(vectors), number, dtype=np.int8))
+    return pd.DataFrame(
+        {
+            "representation": pd.Categorical.from_codes(np.concatenate(codes), categories=pd.Index(names)),
+            "norm": np.concatenate(norms),
+            "cosine_to_mean": np.concatenate(cosines),
+        }
+    )
 
 
 def _stored(path: Path) -> torch.Tensor:

@@ -14,6 +14,7 @@ from dualgeo_core.base.artifacts import Artifact, damaged_files, new_artifact, r
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import reading
 from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors
+from dualgeo_core.settings import INDEX_TRAINING_PHOTOS
 
 try:
     faiss: Any = importlib.import_module("faiss")
@@ -21,7 +22,6 @@ except ImportError:
     raise InputError("faiss is not installed; run pip install 'dualgeo[cpu]' or pip install 'dualgeo[gpu]'") from None
 
 INDEX_FILE = "index.faiss"
-TRAINING_ROWS = 262_144
 
 
 def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], specification: str) -> dict[str, int]:
@@ -30,8 +30,8 @@ def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], specifi
     `specification` is a FAISS factory string. An intact index over the first of these shards is extended by the others.
     It is rebuilt if it has other shards, or if it is trained (IVF, PQ, SQ) and the gallery is more than twice as large
     as when it was trained. The count of reused rows is `taken_over`. In addition to the index, memory holds one shard,
-    or about TRAINING_ROWS rows while an index is trained. Raises InputError if there are no shards or FAISS rejects the
-    specification.
+    or about INDEX_TRAINING_PHOTOS rows while an index is trained. Raises InputError if there are no shards or FAISS
+    rejects the specification.
     """
     if not shards:
         raise InputError(
@@ -102,10 +102,10 @@ def _add(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> No
             index.add(shard.vectors())
             continue
         untrained.append(shard.vectors())
-        if sum(map(len, untrained)) >= TRAINING_ROWS or shard is shards[-1]:
+        if sum(map(len, untrained)) >= INDEX_TRAINING_PHOTOS or shard is shards[-1]:
             vectors = np.concatenate(untrained)
             try:
-                index.train(vectors[:TRAINING_ROWS])
+                index.train(vectors[:INDEX_TRAINING_PHOTOS])
             except RuntimeError as error:
                 raise InputError(
                     f"retrieval.index {specification} cannot be trained on {len(vectors)} photos: "

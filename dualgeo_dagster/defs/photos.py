@@ -54,6 +54,8 @@ def _photo_set(context: dg.AssetExecutionContext, tracking: Tracking, photos_nam
         run.log_photo_set(name, folder=photos.folder, dvc_hash=dvc_hash, context=role)
     tracking.tag_dagster_run({f"data.{name}": dvc_hash[:12]})
     frame = photos.frame
+    if photos_name == GALLERY:
+        workspace().profile.retrieval.require_enough_photos(len(frame))
     return {
         "fingerprint": dvc_hash,
         ROW_COUNT: len(frame),

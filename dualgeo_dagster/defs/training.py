@@ -6,7 +6,6 @@ import sys
 from datetime import timedelta
 
 import dagster as dg
-from pydantic import Field
 
 from dualgeo_core.base.files import fingerprint
 from dualgeo_dagster.defs.views import gallery_features, gallery_masks
@@ -16,23 +15,10 @@ from dualgeo_dagster.profile import ACCELERATOR, workspace
 from dualgeo_dagster.reporting.results import result
 from dualgeo_dagster.retries import retried
 from dualgeo_dagster.runtime.training_client import run_training
+from dualgeo_dagster.runtime.training_fields import training_fields
 
 # A missed weekly retraining is a warning one day later, and a failure one day after the second one.
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
-PROFILE = workspace().profile.training
-
-
-class TrainingChanges(dg.Config):
-    """Training settings of this run; defaults are the profile's. A finished model with the same settings is reused."""
-
-    seed: int = Field(
-        PROFILE.seed, description="Random seed for initial weights and data order; a new seed trains a new model."
-    )
-    epochs: int = Field(PROFILE.epochs, description="Maximum number of epochs, 1 or more.")
-    batch_size: int = Field(
-        PROFILE.batch_size, description="Photos per step over all processes; a smaller batch needs less memory."
-    )
-    learning_rate: float = Field(PROFILE.learning_rate, description="Peak learning rate (AdamW).")
 
 
 @dg.asset(
@@ -42,20 +28,17 @@ class TrainingChanges(dg.Config):
     deps=[gallery_masks, gallery_features],
     pool=ACCELERATOR,
     freshness_policy=FRESH,
+    config_schema=training_fields(workspace().settings, ("seed", "epochs", "batch_size", "learning_rate")),
 )
 @retried
-def models(
-    context: dg.AssetExecutionContext,
-    config: TrainingChanges,
-    tracking: Tracking,
-) -> dg.MaterializeResult:
+def models(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Trained models, one per representation; for each, the epoch with the best retrieval on held-out photographers.
 
     Training teaches the fusion of both views to retrieve photos of the same place. Change seed, epochs, batch size and
     learning rate of one run in the launchpad, and follow its curves in MLflow. A stopped training resumes at its last
     checkpoint.
     """
-    changes = config.model_dump()
+    changes = context.op_execution_context.op_config
     training = workspace().settings.with_training(changes).profile.training
     command = [*_launcher(training.processes), "-m", "dualgeo_dagster.runtime.training_process", json.dumps(changes)]
     if is_unattended(context.run):

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from dualgeo_core.refine.tables import PLACED, UNPLACED
+
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
 
@@ -76,13 +78,17 @@ def check_embeddings(embeddings: pd.DataFrame, photos: int, representations: int
 
 
 def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
-    """Checks predictions: one per query, with a valid position or a status, nested radii, confidence from 0 to 1."""
+    """Checks predictions: one per query, a known status, a position exactly if the status has one, and nested radii.
+
+    Confidence has to lie between 0 and 1.
+    """
     import great_expectations.expectations as gxe
 
-    ok = predictions["status"] == "ok"
+    placed = predictions[["latitude", "longitude"]].notna()
+    has_place = predictions["status"].isin(PLACED)
     no_radius = predictions["radius_90_km"].isna() & predictions["radius_50_km"].isna()
     frame = predictions.assign(
-        placed=(predictions["latitude"].notna() | ~ok).astype(int),
+        place_fits_status=(placed.all(axis=1) & has_place | ~placed.any(axis=1) & ~has_place).astype(int),
         radii_nested=(no_radius | (predictions["radius_90_km"] >= predictions["radius_50_km"])).astype(int),
     )
     return _validate(
@@ -91,10 +97,11 @@ def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
             gxe.ExpectTableRowCountToEqual(value=queries),
             gxe.ExpectColumnValuesToBeUnique(column="id"),
             gxe.ExpectColumnValuesToNotBeNull(column="status"),
+            gxe.ExpectColumnValuesToBeInSet(column="status", value_set=[*PLACED, *UNPLACED]),
             gxe.ExpectColumnValuesToBeBetween(column="latitude", min_value=-90, max_value=90),
             gxe.ExpectColumnValuesToBeBetween(column="longitude", min_value=-180, max_value=180),
             gxe.ExpectColumnValuesToBeBetween(column="confidence_25km", min_value=0, max_value=1),
-            gxe.ExpectColumnMinToBeBetween(column="placed", min_value=1),
+            gxe.ExpectColumnMinToBeBetween(column="place_fits_status", min_value=1),
             gxe.ExpectColumnMinToBeBetween(column="radii_nested", min_value=1),
         ],
     )

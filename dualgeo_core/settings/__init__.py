@@ -1,0 +1,59 @@
+"""Profiles, their default values, and the environment variables that select a profile.
+
+Defaults are defined here only. They follow the paper (arXiv 2604.25533) unless the field's description states
+otherwise. A profile, `profiles/<name>.yaml`, lists only the settings that differ from the defaults.
+"""
+
+from dualgeo_core.settings.base import Section
+from dualgeo_core.settings.loading import (
+    Environment,
+    Settings,
+    checkpoint,
+    faults,
+    load_profile,
+    load_settings,
+)
+from dualgeo_core.settings.photos import EarthSettings, IngestSettings, PhotoSettings, PhotoSource
+from dualgeo_core.settings.profile import Profile
+from dualgeo_core.settings.refinement import (
+    EvaluationSettings,
+    LmmSettings,
+    ProfileMethod,
+    RefinementSettings,
+    RefineMethod,
+)
+from dualgeo_core.settings.representation import (
+    EncoderSettings,
+    ModelSettings,
+    Representation,
+    SegmenterSettings,
+    TrainingSettings,
+)
+from dualgeo_core.settings.retrieval import INDEX_TRAINING_PHOTOS, RetrievalSettings
+
+__all__ = [
+    "INDEX_TRAINING_PHOTOS",
+    "EarthSettings",
+    "EncoderSettings",
+    "Environment",
+    "EvaluationSettings",
+    "IngestSettings",
+    "LmmSettings",
+    "ModelSettings",
+    "PhotoSettings",
+    "PhotoSource",
+    "Profile",
+    "ProfileMethod",
+    "RefineMethod",
+    "RefinementSettings",
+    "Representation",
+    "RetrievalSettings",
+    "Section",
+    "SegmenterSettings",
+    "Settings",
+    "TrainingSettings",
+    "checkpoint",
+    "faults",
+    "load_profile",
+    "load_settings",
+]

@@ -1,0 +1,161 @@
+"""Reads a profile from its file, and the environment variables that select a profile and its home."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import one_line
+from dualgeo_core.settings.profile import Profile, profile_name
+from dualgeo_core.settings.representation import TrainingSettings
+
+# pydantic's messages that do not say how to fix the error.
+PLAINER = {"extra_forbidden": "unknown setting; correct its name or remove it", "missing": "missing; add it"}
+
+
+class Environment(BaseSettings):
+    """The environment variables DUALGEO_PROFILE and DUALGEO_HOME."""
+
+    model_config = SettingsConfigDict(env_prefix="DUALGEO_", extra="ignore")
+
+    profile: str = Field("demo", description="Name of a profile under profiles/, or path of a YAML file.")
+    home: Path = Field(
+        Path(__file__).parent.parent.parent, description="Folder that contains profiles/, data/ and artifacts/."
+    )
+
+
+class Settings(BaseModel):
+    """A profile, and the folders of its data and artifacts."""
+
+    profile: Profile
+    home: Path
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts" / self.profile.name
+
+    def with_training(self, overrides: dict[str, Any]) -> "Settings":
+        """A copy with other training settings.
+
+        Raises InputError if a name is unknown or a value is out of range; the message names each one.
+        """
+        training = {**self.profile.training.model_dump(), **overrides}
+        try:
+            profile = self.profile.model_copy(update={"training": TrainingSettings(**training)})
+        except ValidationError as error:
+            raise InputError(f"training settings of this run: {faults(error)}") from None
+        return Settings(profile=profile, home=self.home)
+
+
+def load_profile(path: Path) -> Profile:
+    """The profile in a YAML file.
+
+    Raises InputError if the file is missing or invalid, or names a file that is missing; the message names the file and
+    every invalid key.
+    """
+    content = _read_yaml(path)
+    try:
+        profile = Profile.model_validate({"name": path.stem, **content})
+    except ValidationError as error:
+        raise InputError(f"{path}: {faults(error)}") from None
+    _require_own_name(profile, path)
+    _require_available(profile, path)
+    return profile
+
+
+def load_settings(profile: str | None = None, home: Path | None = None) -> Settings:
+    """The settings of a profile, given by name or path. Missing arguments are read from the environment."""
+    environment = Environment()
+    home = (home or environment.home).resolve()
+    name = environment.profile if profile is None else profile
+    if name.endswith((".yaml", ".yml")):
+        return Settings(profile=load_profile(Path(name)), home=home)
+    try:
+        return Settings(profile=load_profile(home / "profiles" / f"{profile_name(name)}.yaml"), home=home)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def checkpoint(name: str) -> str:
+    """The path of a checkpoint folder, relative to the working directory or DUALGEO_HOME; otherwise the hub name."""
+    for folder in (Path(name), Environment().home / name):
+        if folder.is_dir():
+            return str(folder)
+    return name
+
+
+def faults(error: ValidationError) -> str:
+    """One line with every invalid key and its error."""
+    return "; ".join(_fault(fault) for fault in error.errors())
+
+
+def _fault(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"] if part != "[key]")
+    text = PLAINER.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    return " ".join(f"{key}: {text}".removeprefix(": ").split())
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key occurs once per mapping. PyYAML would keep the last value and drop the others."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} occurs twice", problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return node
+
+
+def _read_yaml(path: Path) -> dict[Any, Any]:
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"profile {path} is not a file; name a YAML file")
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        names = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml") if file.is_file()))
+        raise InputError(f"profile {path} does not exist; available profiles: {names or 'none'}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 ({one_line(error)}); save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({one_line(error)}); name a readable YAML file") from None
+    except RecursionError:
+        raise InputError(f"{path} is nested too deeply; write sections of settings") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict | None):
+        raise InputError(f"{path} holds no settings but a {type(content).__name__}; write sections such as photos")
+    return content or {}
+
+
+def _require_own_name(profile: Profile, path: Path) -> None:
+    """Raises InputError if another profile next to `path` has the same name, and so the same artifacts and runs."""
+    for other in (*path.parent.glob("*.yaml"), *path.parent.glob("*.yml")):
+        if other.name != path.name and other.stem.casefold() == profile.name.casefold():
+            raise InputError(f"{path}: the name {profile.name} is that of {other}, up to case; choose another name")
+
+
+def _require_available(profile: Profile, path: Path) -> None:
+    """Raises InputError if a file or a package that the profile names is missing."""
+    for key, file in (
+        ("refinement.params_file", profile.refinement.params_file),
+        ("lmm.answers_file", profile.lmm.answers_file),
+    ):
+        if file is not None and not Path(file).is_file():
+            raise InputError(f"{path}: {key} is {file}, which is not a file; correct the path")
+    if profile.model.gps_weights == "geoclip" and find_spec("geoclip") is None:
+        raise InputError(
+            f"{path}: model.gps_weights is geoclip, but that package is not installed; run "
+            "`pip install --no-deps geoclip`, or set model.gps_weights to random"
+        )

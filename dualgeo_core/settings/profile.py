@@ -1,0 +1,77 @@
+"""A profile: all sections together, and the rules that span sections."""
+
+import re
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from dualgeo_core.settings.base import Positive, Section, matching
+from dualgeo_core.settings.photos import LONGEST_NAME, PhotoSettings
+from dualgeo_core.settings.refinement import EvaluationSettings, LmmSettings, RefinementSettings
+from dualgeo_core.settings.representation import EncoderSettings, ModelSettings, SegmenterSettings, TrainingSettings
+from dualgeo_core.settings.retrieval import RetrievalSettings
+
+EFFICIENTNET_STRIDE = 32
+Device = Annotated[str, matching(r"cpu|mps|(cuda|xpu)(:\d+)?", "use cpu, mps, cuda, cuda:N, xpu or xpu:N")]
+
+
+def profile_name(name: str) -> str:
+    """The name, if it can name a folder, an asset and a model. Raises ValueError if it cannot."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"{name!r} is not a profile's name; use at most {LONGEST_NAME} letters, digits and _, "
+            "beginning with a letter"
+        )
+    return name
+
+
+class Profile(Section):
+    """All settings of one profile."""
+
+    name: Annotated[str, AfterValidator(profile_name)] = Field(
+        description="Letters, digits and _; used in the names of artifacts, runs and models."
+    )
+    device: Device | None = Field(
+        None, description="torch device, e.g. cpu, cuda or cuda:1; None: the GPU if available, otherwise the CPU."
+    )
+    threads: Positive = Field(2, description="CPU threads for torch.")
+    photos: PhotoSettings
+    segmenter: SegmenterSettings = SegmenterSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    refinement: RefinementSettings = RefinementSettings()
+    lmm: LmmSettings = LmmSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    orchestration: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of the package that runs the pipeline; that package validates them."
+    )
+
+    @model_validator(mode="after")
+    def _what_answers_is_compared(self) -> Self:
+        if self.model.main not in self.model.variants:
+            raise ValueError(
+                f"model.main is {self.model.main}, which is not in model.variants; add it there or choose one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _precision_fits_the_device(self) -> Self:
+        if self.device == "cpu" and self.training.precision == "fp16":
+            raise ValueError("training.precision fp16 needs a GPU, and device is cpu; set precision to no or bf16")
+        return self
+
+    @model_validator(mode="after")
+    def _patches_fit_the_photo(self) -> Self:
+        encoder = self.encoder
+        if encoder.name != "efficientnet-lite0":
+            return self  # the patches of other encoders are known only from their checkpoints
+        patches, rest = divmod(encoder.image_size, EFFICIENTNET_STRIDE)
+        if rest or encoder.token_grid > patches:
+            raise ValueError(
+                f"encoder.image_size {encoder.image_size} gives efficientnet-lite0 no {encoder.token_grid} x "
+                f"{encoder.token_grid} patches of {EFFICIENTNET_STRIDE} px; set a multiple of {EFFICIENTNET_STRIDE}, "
+                f"at least {EFFICIENTNET_STRIDE * encoder.token_grid}, or a smaller encoder.token_grid"
+            )
+        return self
