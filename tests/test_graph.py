@@ -120,7 +120,7 @@ def test_tables_say_their_rows_and_columns(graph_home: Home, instance: dg.Dagste
         unexplained = [c.name for c in told["dagster/column_schema"].value.columns if c.description is None]
         assert unexplained == [], asset
     benchmark = event.asset_materialization.partition
-    frame = pd.read_parquet(graph_home.path / "artifacts" / "tiny" / "benchmarks" / benchmark / "predictions.parquet")
+    frame = pd.read_parquet(graph_home.path / "artifacts" / "tiny" / "predictions" / benchmark / "table.parquet")
     assert metadata["dagster/row_count"].value == len(frame)
 
 
