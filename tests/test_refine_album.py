@@ -9,12 +9,12 @@ from made_candidates import made_albums, made_benchmark
 
 from dualgeo_core import cli
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.geo import destination, haversine_km
+from dualgeo_core.base.geo import coordinates, destination, haversine_km
 from dualgeo_core.evaluation.scores import evaluate
 from dualgeo_core.refine.album.albums import gather_albums
 from dualgeo_core.refine.fit import fit_refiner
 from dualgeo_core.refine.predict import predict
-from dualgeo_core.refine.refiner import load_refiner, save_refiner
+from dualgeo_core.refine.refiner import load_refiner, save_refiner, shipped_refiner
 from dualgeo_core.settings import RefinementSettings
 
 PARIS, TOKYO = (48.85, 2.35), (35.68, 139.69)
@@ -77,6 +77,14 @@ def test_photos_of_one_album_agree_on_a_place():
     assert _km(found.loc["torn"], TOKYO) < 25
     assert found["confidence_25km"]["torn"] > single["confidence_25km"]["torn"] + 0.1
     assert found["radius_90_km"]["torn"] < single["radius_90_km"]["torn"]
+
+
+def test_a_photo_may_be_where_only_the_others_point():
+    scatter = list(zip(*coordinates(np.random.default_rng(3).normal(size=(8, 3))), strict=True))
+    candidates = pd.concat([_photo("lost", *scatter), *(_photo(f"p{n}", *_around(TOKYO, seed=n)) for n in range(5))])
+    albums = _albums(id=["lost", *(f"p{n}" for n in range(5))], album="a", order=1e9 + np.arange(6) * 1e4)
+    assert _km(_refine(candidates).loc["lost"], TOKYO) > 500
+    assert _km(_refine(candidates, albums).loc["lost"], TOKYO) < 25
 
 
 def test_the_nearer_photo_in_order_counts_more():
@@ -169,12 +177,14 @@ def test_a_photo_without_evidence_stays_without_a_place():
     pd.testing.assert_frame_equal(found.loc[["p0", "p1"]], _refine(candidates, albums[:2]))
 
 
-def test_the_unsure_abstain_by_what_the_album_knows():
-    candidates = pd.concat([_torn(), *(_photo(f"p{n}", *_around(TOKYO, seed=n)) for n in range(6))])
-    albums = _albums(id=["torn", *(f"p{n}" for n in range(6))], album="a", order=1e9 + np.arange(7) * 1e3)
-    confidence = _refine(candidates, albums)["confidence_25km"]["torn"]
-    assert _refine(candidates, max_risk=0.1)["status"]["torn"] == "abstained"
-    assert _refine(candidates, albums, max_risk=0.1)["status"]["torn"] == "ok", confidence
+def test_the_unsure_abstain_by_the_risk_of_albums():
+    candidates, _, _, albums = made_albums(queries=120, photographers=12)
+    confidence = _refine(candidates, albums)["confidence_25km"]
+    least = shipped_refiner().album.ordered.alone.calibration.least_confidence(0.3)
+    found = _refine(candidates, albums, max_risk=0.3)
+    assert ((found["status"] == "abstained") == (confidence < least)).all()
+    assert least != shipped_refiner().alone.calibration.least_confidence(0.3)
+    assert _refine(candidates, max_risk=0.3)["status"].ne(found["status"]).any()
 
 
 def test_a_large_album_is_read_through_a_window():
@@ -188,6 +198,7 @@ def test_a_large_album_is_read_through_a_window():
     left_out = np.setdiff1d(np.arange(300), [*near, 7])
     assert np.abs(order[near] - order[7]).max() <= np.abs(order[left_out] - order[7]).min()
     spread = ordered.without_order().neighbours(rows, everyone)[0]
+    assert np.isnan(ordered.without_order().gaps(7, near)).all()
     assert len(spread) == 100
     assert np.diff(spread).max() <= 4
     batches = list(ordered.batches(64))

@@ -1,4 +1,4 @@
-"""What each photo of an album says about places by itself: its single-photo mixture, pruned, and read at any point."""
+"""What each photo of an album says about places by itself: its single-photo mixture, read at any point."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from dualgeo_core.refine.kernels import SCALES_KM, distance_bins, look_up, withi
 from dualgeo_core.refine.posterior import CHUNK, component_weights
 from dualgeo_core.refine.refiner import Head
 
-# the share of the Earth within each of NEARNESS_KM
+# The share of the Earth within each of NEARNESS_KM.
 AREA = ((1 - np.cos(np.array(NEARNESS_KM) / EARTH_RADIUS_KM)) / 2).astype(np.float32)
 
 
