@@ -150,6 +150,19 @@ def test_selection_strings_parse() -> None:
     assert found == {asset_key(asset) for asset in ("candidates", "gallery_embeddings", "gallery_index")}
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *(("epochs", 0), ("epochs", -1), ("batch_size", -5), ("batch_size", 1), ("seed", -1)),
+        *(("learning_rate", 0.0), ("learning_rate", float("inf")), ("learning_rate", float("nan"))),
+    ],
+)
+def test_launchpad_refuses_what_training_would_refuse_before_the_run_is_queued(setting: str, value: float) -> None:
+    config = {"ops": {"models": {"config": {setting: value}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError, match=f"{setting}: Input should be"):
+        dg.validate_run_config(defs.resolve_job_def(JOB), config)
+
+
 def requested_at(day: int) -> dg.RunRequest:
     schedule = defs.resolve_schedule_def(f"{NAME}_weekly_retraining")
     with dg.DagsterInstance.ephemeral() as instance:

@@ -85,6 +85,15 @@ def predictions(**changes: list) -> pd.DataFrame:
         ({"radius_90_km": [1.0, None]}, 2, False),
         ({"confidence_25km": [1.5, None]}, 2, False),
         ({"status": ["ok", "ok"]}, 2, False),
+        ({"status": ["ok", "abstained"]}, 2, True),
+        ({"status": ["no_answer", "no_evidence"]}, 2, True),
+        ({"status": ["ok", "gibberish"]}, 2, False),
+        ({"status": ["ok", None]}, 2, False),
+        ({"longitude": [None, None]}, 2, False),
+        ({"latitude": [None, None]}, 2, False),
+        ({"status": ["no_answer", "no_evidence"], "longitude": [None, None]}, 2, False),
+        ({"latitude": [48.8, 0.5]}, 2, False),
+        ({"latitude": [48.8, 0.5], "longitude": [2.3, 0.5]}, 2, False),
     ],
 )
 def test_predictions(changes: dict, queries: int, passes: bool) -> None:

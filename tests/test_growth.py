@@ -1,6 +1,7 @@
 """Growing sets: only new photos are computed, and the results equal those of a full build."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ from made_artifacts import artifact, make_features
 from made_photos import CountingEncoder, make_photos
 
 from dualgeo_core.base.artifacts import RECORD, digest_files, write_record
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.pipeline import stage1
 from dualgeo_core.pipeline.opening import open_views
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.retrieval.index import GalleryIndex
-from dualgeo_core.settings import Profile, Settings
+from dualgeo_core.settings import Profile, RetrievalSettings, Settings
 from dualgeo_core.views.codebook import CODEBOOK
 from dualgeo_core.views.encoder import Encoder, load_encoder
 
@@ -24,7 +26,7 @@ PROFILE = Profile.model_validate(
         "name": "growing",
         "device": "cpu",
         "threads": 1,
-        "photos": {"gallery": {"photo_set": "set"}, "benchmarks": {}},
+        "photos": {"gallery": {"photo_set": "set"}, "benchmarks": {"queries": {"photo_set": "queries"}}},
         "segmenter": {"kind": "codebook", "image_size": 64, "mask_size": 12, "codebook_classes": 5, "batch_size": 4},
         "encoder": {"name": "efficientnet-lite0", "image_size": 64, "token_grid": 2, "batch_size": 4},
         "model": {"variants": ["encoder"], "main": "encoder", "label_grid": 8},
@@ -100,6 +102,25 @@ def test_a_grown_gallery_computes_its_new_photos_and_equals_one_made_from_scratc
     )
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.similarity, expected.similarity)
+
+
+def test_an_index_that_the_gallery_cannot_fill_is_refused_before_any_encoding(
+    tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = CountingEncoder(encoder)
+    monkeypatch.setattr(stage1, "open_encoder", lambda workspace: counting)
+    make_photos(tmp_path / "data", numbers=range(10))
+    retrieval = RetrievalSettings(index="IVF11,Flat")
+    workspace = Workspace(Settings(profile=PROFILE.model_copy(update={"retrieval": retrieval}), home=tmp_path))
+    steps = (
+        stage1.make_segmenter,
+        *(partial(step, photos_name=GALLERY) for step in (stage1.make_masks, stage1.make_features)),
+    )
+    for step in steps:
+        with pytest.raises(InputError, match=r"retrieval.index IVF11,Flat needs 11 gallery photos .* has 10: use"):
+            step(workspace)
+    assert counting.seen == 0
+    assert not workspace.settings.artifacts.exists()
 
 
 def test_a_set_that_shrinks_or_changes_takes_over_what_it_still_holds(tmp_path: Path) -> None:

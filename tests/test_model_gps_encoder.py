@@ -105,12 +105,6 @@ def test_geoclip_weights_give_geoclip_vectors_without_importing_it(geoclip) -> N
     assert "geoclip" not in sys.modules
 
 
-def test_geoclip_weights_that_do_not_fit_are_refused(geoclip) -> None:
-    sphere = GEOCLIP.model_copy(update={"projection": "unit_sphere"})
-    with pytest.raises(InputError, match="projection equal_earth"):
-        new_model(architecture=_architecture(sphere), gps_weights="geoclip", seed=0)
-
-
 @pytest.mark.skipif("geoclip" in sys.modules, reason="geoclip is imported")
 def test_missing_geoclip_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dualgeo_core.model.gps_encoder.find_spec", lambda name: None)

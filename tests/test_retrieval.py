@@ -1,5 +1,6 @@
 """Retrieval: the index compared with a naive search, leakage, and refusal of mismatched artifacts."""
 
+import tracemalloc
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,14 +13,22 @@ from made_artifacts import artifact
 from made_views import MadeViews, make_views
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.retrieval.candidates import Retriever
-from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors, build_embeddings, read_embeddings
+from dualgeo_core.retrieval.embeddings import (
+    EmbeddingShard,
+    Vectors,
+    build_embeddings,
+    embedding_summary,
+    read_embeddings,
+)
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, build_index
 from dualgeo_core.settings import ModelSettings, RetrievalSettings
+from dualgeo_dagster.reporting.expectations import check_embeddings
 
 
 def unit(random: np.random.Generator, count: int, width: int = 16) -> np.ndarray:
@@ -270,6 +279,52 @@ def test_gps_scores_are_of_the_right_photo_and_place() -> None:
         expected = gps_scores(model, alone, np.array([latitude]), np.array([longitude]))[0, 0]
         assert found[row] == pytest.approx(expected, abs=1e-4)
     assert "gps_score" not in with_gps_scores(candidates, model=None, queries=queries, rows=rows)
+
+
+SEARCHABLE = [
+    *("Flat", "SQ4", "SQ6", "SQ8", "SQfp16", "SQbf16", "HNSW", "HNSW2", "HNSW16,Flat", "HNSW8_SQ8", "HNSW8,SQfp16"),
+    *("HNSW8,PQ4", "HNSW8_PQ4", "IVF4,Flat", "IVF4,SQ4", "IVF4,SQ6", "IVF4,SQ8", "IVF4,SQfp16", "IVF4,SQbf16"),
+    *("IVF4,PQ4", "IVF4,PQ4x8", "IVF4,PQ4x4fs", "IVF4,PQ4x4fsr", "IVF4_HNSW,Flat", "IVF4_HNSW8,PQ4", "IVF4_HNSW8,SQ8"),
+]
+
+
+@pytest.mark.parametrize("specification", SEARCHABLE)
+def test_every_index_that_settings_accept_excludes_rows(tmp_path: Path, specification: str) -> None:
+    assert RetrievalSettings(index=specification).index == specification
+    vectors = unit(np.random.default_rng(0), 300)
+    index, excluded = index_of(tmp_path / "index", vectors, specification), np.arange(100)
+    found = index.search(vectors[:20], k=10, excluded_rows=excluded).rows
+    assert found.max() >= 100
+    assert not np.isin(found, excluded).any()
+    assert index.vectors(np.array([3, 150])).shape == (2, 16)
+
+
+def test_embeddings_are_compared_over_all_shards_with_little_memory(tmp_path: Path) -> None:
+    vectors = unit(np.random.default_rng(0), 30_000, width=64)
+    folders = {"one": tmp_path / "one", "same": tmp_path / "same"}
+    for number in range(30):
+        rows = torch.from_numpy(vectors[number * 1000 : (number + 1) * 1000].astype(np.float16))
+        write_tensors(folders["one"] / f"{number:02d}.safetensors", {"vectors": rows})
+        write_tensors(folders["same"] / f"{number:02d}.safetensors", {"vectors": rows[:1] * 0 + 0.125})
+    tracemalloc.start()
+    summary = embedding_summary(folders)
+    assert tracemalloc.get_traced_memory()[1] < vectors.nbytes / 4
+    tracemalloc.stop()
+    stored = vectors.astype(np.float16).astype(np.float32)
+    expected = stored @ stored.mean(axis=0) / np.linalg.norm(stored, axis=1) / np.linalg.norm(stored.mean(axis=0))
+    found = summary[summary["representation"] == "one"]
+    np.testing.assert_allclose(found["cosine_to_mean"], expected, atol=1e-4)
+    np.testing.assert_allclose(found["norm"], 1, atol=1e-3)
+    assert summary[summary["representation"] == "same"]["cosine_to_mean"].tolist() == pytest.approx([1] * 30)
+
+
+def test_shards_of_one_photo_pass_the_check_of_embeddings(tmp_path: Path) -> None:
+    for number, vector in enumerate(unit(np.random.default_rng(0), 12)):
+        write_tensors(tmp_path / f"{number:02d}.safetensors", {"vectors": torch.from_numpy(vector[None].astype("f2"))})
+    summary = embedding_summary({"encoder": tmp_path})
+    assert check_embeddings(summary, photos=12, representations=1).passed
+    collapsed = summary.assign(cosine_to_mean=1.0)
+    assert not check_embeddings(collapsed, photos=12, representations=1).passed
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def benchmark(name: str) -> str:
         (PHOTOS + "training: {1: 2}", "training.1: Keys should be strings"),
         (PHOTOS + "training: []", "training: Input should be a valid dictionary"),
         (PHOTOS + "traning: {}", "traning: unknown setting; correct its name or remove it"),
-        (PHOTOS + "'a\n\nb': 1", "unknown setting"),
+        (PHOTOS + '"a\\nb": 1', "a b: unknown setting"),
         (PHOTOS + "training: {epochs: 2}\ntraining: {seed: 1}", "the key training occurs twice"),
         (PHOTOS + "training: {epochs: 2, epochs: 3}", "the key epochs occurs twice"),
         # names and folders
@@ -197,8 +197,8 @@ def test_two_profiles_of_one_folder_have_different_names_whatever_their_case(
     (tmp_path / file).write_text(f"name: {name}\n{PHOTOS}")
     with pytest.raises(InputError, match=f"the name {name} is that of .*tiny.yaml"):
         load_profile(tmp_path / file)
-    if file != "tiny.yml":
-        assert load_profile(tmp_path / "tiny.yaml").name == "tiny"
+    (tmp_path / file).unlink()
+    assert load_profile(tmp_path / "tiny.yaml").name == "tiny"
 
 
 def test_files_that_a_profile_names_are_found(tmp_path: Path) -> None:

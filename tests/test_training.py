@@ -11,15 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from made_views import MadeViews, make_views
 from safetensors.torch import load_file
 
+from dualgeo_core.base.devices import choose_device
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.model.interruption import TrainingInterruptedError
 from dualgeo_core.model.trainer import TrainingResult, train
+from dualgeo_core.model.training_run import step_size
 from dualgeo_core.photos.photographers import split_by_photographer
 from dualgeo_core.settings import ModelSettings, PhotoSettings, PhotoSource, Profile, TrainingSettings
 
@@ -225,6 +228,35 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_batch(tmp_path: Pa
 def test_out_of_memory_names_the_setting_to_lower(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"out of memory .* batches of 32: lower training\.batch_size"):
         _train(tmp_path / "model", model={"gps_hidden": 2**40})
+
+
+def test_every_process_gets_photos_or_the_run_is_refused() -> None:
+    settings = TrainingSettings(batch_size=4)
+    assert step_size(settings, photos=100, processes=3) == 3
+    assert step_size(settings, photos=2, processes=2) == 2
+    for photos, processes in ((100, 8), (3, 4)):
+        with pytest.raises(InputError, match=f"{processes} training processes need a photo each.* {photos} training"):
+            step_size(settings, photos=photos, processes=processes)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has half precision")
+def test_half_precision_without_a_gpu_is_one_line(tmp_path: Path) -> None:
+    half = TrainingSettings.model_validate({**TRAINING, "precision": "fp16"})
+    profile = _profile().model_copy(update={"device": None, "training": half})
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        with pytest.raises(
+            InputError, match=r"^training.precision fp16 is not available here \([^\n]+\); set it to no$"
+        ):
+            _train(tmp_path / "model", profile=profile)
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)  # it keeps the precision for the whole process
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is a device")
+def test_a_device_that_is_not_here_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"^device cuda:1 is not available here \([^\n]+\); set device to cpu"):
+        choose_device("cuda:1", threads=1)
 
 
 def test_one_photographer_cannot_be_split(tmp_path: Path) -> None:
