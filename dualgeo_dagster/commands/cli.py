@@ -34,13 +34,17 @@ def ui(
             "--profile", help="Name of a profile under profiles/; repeat the option for several.", show_default="demo"
         ),
     ] = None,
-    dagster_port: Annotated[int, typer.Option(help="Port of Dagster's web page.")] = 3000,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's web page.")] = 5000,
+    dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's web page.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow's web page.")] = 5000,
 ) -> None:
-    """Serves Dagster's and MLflow's web pages until Ctrl-C. Each profile is a separate code location."""
+    """Serves Dagster's and MLflow's web pages until Ctrl-C. Each profile is a separate code location.
+
+    A server that ends is restarted, at most five times within ten minutes. Exit code 1: a server did not start, or
+    ended too often.
+    """
     from dualgeo_dagster.commands.ui import show_pages
 
-    show_pages(profiles, dagster_port=dagster_port, mlflow_port=mlflow_port)
+    raise typer.Exit(show_pages(profiles, dagster_port=dagster_port, mlflow_port=mlflow_port))
 
 
 def versions(
