@@ -70,7 +70,14 @@ def _other_process() -> int:
 
 
 def _workspace() -> Workspace:
-    return Workspace(load_settings().with_training(json.loads(sys.argv[1])))
+    """The workspace of this training. Also connects the processes, on the device of the profile."""
+    from accelerate import PartialState
+
+    from dualgeo_core.pipeline.opening import profile_device
+
+    workspace = Workspace(load_settings().with_training(json.loads(sys.argv[1])))
+    PartialState(cpu=profile_device(workspace.profile).type == "cpu")
+    return workspace
 
 
 def _unattended() -> bool:
