@@ -3,20 +3,28 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.files import fingerprint, one_line
 
-# DVC reports an unreachable remote only in the text of its message.
-OUTSIDE = re.compile(r"connection|could not connect|timed? ?out|unreachable|name resolution", re.IGNORECASE)
+# DVC reports an unreachable remote only in the text of its message, or not at all: then `_remote_answers` finds out.
+OUTSIDE = re.compile(
+    r"connection|(could not|cannot) connect|connect call failed|timed? ?out|unreachable|name resolution", re.IGNORECASE
+)
+NOT_FOUND = "error.dvc.org/missing-files"
+PORTS = {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "ssh": 22}
+NOISE = re.compile(r"WARNING|Everything is up to date|\s*\d+ ")  # the last are lines of the faulty file
+LONGEST_FAULT = 600
 
 
 class DvcBusyError(InputError):
@@ -50,9 +58,15 @@ def photo_set_hash(name: str, *, home: Path) -> str:
     stage = _yaml(home / "dvc.lock").get("stages", {}).get(name)
     if stage:
         return str(stage["outs"][0]["md5"])
-    added = _yaml(home / "data" / f"{name}.dvc").get("outs")
+    record = home / "data" / f"{name}.dvc"
+    added = _yaml(record).get("outs")
     if added:
-        return str(added[0]["md5"])
+        try:
+            return str(added[0]["md5"])
+        except (TypeError, KeyError, IndexError):
+            raise InputError(
+                f"{record} has no entry outs[0].md5: restore it from git, or run `dvc add data/{name}`"
+            ) from None
     raise InputError(f"DVC does not track data/{name}: create it with `dualgeo ingest`, then run `dvc add data/{name}`")
 
 
@@ -78,7 +92,21 @@ def _stage_of(name: str, home: Path) -> str | None:
 
 
 def _yaml(path: Path) -> dict[str, Any]:
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+    """The content of a DVC file; empty if the file does not exist. Raises InputError if it is not a YAML mapping."""
+    if not path.is_file():
+        return {}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    conflict = re.search(r"^(<{7}|>{7})", text, re.MULTILINE)
+    if conflict:
+        line = text.count("\n", 0, conflict.start()) + 1
+        raise InputError(f"{path}, line {line}: unresolved merge conflict: keep one side, and delete the markers")
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML ({one_line(error)}): correct it, or restore it from git") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not a YAML mapping: correct it, or restore it from git")
+    return content
 
 
 def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None, wait: bool = True) -> str:
@@ -107,12 +135,45 @@ def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None, wait: b
                 say(lines[-1])
         if process.wait() != 0:
             warnings.seek(0)
-            output = [*lines, *warnings.read().splitlines()]
-            faults = [line for line in output if line.startswith(("ERROR", "dualgeo:"))] or output[-1:]
-            fault = f"dvc {' '.join(arguments)} failed: {'; '.join(faults)}"
-            if "Unable to acquire lock" in fault:
-                raise DvcBusyError(fault)
-            unreachable = any(line.startswith("ERROR") and OUTSIDE.search(line) for line in output)
-            user_error = any(line.startswith("dualgeo:") for line in output)
-            raise ConnectionError(fault) if unreachable and not user_error else InputError(fault)
+            raise _failure(arguments, [*lines, *warnings.read().splitlines()], home=home)
     return "\n".join(lines)
+
+
+def _failure(arguments: tuple[str, ...], output: list[str], *, home: Path) -> Exception:
+    """The error for a failed command: DvcBusyError, ConnectionError for an outage, InputError for any other cause."""
+    user_errors = [line for line in output if line.startswith("dualgeo:")]
+    start = next((number for number, line in enumerate(output) if line.startswith("ERROR")), None)
+    faults = [*user_errors, *(line for line in output[start or 0 :] if line not in user_errors)]
+    hints = [line for line in output[:start] if line.startswith("No remote")] if start else []
+    said = " ".join(" ".join(line.split()) for line in [*faults, *hints] if line.strip() and not NOISE.match(line))
+    fault = f"dvc {' '.join(arguments)} failed: {said[:LONGEST_FAULT]}"
+    if "Unable to acquire lock" in fault:
+        return DvcBusyError(fault)
+    if user_errors:
+        return InputError(fault)
+    if start is not None and OUTSIDE.search(said):
+        return ConnectionError(fault)
+    if NOT_FOUND in said:
+        refusing = _refusing_remote(home)
+        if refusing is not None:
+            return ConnectionError(f"the DVC remote {refusing} does not answer; {fault}")
+    return InputError(fault)
+
+
+def _refusing_remote(home: Path) -> str | None:
+    """The host and port of a remote of this repository that refuses connections; None if there is none.
+
+    DVC does not tell a remote that is away from one that lacks a file.
+    """
+    command = [sys.executable, "-m", "dvc", "config", "--list"]
+    settings = subprocess.run(command, cwd=home, capture_output=True, text=True).stdout
+    for url in re.findall(r"^remote\..*\.url=(.*)$", settings, re.MULTILINE):
+        address = urlsplit(url)
+        port = address.port or PORTS.get(address.scheme)
+        if address.hostname is None or port is None or address.scheme not in PORTS:
+            continue
+        try:
+            socket.create_connection((address.hostname, port), timeout=10).close()
+        except OSError:
+            return f"{address.hostname}:{port}"
+    return None

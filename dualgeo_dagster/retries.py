@@ -1,6 +1,7 @@
-"""Retries after external failures: a server that is down or a lost connection."""
+"""Retries after external failures: a server that is down, a lost connection or a locked database."""
 
 import functools
+import sqlite3
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -34,13 +35,29 @@ def waits_s() -> list[int]:
 
 
 def comes_from_outside(error: BaseException | None) -> bool:
-    """Whether the error was caused by a failed connection or a server error, and not by a user error or a bug."""
-    import urllib3
-    from mlflow.exceptions import RestException
+    """Whether the error was caused by a failed connection, a server error or a locked database.
 
-    outside = (ConnectionError, TimeoutError, urllib3.exceptions.HTTPError)
+    User errors and bugs are not.
+    """
     while error is not None:
-        if isinstance(error, outside) or (isinstance(error, RestException) and error.get_http_status_code() >= 500):
+        if _is_outage(error):
             return True
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return False
+
+
+def _is_outage(error: BaseException) -> bool:
+    import urllib3
+    from mlflow.exceptions import RestException
+
+    if isinstance(error, RestException):
+        return error.get_http_status_code() >= 500
+    return is_locked(error) or isinstance(error, ConnectionError | TimeoutError | urllib3.exceptions.HTTPError)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Whether SQLite waited in vain for another process to release the database."""
+    if not isinstance(error, sqlite3.OperationalError):
+        return False
+    primary_code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the higher bits are the extended code
+    return primary_code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -1,5 +1,6 @@
 """Settings of Dagster and MLflow, from the profile's section `orchestration` and the environment."""
 
+import logging
 import os
 import time
 from typing import Annotated, Literal
@@ -93,7 +94,10 @@ def orchestration_of(profile: Profile) -> OrchestrationSettings:
 
 
 def keep_libraries_quiet() -> None:
-    """Turns off telemetry, update checks and slow retries of libraries, unless their environment variables are set."""
+    """Turns off telemetry, update checks and slow retries of libraries, unless their environment variables are set.
+
+    Also turns off MLflow's tracebacks of a locked database.
+    """
     for variable, value in {
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "DVC_NO_ANALYTICS": "1",
@@ -104,3 +108,5 @@ def keep_libraries_quiet() -> None:
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }.items():
         os.environ.setdefault(variable, value)
+    # MLflow logs a traceback of every database error that it also raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)

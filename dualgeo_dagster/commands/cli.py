@@ -1,5 +1,7 @@
 """The `dualgeo` commands of this package: run, ui, versions, promote, rollback."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,27 +34,44 @@ def ui(
             "--profile", help="Name of a profile under profiles/; repeat the option for several.", show_default="demo"
         ),
     ] = None,
-    dagster_port: Annotated[int, typer.Option(help="Port of Dagster's web page.")] = 3000,
-    mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's web page.")] = 5000,
+    dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's web page.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow's web page.")] = 5000,
 ) -> None:
-    """Serves Dagster's and MLflow's web pages until Ctrl-C. Each profile is a separate code location."""
+    """Serves Dagster's and MLflow's web pages until Ctrl-C. Each profile is a separate code location.
+
+    A server that ends is restarted, at most five times within ten minutes. Exit code 1: a server did not start, or
+    ended too often.
+    """
     from dualgeo_dagster.commands.ui import show_pages
 
-    show_pages(profiles, dagster_port=dagster_port, mlflow_port=mlflow_port)
+    raise typer.Exit(show_pages(profiles, dagster_port=dagster_port, mlflow_port=mlflow_port))
 
 
-def versions(profile: ProfileOption = None) -> None:
+def versions(
+    profile: ProfileOption = None,
+    prune: Annotated[
+        int | None,
+        typer.Option(
+            metavar="KEEP",
+            min=1,
+            help="First delete old versions with their files. The newest KEEP, the champion, the challenger and the "
+            "version that `dualgeo rollback` restores are kept.",
+        ),
+    ] = None,
+) -> None:
     """Lists all versions of a profile's model, and why the current champion was chosen."""
     from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
 
-    registry = _registry(profile)
-    aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
-    for version in registry.versions():
-        names = ", ".join(alias for alias, points_to in aliases.items() if points_to == version)
-        typer.echo(f"{registry.model} version {version}  {names}".rstrip())
-    for promotion in registry.trail():
-        place = f"replaced {promotion.replaced}" if promotion.replaced else "was the first"
-        typer.echo(f"{promotion.when}  {promotion.version} {place}, by {promotion.by}: {promotion.reason}")
+    with _registry(profile) as registry:
+        for version in registry.prune(prune) if prune is not None else ():
+            typer.echo(f"{registry.model} version {version}  deleted")
+        aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
+        for version in registry.versions():
+            names = ", ".join(alias for alias, points_to in aliases.items() if points_to == version)
+            typer.echo(f"{registry.model} version {version}  {names}".rstrip())
+        for promotion in registry.trail():
+            place = f"replaced {promotion.replaced}" if promotion.replaced else "was the first"
+            typer.echo(f"{promotion.when}  {promotion.version} {place}, by {promotion.by}: {promotion.reason}")
 
 
 def promote(
@@ -61,24 +80,27 @@ def promote(
     reason: Reason = "by hand",
 ) -> None:
     """Makes a version the champion, regardless of the automatic comparison."""
-    promotion = _registry(profile).promote(version, reason=reason)
+    with _registry(profile) as registry:
+        promotion = registry.promote(version, reason=reason)
     typer.echo(f"version {promotion.version} is now the champion; before: {promotion.replaced or 'none'}")
 
 
 def rollback(profile: ProfileOption = None, reason: Reason = "by hand") -> None:
     """Restores the previous champion."""
-    promotion = _registry(profile).rollback(reason=reason)
+    with _registry(profile) as registry:
+        promotion = registry.rollback(reason=reason)
     typer.echo(f"version {promotion.version} is the champion again; before: {promotion.replaced}")
 
 
-def _registry(profile: str | None) -> "Registry":
+@contextmanager
+def _registry(profile: str | None) -> "Iterator[Registry]":
+    """The registered model of a profile. Raises InputError if MLflow does not answer or its database is locked."""
     from dualgeo_core.settings import load_settings
     from dualgeo_dagster.mlflow.registry import Registry
-    from dualgeo_dagster.mlflow.store import require_answer, tracking_store
+    from dualgeo_dagster.mlflow.store import outages_as_input_errors, tracking_store
     from dualgeo_dagster.settings import keep_libraries_quiet
 
     keep_libraries_quiet()
     settings = load_settings(profile)
-    tracking_uri = tracking_store(settings.home).tracking_uri
-    require_answer(tracking_uri)
-    return Registry(tracking_uri, profile=settings.profile.name)
+    with outages_as_input_errors():
+        yield Registry(tracking_store(settings.home).tracking_uri, profile=settings.profile.name)

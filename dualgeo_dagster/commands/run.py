@@ -31,10 +31,9 @@ def run_everything(profile: str | None) -> int:
     if profile:
         os.environ["DUALGEO_PROFILE"] = profile  # the definitions below are loaded for this profile
     from dualgeo_dagster.definitions import defs
-    from dualgeo_dagster.mlflow.tracking import Tracking
-    from dualgeo_dagster.profile import ALL_BENCHMARKS, JOB
+    from dualgeo_dagster.profile import ALL_BENCHMARKS, JOB, workspace
 
-    require_answer(Tracking().tracking_uri)
+    require_answer(workspace().settings.home)
     with dg.DagsterInstance.get() as instance:
         bury_dead_runs(instance)
         result = defs.resolve_job_def(JOB).execute_in_process(

@@ -1,10 +1,7 @@
 """Dagster's and MLflow's web servers on the loopback address, started and stopped together."""
 
 import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,41 +9,38 @@ import yaml
 
 from dualgeo_core.base.files import atomic_file
 from dualgeo_core.settings import Environment, load_settings
-from dualgeo_dagster.mlflow.store import local_store, without_password
+from dualgeo_dagster.mlflow.store import local_store, outages_as_input_errors, without_password
 from dualgeo_dagster.runtime.instance import ensure_dagster_home
+from dualgeo_dagster.runtime.supervision import Server, require_free_ports, serve
 from dualgeo_dagster.settings import TrackingEnvironment, keep_libraries_quiet, orchestration_of
 
 HOST = "127.0.0.1"
 
 
-def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port: int) -> None:
-    """Serves both web pages until Ctrl-C or until one server ends. Raises InputError if a profile is invalid."""
+def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port: int) -> int:
+    """Serves both web pages until Ctrl-C. Returns the exit code: 1 if a server did not start or was given up.
+
+    Raises InputError if a profile is invalid or a port is in use; nothing has been started then.
+    """
     keep_libraries_quiet()
     environment, tracking = Environment(), TrackingEnvironment()
     names = list(profiles or [environment.profile])
     for name in names:
         orchestration_of(load_settings(name).profile)
+    ports = {"--dagster-port": dagster_port}
+    if not tracking.tracking_uri:
+        ports["--mlflow-port"] = mlflow_port
+    require_free_ports(ports, HOST)
     workspace_file = write_workspace_file(names, ensure_dagster_home(environment.home) / "workspace.yaml")
-    commands = {"Dagster": _dagster(dagster_port, workspace_file)}
-    addresses = {"Dagster": f"http://{HOST}:{dagster_port}"}
+    servers = [Server("Dagster", _dagster(dagster_port, workspace_file), f"http://{HOST}:{dagster_port}")]
     if tracking.tracking_uri:
-        addresses["MLflow"] = without_password(tracking.tracking_uri)
+        mlflow_address = without_password(tracking.tracking_uri)
+        print(f"{'MLflow':8} {mlflow_address}", flush=True)
     else:
-        addresses["MLflow"] = f"http://{HOST}:{mlflow_port}"
-        commands["MLflow"] = _mlflow(mlflow_port, home=environment.home)
-    os.environ.setdefault("DUALGEO_MLFLOW_UI", addresses["MLflow"])
-    servers = {name: subprocess.Popen(command, start_new_session=True) for name, command in commands.items()}
-    for name, address in addresses.items():
-        print(f"{name:8} {address}", flush=True)
-    print("Press Ctrl-C to stop.", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        while all(server.poll() is None for server in servers.values()):
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        _stop(servers)
+        mlflow_address = f"http://{HOST}:{mlflow_port}"
+        servers.append(Server("MLflow", _mlflow(mlflow_port, home=environment.home), mlflow_address))
+    os.environ.setdefault("DUALGEO_MLFLOW_UI", mlflow_address)
+    return serve(servers)
 
 
 def write_workspace_file(profiles: Sequence[str], path: Path) -> Path:
@@ -65,21 +59,9 @@ def _dagster(port: int, workspace_file: Path) -> list[str]:
 
 
 def _mlflow(port: int, home: Path) -> list[str]:
-    store = local_store(home)
+    with outages_as_input_errors():
+        store = local_store(home)
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", store.tracking_uri, "--default-artifact-root", str(store.artifact_location)),
     ]
-
-
-def _stop(servers: dict[str, subprocess.Popen[bytes]]) -> None:
-    for server in servers.values():
-        if server.poll() is None:
-            os.killpg(server.pid, signal.SIGINT)
-    for name, server in servers.items():
-        try:
-            code = server.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            code = server.wait()
-        print(f"{name} stopped (exit code {code}).", flush=True)

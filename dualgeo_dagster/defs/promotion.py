@@ -17,20 +17,25 @@ from dualgeo_dagster.retries import retried
 def challenger(tracking: Tracking) -> dg.MaterializeResult:
     """The new version of the registered model in MLflow, with its locator folder and its benchmark predictions.
 
-    Registration keeps every trained model, so that you can promote it later or roll back to it. Run
+    Registration keeps every trained model, so that you can promote it later or roll back to it. If a version has the
+    same locator and the same predictions, that version becomes the challenger and nothing is stored again. Run
     `dualgeo versions` for the list of versions.
     """
     from dualgeo_core.answering.locator_folder import read_locator_folder
+    from dualgeo_core.pipeline.artifacts import Artifacts
     from dualgeo_core.pipeline.stage2 import main_predictions
     from dualgeo_dagster.mlflow.registry import Registry
 
     packed = read_locator_folder(workspace().locator).fingerprint
+    benchmarks = workspace().profile.photos.benchmarks
+    predicted = {name: Artifacts(workspace()).predictions(name).require().content for name in benchmarks}
     version = Registry(tracking.tracking_uri, profile=NAME).register(
         run_id=tracking.run.id,
         locator=workspace().locator,
-        predictions={name: main_predictions(workspace(), name) for name in workspace().profile.photos.benchmarks},
-        tags={"locator": packed, "profile": NAME},
+        predictions={name: main_predictions(workspace(), name) for name in benchmarks},
+        tags={"locator": packed, "predictions": fingerprint(predicted), "profile": NAME},
     )
+    tracking.run.log_tags({"model_version": version})
     return result({"version": int(version), "fingerprint": packed}, tracking)
 
 

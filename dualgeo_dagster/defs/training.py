@@ -40,7 +40,7 @@ def models(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Material
     """
     changes = context.op_execution_context.op_config
     training = workspace().settings.with_training(changes).profile.training
-    command = [*_launcher(training.processes), "-m", "dualgeo_dagster.runtime.training_process", json.dumps(changes)]
+    command = [*_launcher(training.processes), "dualgeo_dagster.runtime.training_process", json.dumps(changes)]
     if is_unattended(context.run):
         command.append("--unattended")
     extras = {"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run.id, "step_pid": os.getpid()}
@@ -61,5 +61,5 @@ def models(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Material
 
 def _launcher(processes: int) -> list[str]:
     if processes == 1:
-        return [sys.executable]
-    return [sys.executable, "-m", "accelerate.commands.launch", "--num-processes", str(processes)]
+        return [sys.executable, "-m"]
+    return [sys.executable, "-m", "dualgeo_dagster.runtime.several_processes", str(processes)]

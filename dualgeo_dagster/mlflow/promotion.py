@@ -23,7 +23,7 @@ def decide(registry: Registry, workspace: Workspace, settings: PromotionSettings
     """Promotes the challenger unless the test shows it worse, that is, the 95 % interval lies below zero.
 
     Both are scored on the photos of the current benchmark that both have predicted. The champion stays if there are
-    none, or if it has no predictions on this benchmark.
+    none, or if it has no predictions on this benchmark. A challenger that a rollback replaced is not promoted again.
     """
     challenger, champion = registry.version_of(CHALLENGER), registry.version_of(CHAMPION)
     assert challenger is not None, "the asset challenger sets this alias"
@@ -33,12 +33,16 @@ def decide(registry: Registry, workspace: Workspace, settings: PromotionSettings
         return Decision(True, challenger, {**facts, "decision": "promoted: the first version"})
     if champion == challenger:
         return Decision(True, champion, {**facts, "decision": "already the champion"})
+    command = f"dualgeo promote {challenger} --profile {workspace.profile.name}"
+    undone = registry.rollback_of(challenger)
+    if undone is not None:
+        fault = f"blocked: version {challenger} was rolled back by {undone.by} on {undone.when} ({undone.reason})"
+        return Decision(False, champion, {**facts, "decision": f"{fault}. To promote it anyway, run `{command}`"})
     benchmark = settings.benchmark or next(iter(workspace.profile.photos.benchmarks))
     new = registry.predictions_of(challenger, benchmark)
     try:
         old = registry.predictions_of(champion, benchmark)
     except InputError as error:
-        command = f"dualgeo promote {challenger} --profile {workspace.profile.name}"
         fault = f"blocked: {error}. To promote it anyway, run `{command}`"
         return Decision(False, champion, {**facts, "decision": fault})
     truth = workspace.photos(benchmark).frame

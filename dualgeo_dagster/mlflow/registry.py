@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import uuid
 import warnings
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from dualgeo_dagster.retries import comes_from_outside
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 TRAIL = "promotion."
@@ -43,24 +45,29 @@ class Registry:
 
         mlflow.set_tracking_uri(tracking_uri)
         self.model = f"dualgeo-{profile}"
+        self._tracking_uri = tracking_uri
         self._client: MlflowClient = mlflow.MlflowClient(tracking_uri=tracking_uri)
 
     def register(
         self, *, run_id: str, locator: Path, predictions: dict[str, pd.DataFrame], tags: dict[str, str]
     ) -> str:
-        """Registers the locator and its benchmark predictions as a new version, the challenger; returns its number.
+        """Makes a version with this locator and these benchmark predictions the challenger; returns its number.
 
-        If an earlier attempt lost its connection after registration, its untagged version is completed instead.
+        `tags` identify the content. A version that has the same tags is reused instead of stored again. A version that
+        an earlier attempt registered from the same run, before it lost its connection, is completed.
         """
-        version = self._untagged_version(run_id) or self._log_model(run_id, locator, predictions)
+        version = self._existing_version(run_id, tags) or self._log_model(run_id, locator, predictions)
         for key, value in tags.items():
             self._client.set_model_version_tag(self.model, version, key, value)
         self._client.set_registered_model_alias(self.model, CHALLENGER, version)
         return version
 
-    def _untagged_version(self, run_id: str) -> str | None:
-        found = self._client.search_model_versions(f"name = '{self.model}' and run_id = '{run_id}'")
-        return next((str(version.version) for version in found if not version.tags), None)
+    def _existing_version(self, run_id: str, tags: dict[str, str]) -> str | None:
+        for version in self._found_versions():
+            unfinished = version.run_id == run_id and version.tags.items() <= tags.items()
+            if unfinished or version.tags.items() >= tags.items():
+                return str(version.version)
+        return None
 
     def _log_model(self, run_id: str, locator: Path, predictions: dict[str, pd.DataFrame]) -> str:
         import mlflow
@@ -123,18 +130,18 @@ class Registry:
         champion = self.version_of(CHAMPION)
         if champion == version:
             raise InputError(f"version {version} of {self.model} is already the champion")
+        now = datetime.now(UTC)
         promotion = Promotion(
             version=version,
             replaced=champion,
-            when=datetime.now(UTC).isoformat(timespec="seconds"),
+            when=now.isoformat(timespec="seconds"),
             by=_user(),
             reason=reason,
         )
         # The history entry is written first: a process killed between the two calls leaves an entry without effect,
-        # but never a champion without an entry.
-        self._client.set_registered_model_tag(
-            self.model, f"{TRAIL}{len(self.trail()):06d}", json.dumps(asdict(promotion))
-        )
+        # but never a champion without an entry. The key is unique, so that promotions at the same time are all kept.
+        key = f"{TRAIL}{now:%Y%m%dT%H%M%S.%f}.{uuid.uuid4().hex[:8]}"
+        self._client.set_registered_model_tag(self.model, key, json.dumps(asdict(promotion)))
         self._client.set_registered_model_alias(self.model, CHAMPION, version)
         return promotion
 
@@ -143,15 +150,26 @@ class Registry:
 
         Raises InputError if there is no previous champion.
         """
+        previous = self._previous_champion()
+        if previous is None:
+            raise InputError(
+                f"{self.model}: champion {self.version_of(CHAMPION) or 'none'} has no predecessor, so there is nothing "
+                "to roll back to; use `dualgeo promote` to choose a version"
+            )
+        return self.promote(previous, reason=f"{ROLLBACK}{reason}")
+
+    def _previous_champion(self) -> str | None:
         champion = self.version_of(CHAMPION)
         for promotion in reversed(self.trail()):
             forward = promotion.version == champion and not promotion.reason.startswith(ROLLBACK)
             if forward and promotion.replaced not in (None, champion):
-                return self.promote(promotion.replaced, reason=f"{ROLLBACK}{reason}")
-        raise InputError(
-            f"{self.model}: champion {champion or 'none'} has no predecessor, so there is nothing to roll back to; "
-            "use `dualgeo promote` to choose a version"
-        )
+                return promotion.replaced
+        return None
+
+    def rollback_of(self, version: str) -> Promotion | None:
+        """The rollback that replaced this version, unless the version was promoted again since; None if none did."""
+        last = next((entry for entry in reversed(self.trail()) if version in (entry.version, entry.replaced)), None)
+        return last if last and last.replaced == version and last.reason.startswith(ROLLBACK) else None
 
     def trail(self) -> list[Promotion]:
         """All promotions, oldest first."""
@@ -162,8 +180,35 @@ class Registry:
 
     def versions(self) -> list[str]:
         """All versions, newest first."""
+        return [str(version.version) for version in self._found_versions()]
+
+    def prune(self, keep: int) -> list[str]:
+        """Deletes old versions with their files, and returns their numbers.
+
+        The newest `keep` versions, the champion, the challenger and the version that a rollback restores are kept.
+        """
+        in_use = {self.version_of(CHAMPION), self.version_of(CHALLENGER), self._previous_champion()}
+        deleted = [version for version in self.versions()[keep:] if version not in in_use]
+        for version in deleted:
+            self._delete(version)
+        return deleted
+
+    def _delete(self, version: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        source = self._client.get_model_version(self.model, version).source
+        assert source is not None, "MLflow keeps the id of the logged model as the source of a version"
+        model_id = source.removeprefix("models:/")
+        files = self._client.get_logged_model(model_id).artifact_location
+        # The files are deleted first: a killed process leaves a listed version, which the next call deletes.
+        get_artifact_repository(files, tracking_uri=self._tracking_uri).delete_artifacts()
+        self._client.delete_model_version(self.model, version)
+        self._client.delete_logged_model(model_id)
+
+    def _found_versions(self) -> "list[ModelVersion]":
+        """MLflow's records of all versions, newest first."""
         found = self._client.search_model_versions(f"name = '{self.model}'")
-        return sorted((str(version.version) for version in found), key=int, reverse=True)
+        return sorted(found, key=lambda version: int(version.version), reverse=True)
 
 
 def _user() -> str:

@@ -36,13 +36,22 @@ class ServedLocator(PythonModel):
         answers = []
         for number, encoded in enumerate(model_input["photo"]):
             try:
-                image = decode_image(base64.b64decode(encoded, validate=True))
+                image = decode_image(_bytes(encoded))
             except (UndecodableImage, binascii.Error) as error:
                 answers.append({"photo": str(number), "status": f"unreadable: {error}", "model_version": self._version})
                 continue
             answer = self._locator.locate(names=[str(number)], images=[image])[0]
             answers.append({**answer.as_json(), "model_version": self._version})
         return answers
+
+
+def _bytes(encoded: object) -> bytes:
+    """The bytes of a row. Line breaks and spaces are ignored. Raises binascii.Error if the row is not base64 text."""
+    if not isinstance(encoded, str):
+        raise binascii.Error(f"expected base64 text, not {type(encoded).__name__}")
+    if not encoded.isascii():
+        raise binascii.Error("expected base64 text, not other letters")
+    return base64.b64decode("".join(encoded.split()), validate=True)
 
 
 mlflow.models.set_model(ServedLocator())

@@ -39,14 +39,14 @@ def run_training(
             process.send_signal(signal.SIGINT)
             process.wait(timeout=STOP_SECONDS)
             raise
-    if code == -signal.SIGKILL:
-        raise InputError(KILLED)
-    if code:
-        raise dg.Failure(f"training failed with exit code {code}; see the stderr output of this step for the cause")
     messages = session.get_custom_messages()
     for message in messages:
         if "fault" in message:
             raise InputError(message["fault"])
         if "unreachable" in message:
             raise ConnectionError(message["unreachable"])
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):  # the second is the code of `several_processes`
+        raise InputError(KILLED)
+    if code:
+        raise dg.Failure(f"training failed with exit code {code}; see the stderr output of this step for the cause")
     return messages

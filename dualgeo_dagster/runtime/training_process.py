@@ -2,8 +2,9 @@
 
     python -m dualgeo_dagster.runtime.training_process '{"seed": 3}' [--unattended]
 
-`accelerate launch -m` runs it on several processes. With `--unattended`, it discards an unfinished run that had other
-settings.
+`several_processes` runs it on several processes. With `--unattended`, it discards an unfinished run that had other
+settings. Exit code 2: a user error; 1: any other failure, for example a server that does not answer. Then one process
+has sent a message to Dagster.
 """
 
 import json
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import psutil
@@ -24,31 +26,62 @@ from dualgeo_dagster.mlflow.store import without_password
 from dualgeo_dagster.retries import comes_from_outside
 from dualgeo_dagster.settings import keep_libraries_quiet
 
+MAIN_PROCESS_SECONDS = 60  # time for the main process to report an error that all processes find
+
 
 def main() -> None:
-    """Trains on every process launched by accelerate. The main process reports to Dagster and MLflow."""
-    from accelerate import PartialState
-
+    """Trains on every process that the launcher started. The main process reports to Dagster and MLflow."""
     from dualgeo_core.model.interruption import STOPPED, TrainingInterruptedError
-    from dualgeo_core.pipeline.stage1 import make_model
 
     keep_libraries_quiet()
     try:
-        workspace = Workspace(load_settings().with_training(json.loads(sys.argv[1])))
-        unattended = "--unattended" in sys.argv
-        if PartialState().is_main_process:
+        if os.environ.get("RANK", "0") == "0":
             with open_dagster_pipes() as pipes:
                 threading.Thread(target=_stop_with, args=[pipes.get_extra("step_pid")], daemon=True).start()
-                _report_errors(workspace, pipes, unattended)
+                code = _main_process(pipes)
         else:
-            for representation in trained_representations(workspace):
-                make_model(workspace, representation, on_metrics=lambda step, metrics: None, give_up_others=unattended)
-    except InputError as error:
-        print(f"dualgeo: {error}", file=sys.stderr)
-        sys.exit(2)
+            code = _other_process()
     except TrainingInterruptedError as stopped:
         print(stopped, file=sys.stderr)
-        sys.exit(STOPPED)
+        code = STOPPED
+    sys.exit(code)
+
+
+def _main_process(pipes: PipesContext) -> int:
+    try:
+        _train_and_report(_workspace(), pipes, unattended=_unattended())
+    except Exception as error:
+        return _report(error, pipes)
+    return 0
+
+
+def _other_process() -> int:
+    from dualgeo_core.pipeline.stage1 import make_model
+
+    try:
+        workspace = _workspace()
+        for representation in trained_representations(workspace):
+            make_model(workspace, representation, on_metrics=lambda step, metrics: None, give_up_others=_unattended())
+    except InputError as error:
+        # Usually the main process finds the same error, reports it and ends, and the launcher then ends this process.
+        time.sleep(MAIN_PROCESS_SECONDS)
+        return _report(error, open_dagster_pipes())
+    return 0
+
+
+def _workspace() -> Workspace:
+    """The workspace of this training. Also connects the processes, on the device of the profile."""
+    from accelerate import PartialState
+
+    from dualgeo_core.pipeline.opening import profile_device
+
+    workspace = Workspace(load_settings().with_training(json.loads(sys.argv[1])))
+    PartialState(cpu=profile_device(workspace.profile).type == "cpu")
+    return workspace
+
+
+def _unattended() -> bool:
+    return "--unattended" in sys.argv
 
 
 def trained_representations(workspace: Workspace) -> list[Representation]:
@@ -66,16 +99,18 @@ def _stop_with(step_pid: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _report_errors(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
-    """Trains; sends user errors and connection failures to Dagster as messages, so that it can show or retry them."""
-    try:
-        _train_and_report(workspace, pipes, unattended)
-    except InputError as error:
+def _report(error: Exception, pipes: PipesContext) -> int:
+    """Sends a user error or an outage to Dagster, which shows or retries it. Returns the exit code.
+
+    Raises any other error again.
+    """
+    if isinstance(error, InputError):
         pipes.report_custom_message({"fault": str(error)})
-    except Exception as error:
-        if not comes_from_outside(error):
-            raise
+        return 2
+    if comes_from_outside(error):
         pipes.report_custom_message({"unreachable": without_password(str(error))})
+        return 1
+    raise error
 
 
 def _train_and_report(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:

@@ -17,7 +17,7 @@ from dualgeo_core.photos.decode import UndecodableImage
 from dualgeo_core.refine.clusters import clusters_of
 from dualgeo_core.refine.lmm.answer import STATUSES, LmmAnswer, parse_answer
 from dualgeo_core.refine.lmm.cache import ReplyCache, reply_key
-from dualgeo_core.refine.lmm.client import Failed, Ledger, OverBudget, ask
+from dualgeo_core.refine.lmm.client import Failed, Ledger, OverBudget, api_base_of, ask
 from dualgeo_core.refine.lmm.prompt import SYSTEM, evidence_text, messages, photo_jpeg
 from dualgeo_core.refine.tables import read_answers
 from dualgeo_core.settings import LmmSettings
@@ -130,27 +130,26 @@ def _answer_once(
     question: Question, *, sample: int, settings: LmmSettings, replies: ReplyCache, ledger: Ledger
 ) -> dict[str, Any]:
     assert settings.model is not None, "settings.model must be set"
-    key = reply_key(
-        jpeg_sha256=hashlib.sha256(question.jpeg).hexdigest(),
-        system=SYSTEM,
-        text=question.text,
-        model=settings.model,
-        api_base=settings.api_base,
-        temperature=settings.temperature,
-        max_tokens=settings.max_tokens,
-        sample=sample,
-    )
-    reply = replies.get(key)
-    if reply is not None:
-        ledger.note_cached()
-    else:
-        try:
-            reply = ask(messages(jpeg=question.jpeg, text=question.text), settings=settings, ledger=ledger)
-        except OverBudget:
-            return _row(question.photo_id, sample, LmmAnswer("over_budget"), model=settings.model)
-        except Failed as error:
-            return _row(question.photo_id, sample, LmmAnswer("failed"), model=settings.model, reason=str(error))
-        replies.put(key, reply)
+
+    def key_of(model: str) -> str:
+        return reply_key(
+            jpeg_sha256=hashlib.sha256(question.jpeg).hexdigest(),
+            system=SYSTEM,
+            text=question.text,
+            model=model,
+            api_base=api_base_of(model, settings),
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            sample=sample,
+        )
+
+    chat = messages(jpeg=question.jpeg, text=question.text)
+    try:
+        reply = ask(chat, settings=settings, ledger=ledger, replies=replies, key_of=key_of)
+    except OverBudget:
+        return _row(question.photo_id, sample, LmmAnswer("over_budget"), model=settings.model)
+    except Failed as error:
+        return _row(question.photo_id, sample, LmmAnswer("failed"), model=settings.model, reason=str(error))
     return _row(question.photo_id, sample, parse_answer(reply.text), model=reply.model)
 
 

@@ -5,14 +5,17 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 # Set before the import, because LiteLLM otherwise downloads its price list, and waits if there is no network.
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 import litellm
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.refine.lmm.cache import Reply
+from dualgeo_core.refine.lmm.cache import Reply, ReplyCache
 from dualgeo_core.settings import LmmSettings
 
 litellm.suppress_debug_info = True  # otherwise LiteLLM prints advertisements on every failure
@@ -37,7 +40,7 @@ PERMANENT_ERRORS = (
 
 
 class OverBudget(Exception):  # noqa: N818 - a state, not an error
-    """The cost limit is reached; no further question is sent."""
+    """The cost limit does not allow a further call."""
 
 
 class Failed(Exception):  # noqa: N818 - as above
@@ -46,7 +49,7 @@ class Failed(Exception):  # noqa: N818 - as above
 
 @dataclass
 class Ledger:
-    """Calls, tokens, cost and faults so far; thread-safe."""
+    """Calls, tokens, cost and faults so far, and the price reserved for the calls in progress; thread-safe."""
 
     max_cost_usd: float
     calls: int = 0
@@ -57,31 +60,48 @@ class Ledger:
     latency_s: float = 0.0
     unpriced: int = 0
     faults: Counter[str] = field(default_factory=Counter)
-    _highest_price_usd: float = 0.0
-    _asking: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _highest_price_usd: dict[str, float] = field(default_factory=dict)
+    _reserved_usd: list[float] = field(default_factory=list)
+    _lock: threading.Condition = field(default_factory=threading.Condition)
 
-    def begin(self) -> None:
-        """Reserves the price of the most expensive reply so far. Raises OverBudget if it exceeds the cost limit."""
-        with self._lock:
-            expected = self.cost_usd + (self._asking + 1) * self._highest_price_usd
-            if expected > self.max_cost_usd or self.cost_usd >= self.max_cost_usd > 0:
-                raise OverBudget
-            self._asking += 1
+    @contextmanager
+    def reserved(self, model: str, *, expected_usd: float) -> Iterator[None]:
+        """Reserves the price of one call while the block runs. Raises OverBudget if it exceeds the cost limit.
 
-    def end(self, reply: Reply | None, *, priced: bool = True) -> None:
-        """Releases the reservation, and adds the reply if there is one."""
+        The price is `expected_usd`, or that of the model's most expensive reply so far if it is higher. Only one call
+        runs until the first reply has shown the actual price. If the limit is exceeded only because of the reservations
+        of calls in progress, waits for these calls, because they may cost less.
+        """
+        if expected_usd == 0:
+            yield
+            return
         with self._lock:
-            self._asking -= 1
-            if reply is None:
-                return
+            while True:
+                price_usd = max(expected_usd, self._highest_price_usd.get(model, 0.0))
+                if self.cost_usd + price_usd > self.max_cost_usd:
+                    raise OverBudget
+                fits = self.cost_usd + sum(self._reserved_usd) + price_usd <= self.max_cost_usd
+                if not self._reserved_usd or (fits and model in self._highest_price_usd):
+                    break
+                self._lock.wait()
+            self._reserved_usd.append(price_usd)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._reserved_usd.remove(price_usd)
+                self._lock.notify_all()
+
+    def book(self, reply: Reply, *, priced: bool = True) -> None:
+        """Adds a reply."""
+        with self._lock:
             self.calls += 1
             self.prompt_tokens += reply.prompt_tokens
             self.completion_tokens += reply.completion_tokens
             self.cost_usd += reply.cost_usd
             self.latency_s += reply.latency_s
             self.unpriced += not priced
-            self._highest_price_usd = max(self._highest_price_usd, reply.cost_usd)
+            self._highest_price_usd[reply.model] = max(self._highest_price_usd.get(reply.model, 0.0), reply.cost_usd)
 
     def note(self, fault: str) -> None:
         """Counts a failed attempt by its kind."""
@@ -94,33 +114,80 @@ class Ledger:
             self.cached += 1
 
 
-def ask(messages: list[dict[str, object]], *, settings: LmmSettings, ledger: Ledger) -> Reply:
-    """The reply of the first model that gives one.
+def ask(
+    messages: list[dict[str, Any]],
+    *,
+    settings: LmmSettings,
+    ledger: Ledger,
+    replies: ReplyCache,
+    key_of: Callable[[str], str],
+) -> Reply:
+    """The reply of the first model that gives one, cached in `replies` under the key of that model.
 
     Raises OverBudget at the cost limit, Failed if no model replies, and InputError if every model refuses access.
     """
     refusals: list[str] = []
     last = "no model was asked"
+    over_budget = False
     for model in (settings.model, *settings.fallbacks):
         assert model is not None, "settings.model must be set"
+        cached = replies.get(key_of(model))
+        if cached is not None:
+            ledger.note_cached()
+            return cached
+        if over_budget:
+            continue
         try:
-            return _ask_model(messages, model=model, settings=settings, ledger=ledger)
+            reply = _ask_model(messages, model=model, settings=settings, ledger=ledger)
+        except OverBudget:
+            over_budget = True
         except ACCESS_ERRORS as error:
             ledger.note(type(error).__name__)
             refusals.append(f"{model}: {_one_line(error)}")
         except (*TRANSIENT_ERRORS, *PERMANENT_ERRORS) as error:
             last = f"{model}: {_one_line(error)}"
+        else:
+            replies.put(key_of(model), reply)
+            return reply
+    if over_budget:
+        raise OverBudget
     if len(refusals) == 1 + len(settings.fallbacks):
         raise InputError(f"every model refused access ({'; '.join(refusals)}); check lmm.model and the provider's key")
     raise Failed(last)
 
 
-def _ask_model(messages: list[dict[str, object]], *, model: str, settings: LmmSettings, ledger: Ledger) -> Reply:
+def api_base_of(model: str, settings: LmmSettings) -> str | None:
+    """The server of a model: `api_base` for the first one, the provider's own for the fallbacks."""
+    return settings.api_base if model == settings.model else None
+
+
+def expected_usd(messages: list[dict[str, Any]], *, model: str, max_tokens: int) -> float:
+    """LiteLLM's price of the prompt and of a reply with `max_tokens`; 0 if the model is free or has no known price."""
+    # Without a model name, LiteLLM counts with the tokenizer that it contains, and downloads none.
+    detailed = [{**message, "content": _in_detail(message["content"])} for message in messages]
+    prompt_tokens = litellm.token_counter(model="", messages=detailed)
+    try:
+        return sum(litellm.cost_per_token(model=model, prompt_tokens=prompt_tokens, completion_tokens=max_tokens))
+    except Exception:  # LiteLLM raises a bare Exception for a model without a price
+        return 0.0
+
+
+def _in_detail(content: Any) -> Any:
+    if isinstance(content, str):
+        return content
+    return [
+        {**part, "image_url": {**part["image_url"], "detail": "high"}} if part["type"] == "image_url" else part
+        for part in content
+    ]
+
+
+def _ask_model(messages: list[dict[str, Any]], *, model: str, settings: LmmSettings, ledger: Ledger) -> Reply:
+    price_usd = expected_usd(messages, model=model, max_tokens=settings.max_tokens)
     for attempt in range(settings.retries + 1):
-        ledger.begin()
-        reply, priced = None, True
         try:
-            reply, priced = _complete(messages, model=model, settings=settings)
+            with ledger.reserved(model, expected_usd=price_usd):
+                reply, priced = _complete(messages, model=model, settings=settings)
+                ledger.book(reply, priced=priced)
             return reply
         except TRANSIENT_ERRORS as error:
             ledger.note(type(error).__name__)
@@ -130,18 +197,16 @@ def _ask_model(messages: list[dict[str, object]], *, model: str, settings: LmmSe
         except PERMANENT_ERRORS as error:
             ledger.note(type(error).__name__)
             raise
-        finally:
-            ledger.end(reply, priced=priced)
         time.sleep(wait_s)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _complete(messages: list[dict[str, object]], *, model: str, settings: LmmSettings) -> tuple[Reply, bool]:
+def _complete(messages: list[dict[str, Any]], *, model: str, settings: LmmSettings) -> tuple[Reply, bool]:
     started = time.monotonic()
     response = litellm.completion(
         model=model,
         messages=messages,
-        api_base=settings.api_base if model == settings.model else None,
+        api_base=api_base_of(model, settings),
         temperature=settings.temperature,
         max_tokens=settings.max_tokens,
         timeout=settings.timeout_s,

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +53,8 @@ def evidence_text(*, clusters: Sequence[Cluster], similar: NDArray[np.float64], 
     return "\n".join(lines)
 
 
-def messages(*, jpeg: bytes, text: str) -> list[dict[str, object]]:
-    """The chat messages in OpenAI's format, which LiteLLM translates for every provider."""
+def messages(*, jpeg: bytes, text: str) -> list[dict[str, Any]]:
+    """The chat in the OpenAI format that LiteLLM translates for every provider."""
     url = f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
     content = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": content}]
