@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.ExifTags import Base
 from PIL.TiffImagePlugin import IFDRational
 
-from dualgeo_core.photos.decode import UndecodableImage, decode_image, open_image
+from dualgeo_core.photos.decode import UndecodableImage, check_image, decode_image
 from dualgeo_core.photos.exif import exif_artist, exif_position
 
 
@@ -92,7 +92,7 @@ def test_positions_survive_the_way_through_exif(latitude: float, longitude: floa
     exif = gps_exif(
         sexagesimal(latitude), "S" if latitude < 0 else "N", sexagesimal(longitude), "W" if longitude < 0 else "E"
     )
-    position = exif_position(open_image(encoded(picture(8, 8), exif=exif)))
+    position = exif_position(check_image(encoded(picture(8, 8), exif=exif)))
     # A ten-thousandth of a second is 3 mm.
     assert position.latitude == pytest.approx(latitude, abs=2e-8)
     assert position.longitude == pytest.approx(longitude, abs=2e-8)
@@ -100,7 +100,7 @@ def test_positions_survive_the_way_through_exif(latitude: float, longitude: floa
 
 def test_decimal_degrees_and_lower_case_references_are_read() -> None:
     degrees = (IFDRational(Fraction(338651, 10000)), IFDRational(0, 1), IFDRational(0, 1))
-    position = exif_position(open_image(encoded(picture(), exif=gps_exif(degrees, "s", degrees, "e"))))
+    position = exif_position(check_image(encoded(picture(), exif=gps_exif(degrees, "s", degrees, "e"))))
     assert (position.latitude, position.longitude) == (pytest.approx(-33.8651), pytest.approx(33.8651))
     assert position.fault is None
 
@@ -115,13 +115,14 @@ THREE = (IFDRational(3, 1), IFDRational(0, 1), IFDRational(0, 1))
         (gps_exif(THREE, None, THREE, "E"), "no hemisphere"),
         (gps_exif(THREE, "N", THREE, "X"), "no hemisphere"),
         (gps_exif((IFDRational(1, 0),) * 3, "N", THREE, "E"), "no coordinates"),
-        (gps_exif((IFDRational(3, 1),) * 2, "N", THREE, "E"), "no coordinates"),
-        (gps_exif((IFDRational(91, 1),) * 3, "N", THREE, "E"), "out of range"),
+        (gps_exif((IFDRational(3, 1),) * 4, "N", THREE, "E"), "malformed GPS (4 numbers instead of"),
+        (gps_exif((IFDRational(3, 1), IFDRational(75, 1), IFDRational(0, 1)), "N", THREE, "E"), "malformed GPS (min"),
+        (gps_exif((IFDRational(91, 1), *THREE[1:]), "N", THREE, "E"), "out of range"),
         (gps_exif((IFDRational(0, 1),) * 3, "N", (IFDRational(0, 1),) * 3, "E"), "0,0"),
     ],
 )
 def test_unusable_positions_say_why(exif: Image.Exif, fault: str) -> None:
-    position = exif_position(open_image(encoded(picture(), exif=exif)))
+    position = exif_position(check_image(encoded(picture(), exif=exif)))
     assert fault in (position.fault or "")
 
 
@@ -133,14 +134,14 @@ def test_signed_degrees_are_not_guessed_at() -> None:
     for old, new in ((unsigned, signed), (struct.pack(f"{order}ll", 33, 1), struct.pack(f"{order}ll", -33, 1))):
         assert data.count(old) == 1
         data = data.replace(old, new)
-    assert exif_position(open_image(data)).fault == "no coordinates"
+    assert exif_position(check_image(data)).fault == "malformed GPS (negative degrees, minutes or seconds)"
 
 
 def test_the_artist_is_the_author() -> None:
     exif = Image.Exif()
     exif[Base.Artist] = "Ada Lovelace"
-    assert exif_artist(open_image(encoded(picture(), exif=exif))) == "Ada Lovelace"
-    assert exif_artist(open_image(encoded(picture()))) is None
+    assert exif_artist(check_image(encoded(picture(), exif=exif))) == "Ada Lovelace"
+    assert exif_artist(check_image(encoded(picture()))) is None
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -153,7 +154,7 @@ def test_a_damaged_exif_block_is_no_more_than_a_missing_position(noise: bytes, a
     start = whole.index(b"Exif") + 6 + at
     damaged = whole[:start] + noise + whole[start + len(noise) :]
     with contextlib.suppress(UndecodableImage):
-        image = open_image(damaged)
+        image = check_image(damaged)
         position = exif_position(image)
         exif_artist(image)
         assert position.fault or (-90 <= position.latitude <= 90 and -180 <= position.longitude <= 180)
