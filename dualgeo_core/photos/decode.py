@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Condition
 from typing import Any
@@ -12,6 +12,9 @@ import pillow_heif
 import simplejpeg
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif import HeifImageFile
 
 from dualgeo_core.base.files import one_line
 from dualgeo_core.photos.exif import Metadata, read_metadata
@@ -23,7 +26,12 @@ pillow_heif.register_heif_opener()
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Only photo formats: Pillow's other decoders are attack surface for untrusted files.
-FORMATS = ("JPEG", "PNG", "HEIF", "WEBP")
+FORMATS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "HEIF": HeifImageFile,
+    "WEBP": WebPImageFile,
+}
 MAX_PIXELS = 89_478_485  # Pillow's limit for decompression bombs: 256 MB of RGB
 STRIP_ROWS = 256
 
@@ -88,19 +96,27 @@ def check_image(data: bytes) -> Metadata:
 
 def _open(data: bytes) -> Image.Image:
     """The opened photo, its pixels not yet decoded. Raises UndecodableImage if its header is unusable."""
+    known = (name for name in FORMATS if _accepts(name, data))
+    if (form := next(known, None)) is None:
+        raise UndecodableImage("undecodable (not a JPEG, PNG, HEIC or WebP image)")
+    # Image.open() would hide a decoder's reason, and refuse JPEGs with a damaged index of further pictures.
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError:
-        raise UndecodableImage(f"decompression bomb (more than {2 * MAX_PIXELS} pixels)") from None
-    except Image.UnidentifiedImageError:
-        raise UndecodableImage("undecodable (not a JPEG, PNG, HEIC or WebP image)") from None
+        image = FORMATS[form](io.BytesIO(data))
     except MemoryError:
         raise
     except Exception as error:  # decoders raise almost any exception on a broken header
-        raise UndecodableImage(f"undecodable ({one_line(error)})") from None
+        missing = truncation(data) if form == "HEIF" else None
+        reason = f"truncated: {missing}" if missing else one_line(error)
+        raise UndecodableImage(f"undecodable ({reason})") from None
     if image.width * image.height > MAX_PIXELS:
         raise UndecodableImage(f"decompression bomb ({image.width} x {image.height} pixels)")
     return image
+
+
+def _accepts(form: str, data: bytes) -> bool:
+    """Whether the first bytes are those of this format."""
+    accepts = Image.OPEN[form][1]
+    return accepts is not None and accepts(data[:16]) is True
 
 
 def _rgb(image: Image.Image, data: bytes) -> Image.Image:
@@ -125,7 +141,12 @@ def _rgb(image: Image.Image, data: bytes) -> Image.Image:
 def _jpeg_rgb(image: JpegImageFile, data: bytes) -> Image.Image:
     """The pixels that Pillow would give. Raises ValueError at any damage, which Pillow would fill with grey."""
     cmyk = image.mode == "CMYK"
-    pixels: np.ndarray[Any, np.dtype[np.uint8]] = simplejpeg.decode_jpeg(data, "CMYK" if cmyk else "RGB", strict=True)
+    try:
+        pixels: np.ndarray[Any, np.dtype[np.uint8]] = simplejpeg.decode_jpeg(data, "CMYK" if cmyk else "RGB")
+    except ValueError as error:
+        if "subsampling" in str(error):  # an unusual ratio of luma and chroma samples, which only Pillow can decode
+            return image.convert("RGB")
+        raise
     if pixels.shape[:2] != (image.height, image.width):
         raise ValueError(f"{pixels.shape[1]} x {pixels.shape[0]} pixels, but its header has another size")
     # Only Pillow knows whether inks are inverted.

@@ -53,7 +53,7 @@ def read_metadata(image: Image.Image) -> Metadata:
             return default
 
     packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or ""
-    exif = read(image.getexif, Image.Exif())
+    exif = read(lambda: _exif(image), Image.Exif())
     return Metadata(
         orientation=read(lambda: exif.get(Base.Orientation, 1), 1),
         artist=read(lambda: exif.get(Base.Artist), None),
@@ -61,6 +61,12 @@ def read_metadata(image: Image.Image) -> Metadata:
         xmp=packet.decode("utf-8", errors="replace") if isinstance(packet, bytes) else str(packet),
         fault=fault,
     )
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    if (block := image.info.get("exif")) is not None:
+        Image.Exif().load(block)  # raises what the opening of a JPEG has swallowed
+    return image.getexif()
 
 
 def exif_position(metadata: Metadata) -> Position:
