@@ -20,7 +20,7 @@ _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """The CSV as a frame; `options` are those of pandas. Raises InputError as `record_lines` does."""
+    """The CSV as a frame whose index is `record_lines`; `options` are those of pandas. Raises InputError as they do."""
     lines = record_lines(path)
     try:
         # Without index_col=False, surplus fields would shift all columns.
@@ -29,7 +29,7 @@ def read_csv(path: Path, **options: Any) -> pd.DataFrame:
         raise InputError(f"{path} is not a UTF-8 CSV ({one_line(error)}); save it as one") from None
     if len(frame) != len(lines):
         raise InputError(f"{path} has {len(lines)} or {len(frame)} records, depending on its quotes; save it again")
-    return frame
+    return frame.set_index(lines)
 
 
 def record_lines(path: Path) -> NDArray[np.int64]:

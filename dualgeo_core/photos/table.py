@@ -1,5 +1,6 @@
 """The rows of a photo table: id, position and author of each photo, as a CSV lists them."""
 
+import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -7,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from dualgeo_core.base.csv_files import check_columns, read_csv, record_lines
+from dualgeo_core.base.csv_files import check_columns, read_csv
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import coordinate_fault
-from dualgeo_core.photos.image_files import ImageFiles
+from dualgeo_core.photos.image_files import SUFFIXES, ImageFiles
 
 # Column names in the tables of IM2GPS3k, YFCC4k and MP-16.
 ALIASES = {"img_id": "id", "lat": "latitude", "lon": "longitude"}
@@ -41,10 +42,9 @@ class PhotoTable(Sequence[TableRow]):
         if missing:
             present = ", ".join(table.columns)
             raise InputError(f"{path} lacks the column {', '.join(missing)} (it has {present}); add or rename it")
-        table.index = pd.Index(record_lines(path))
         table["id"] = table["id"].str.strip()
-        photo = table["id"].map(lambda photo_id: _photo(photo_id, images))
-        held = photo.isin({_photo(photo_id, images) for photo_id in left_out})
+        photo, held_photos = _photos(table["id"], left_out, images)
+        held = photo.isin(held_photos)
         self.already_there = photo[held].nunique()
         table, photo = table[~held], photo[~held]
         self._ids = table["id"]
@@ -67,9 +67,26 @@ class PhotoTable(Sequence[TableRow]):
         return TableRow(photo_id, latitude, longitude, author, fault)
 
 
-def _photo(photo_id: str, images: ImageFiles) -> str:
-    """A name that is equal for all ids of one photo: that of its file, or the id itself if it has none."""
-    try:
-        return images.file_of(photo_id) or str(PurePosixPath(photo_id))
-    except (OSError, ValueError):  # an id that no file can have
-        return photo_id
+def _photos(ids: "pd.Series[str]", others: Set[str], images: ImageFiles) -> tuple["pd.Series[str]", set[str]]:
+    """For each of the ids, and for the other ids, a name that is equal for all ids of one photo."""
+
+    def file_of(photo_id: str) -> str:
+        try:
+            file = images.file_of(photo_id)
+        except (OSError, ValueError):  # an id that no file can have
+            file = None
+        return f"\0{file}" if file else str(PurePosixPath(photo_id))
+
+    # Looking up each of millions of files would take minutes; ids of one photo always share their stem.
+    stem = ids.map(_stem)
+    stems = set(stem)
+    similar = {photo_id for photo_id in others if _stem(photo_id) in stems}
+    shared = stem.duplicated(keep=False) | stem.isin({_stem(photo_id) for photo_id in similar})
+    return ids.mask(shared, ids[shared].map(file_of)), {file_of(photo_id) for photo_id in similar}
+
+
+def _stem(photo_id: str) -> str:
+    """The end of the id, without suffix. In tars, a_b_c.jpg, a/b/c.jpg and c.jpg may name one photo."""
+    name = re.split("[/_]", photo_id)[-1]
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot + suffix.lower() in SUFFIXES else name

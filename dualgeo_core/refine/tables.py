@@ -95,7 +95,7 @@ def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
 
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    frame = read_csv(path, dtype={"id": str, "location": str, "author": str})
+    frame = read_csv(path, dtype={"id": str, "location": str, "author": str}).reset_index(drop=True)
     check_columns(path, list(frame.columns))
     missing = [column for column in required if column not in frame]
     if missing:
