@@ -74,7 +74,7 @@ def test_methods_to_compare_with(method, files, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("file", "edit", "column", "row"),
+    ("file", "edit", "column", "line"),
     [
         ("candidates", lambda t: t.drop(columns="rank"), "rank", 1),
         ("candidates", lambda t: t.assign(latitude=t["latitude"].mask(t.index == 4)), "latitude", 6),
@@ -93,7 +93,7 @@ def test_methods_to_compare_with(method, files, monkeypatch, capsys):
         ("answers", lambda t: t.assign(id=t["id"] + "x"), "no answer is about", None),
     ],
 )
-def test_bad_input_gets_one_line_and_no_file(file, edit, column, row, files, monkeypatch, capsys):
+def test_bad_input_gets_one_line_and_no_file(file, edit, column, line, files, monkeypatch, capsys):
     _spoil(files / f"{file}.csv", edit)
     out = files / "out.csv"
     arguments = ["refine", files / "candidates.csv", "--answers", files / "answers.csv", "--out", out]
@@ -101,8 +101,8 @@ def test_bad_input_gets_one_line_and_no_file(file, edit, column, row, files, mon
     assert code == 2
     assert len(error.strip().splitlines()) == 1
     assert column in error
-    if row is not None:
-        assert f"{file}.csv, row {row}" in error
+    if line is not None:
+        assert f"{file}.csv, line {line}" in error
     assert not out.exists()
 
 
@@ -113,13 +113,13 @@ def test_ids_that_the_truth_does_not_know_are_named(files, monkeypatch, capsys):
         monkeypatch, capsys, "fit-refiner", files / "candidates.csv", "--truth", files / "photos.csv", "--out", out
     )
     assert code == 2
-    assert "candidates.csv, row 2, column id: 'q000.jpg'" in error
+    assert "candidates.csv, line 2, column id: 'q000.jpg'" in error
     assert not out.exists()
     predictions = files / "predictions.csv"
     assert _run(monkeypatch, capsys, "refine", files / "candidates.csv", "--out", predictions)[0] == 0
     code, error = _run(monkeypatch, capsys, "evaluate", predictions, "--truth", files / "photos.csv")
     assert code == 2
-    assert "predictions.csv, row 2, column id" in error
+    assert "predictions.csv, line 2, column id" in error
 
 
 @pytest.mark.parametrize(

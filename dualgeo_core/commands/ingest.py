@@ -25,12 +25,14 @@ ingest = typer.Typer(
 
 @ingest.command("folder")
 def ingest_folder(
-    folder: Annotated[Path, typer.Argument(help="Folder of JPEG, PNG or HEIC files with GPS in their EXIF.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of JPEG, PNG, HEIC or WebP files with GPS in their EXIF or XMP.")
+    ],
     out: Out,
     max_quarantine_share: MaxQuarantineShare = DEFAULT_SHARE,
     add: Add = False,
 ) -> None:
-    """Imports photos that have GPS in their EXIF.
+    """Imports photos that have GPS in their EXIF or XMP.
 
     The author is the EXIF artist, otherwise the name of the topmost subfolder. Gallery and queries are split by author.
     A killed run resumes.
@@ -108,6 +110,8 @@ def _announce(out: Path, *, add: bool) -> None:
 
 
 def _report(out: Path, manifest: dict[str, Any], *, add: bool = False) -> None:
+    if manifest.get("not_read"):
+        typer.echo(f"not read, because only JPEG, PNG, HEIC and WebP are photos: {manifest['not_read']}")
     if add and not manifest["added"]:
         typer.echo(f"{out}: no new photos, {manifest['already_there']} already present; the set is unchanged")
         return

@@ -16,7 +16,9 @@ PHOTOS_AT_ONCE = 16
 
 
 def locate(
-    photos: Annotated[list[Path], typer.Argument(help="Photos to locate: JPEG, PNG or HEIC.", show_default=False)],
+    photos: Annotated[
+        list[Path], typer.Argument(help="Photos to locate: JPEG, PNG, HEIC or WebP.", show_default=False)
+    ],
     profile: Annotated[
         str | None, typer.Option(help="Name of a file in profiles/, or path of a YAML file.", show_default="demo")
     ] = None,
@@ -58,13 +60,15 @@ def locate(
 def _read_photo(path: Path) -> "Image":
     from dualgeo_core.base.errors import InputError
     from dualgeo_core.photos.decode import UndecodableImage, decode_image
+    from dualgeo_core.photos.image_files import read_photo
 
     try:
-        return decode_image(path.read_bytes())
+        return decode_image(read_photo(path))
     except FileNotFoundError:
         raise InputError(f"there is no photo {path}; correct the path") from None
     except (OSError, UndecodableImage) as error:
-        raise InputError(f"{path} is not a readable photo ({error}); give JPEG, PNG or HEIC files") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path} is not a readable photo ({reason}); give a JPEG, PNG, HEIC or WebP file") from None
 
 
 def _as_text(answer: "Answer") -> str:

@@ -71,14 +71,14 @@ def refine(
     Examples: dualgeo refine candidates.csv --answers lmm_answers.csv --out predictions.csv;
     dualgeo refine candidates.csv --method album --albums albums.csv --out predictions.csv
     """
-    from dualgeo_core.base.files import atomic_file
     from dualgeo_core.base.progress import spoken
+    from dualgeo_core.base.targets import check_file_target
     from dualgeo_core.refine.predict import predict
     from dualgeo_core.refine.refiner import load_refiner, shipped_refiner
-    from dualgeo_core.refine.tables import check_writable, read_albums, read_answers, read_candidates
+    from dualgeo_core.refine.tables import read_albums, read_answers, read_candidates, write_predictions
     from dualgeo_core.settings import RefinementSettings
 
-    check_writable(out)
+    check_file_target(out)
     if albums is not None and method != "album":
         raise InputError(f"the method {method} does not read albums; give --method album, or leave out --albums")
     if max_risk is not None and method not in ("posterior", "album"):
@@ -98,8 +98,7 @@ def refine(
         albums=together,
         progress=spoken(lambda line: typer.echo(line, err=True)),
     )
-    with atomic_file(out) as temporary:
-        predictions.to_csv(temporary, index=False, float_format="%.6f")
+    write_predictions(out, predictions)
     counts = predictions["status"].value_counts()
     typer.echo(f"{out}: {len(predictions)} photos ({', '.join(f'{count} {name}' for name, count in counts.items())})")
 
@@ -125,18 +124,12 @@ def fit_refiner(
     Example: dualgeo fit-refiner candidates.csv --truth photos.csv --answers lmm_answers.csv --out refiner.json
     """
     from dualgeo_core.base.progress import spoken
+    from dualgeo_core.base.targets import check_file_target
     from dualgeo_core.refine.fit import fit_refiner as fit
     from dualgeo_core.refine.refiner import save_refiner
-    from dualgeo_core.refine.tables import (
-        check_known,
-        check_writable,
-        read_albums,
-        read_answers,
-        read_candidates,
-        read_truth,
-    )
+    from dualgeo_core.refine.tables import check_known, read_albums, read_answers, read_candidates, read_truth
 
-    check_writable(out)
+    check_file_target(out)
     found, known = read_candidates(candidates), read_truth(truth)
     check_known(candidates, found, known=known["id"], where=str(truth))
     replies = None if answers is None else read_answers(answers)
@@ -174,14 +167,15 @@ def evaluate(
     Intervals resample photographers. A photo of PHOTOS.csv without a prediction counts as wrong.
     """
     from dualgeo_core.base.files import write_json
+    from dualgeo_core.base.targets import check_file_target
     from dualgeo_core.evaluation.scores import evaluate as score
-    from dualgeo_core.refine.tables import check_known, check_writable, read_predictions, read_truth
+    from dualgeo_core.refine.tables import check_known, read_predictions, read_truth
     from dualgeo_core.settings import EvaluationSettings
 
+    if json_file is not None:
+        check_file_target(json_file)
     known, predicted = read_truth(truth), read_predictions(predictions)
     check_known(predictions, predicted, known=known["id"], where=str(truth))
-    if json_file is not None:
-        check_writable(json_file)
     defaults = EvaluationSettings()
     scores = score(predictions=predicted, truth=known, bootstrap_samples=defaults.bootstrap_samples, seed=defaults.seed)
     if json_file is not None:

@@ -31,11 +31,13 @@ def train_segmenter(
     import torch
 
     from dualgeo_core.base.progress import spoken
+    from dualgeo_core.base.targets import check_folder_target
     from dualgeo_core.earth.canvas import CLASSES
     from dualgeo_core.photos.photo_set import Photos, open_photos
     from dualgeo_core.settings import PhotoSource, SegmenterSettings
     from dualgeo_core.views.segmenter_training import train_segmenter as run
 
+    check_folder_target(out)
     torch.set_num_threads(threads)
 
     def photos(folder: Path, part: Literal["all", "gallery", "queries"]) -> Photos:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from dualgeo_core.base.csv_files import from_text
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import read_json, replace_folder
+from dualgeo_core.base.files import one_line, read_json, replace_folder
 from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
 
 Fault = tuple[str, str]  # a photo's id, and the reason why it was refused
@@ -45,8 +46,12 @@ def open_existing(out: Path) -> ExistingSet:
     if not (out / MANIFEST).is_file():
         raise InputError(f"there is no photo set {out} to add to; ingest it first, without --add")
     manifest = read_json(out / MANIFEST)
-    with (out / QUARANTINE).open(encoding="utf-8", newline="") as file:
-        quarantine = tuple((line["id"], line["reason"]) for line in csv.DictReader(file))
+    quarantine_file = out / QUARANTINE
+    try:
+        with quarantine_file.open(encoding="utf-8", newline="") as file:
+            quarantine = tuple((from_text(line["id"]), line["reason"]) for line in csv.DictReader(file))
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise InputError(f"{quarantine_file} cannot be read ({one_line(error)}); ingest the set again") from None
     return ExistingSet(manifest=manifest, ids=ids_of(out, manifest["shards"]), quarantine=quarantine)
 
 

@@ -1,6 +1,9 @@
 """The images of a photo table, read from a folder or directly from a tar archive."""
 
+import errno
 import hashlib
+import os
+import stat
 import tarfile
 from array import array
 from pathlib import Path, PurePosixPath
@@ -11,7 +14,8 @@ import numpy as np
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.progress import Progress
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".webp")
+MAX_BYTES = 512 * 2**20  # over twice the RGB pixels of the largest photo
 
 
 class ImageFiles(Protocol):
@@ -20,6 +24,23 @@ class ImageFiles(Protocol):
     def read(self, photo_id: str) -> bytes:
         """The file's bytes. Raises FileNotFoundError if no file has that name, OSError if it is unreadable."""
         ...
+
+    def file_of(self, photo_id: str) -> str | None:
+        """The file that the id names, the same for all ids that name it; None if there is none."""
+        ...
+
+
+def read_photo(path: Path) -> bytes:
+    """The bytes of a regular file. Raises OSError if it is not one, is unreadable, or is too large for a photo."""
+    # Without O_NONBLOCK, opening a pipe would wait for its writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > MAX_BYTES:
+            raise OSError(errno.EFBIG, f"{status.st_size} bytes, more than {MAX_BYTES}", str(path))
+        return file.read()
 
 
 class FolderImages:
@@ -30,14 +51,18 @@ class FolderImages:
 
     def read(self, photo_id: str) -> bytes:
         """The file's bytes, as `ImageFiles.read` defines."""
-        inside = PurePosixPath(photo_id)
-        if inside.is_absolute() or ".." in inside.parts:
+        name = self.file_of(photo_id)
+        if name is None:
             raise FileNotFoundError
-        for name in _possible_names(photo_id):
-            path = self.folder / name
-            if path.is_file():
-                return path.read_bytes()
-        raise FileNotFoundError
+        return read_photo(self.folder / name)
+
+    def file_of(self, photo_id: str) -> str | None:
+        """The path inside the folder, as `ImageFiles.file_of` defines."""
+        inside = PurePosixPath(photo_id)
+        if inside.is_absolute() or ".." in inside.parts or not inside.name:
+            return None
+        names = _possible_names(str(inside))
+        return next((name for name in names if os.path.isfile(self.folder / name)), None)  # noqa: PTH113
 
 
 class TarImages:
@@ -69,14 +94,27 @@ class TarImages:
 
     def read(self, photo_id: str) -> bytes:
         """The file's bytes, as `ImageFiles.read` defines."""
-        for name in (*_possible_names(photo_id), *_possible_names(photo_id.replace("/", "_"))):
+        row = self._row(photo_id)
+        if row is None:
+            raise FileNotFoundError
+        with self.archive.open("rb") as file:
+            file.seek(int(self._starts[row]))
+            return file.read(int(self._sizes[row]))
+
+    def file_of(self, photo_id: str) -> str | None:
+        """The member's position in the archive, as `ImageFiles.file_of` defines."""
+        row = self._row(photo_id)
+        return None if row is None else str(self._starts[row])
+
+    def _row(self, photo_id: str) -> int | None:
+        """The row of the index that holds the photo, or None."""
+        inside = str(PurePosixPath(photo_id))
+        for name in (*_possible_names(inside), *_possible_names(inside.replace("/", "_"))):
             key = np.uint64(_key(name))
             row = int(np.searchsorted(self._keys, key))
             if row < len(self._keys) and self._keys[row] == key:
-                with self.archive.open("rb") as file:
-                    file.seek(int(self._starts[row]))
-                    return file.read(int(self._sizes[row]))
-        raise FileNotFoundError
+                return row
+        return None
 
 
 def _key(name: str) -> int:

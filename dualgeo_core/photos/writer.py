@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dualgeo_core.base.csv_files import as_text
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import (
     atomic_file,
@@ -23,7 +24,9 @@ from dualgeo_core.base.files import (
     write_json,
 )
 from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.base.targets import check_folder_target
 from dualgeo_core.photos.existing import ExistingSet, Fault, ids_of, partial_folder
+from dualgeo_core.photos.ids import id_fault, shown_id
 from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
 
 SHARD_BYTES = 256 * 2**20
@@ -90,7 +93,7 @@ class PhotoWriter(Generic[Entry]):
         Raises InputError if `out` exists and is not a photo set, if no photo is usable, or if more than
         `max_quarantine_share` of all photos are unusable. `<out>.partial/set/quarantine.csv` then lists the reasons.
         """
-        _refuse_foreign_folder(self.out)
+        check_out(self.out)
         notes = self._resume()
         position = notes[-1]["next"] if notes else 0
         while position < len(self.entries):
@@ -133,8 +136,8 @@ class PhotoWriter(Generic[Entry]):
                 and written + pending < SHARD_BYTES
             ):
                 for photo in self._next_batch(note):
-                    if photo.fault:
-                        note["quarantine"].append((photo.id, photo.fault))
+                    if fault := id_fault(photo.id) or photo.fault:
+                        note["quarantine"].append((shown_id(photo.id), fault))
                         continue
                     rows.append(photo.row)
                     pending += len(photo.image)
@@ -218,9 +221,12 @@ def _write_quarantine(path: Path, quarantine: Iterable[tuple[str, str]]) -> None
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "reason"))
-        writer.writerows(quarantine)
+        writer.writerows((as_text(photo_id), fault) for photo_id, fault in quarantine)
 
 
-def _refuse_foreign_folder(out: Path) -> None:
+def check_out(out: Path) -> None:
+    """Raises InputError if no photo set can be written at `out`, or if anything else exists there."""
     if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not a photo set; choose another --out, or delete it yourself")
+    check_folder_target(out)
+    check_folder_target(partial_folder(out))

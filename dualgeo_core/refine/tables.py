@@ -1,15 +1,16 @@
 """Input tables of refinement: candidates, answers, albums, photos with known places and predictions, validated.
 
-Invalid input raises InputError that names file, row (the header is row 1) and column.
+Invalid input raises InputError that names file, line and column.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from dualgeo_core.base.csv_files import as_text, check_columns, from_text, read_csv, record_lines
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import atomic_file
 
 ANSWERED = "answered"
 SCORES = ("similarity", "gps_score")  # by the retriever, and by a GPS encoder for photo and place
@@ -112,30 +113,25 @@ def check_known(path: Path, frame: pd.DataFrame, known: pd.Series, where: str) -
     _require(path, frame, "id", frame["id"].isin(known), f"is not in {where}")
 
 
-def check_writable(path: Path) -> None:
-    """Raises InputError if no file can be written at `path`; call it before a long computation."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file to write")
-    if not os.access(next(folder for folder in path.absolute().parents if folder.exists()), os.W_OK):
-        raise InputError(f"{path} cannot be written; choose another folder")
+def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
+    """Writes predictions as CSV. Texts that a spreadsheet would run as formulas are preceded by an apostrophe."""
+    texts = {name: predictions[name].map(as_text) for name in ("id", "place")}
+    with atomic_file(path) as temporary:
+        predictions.assign(**texts).to_csv(temporary, index=False, float_format="%.6f")
 
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    try:
-        frame = pd.read_csv(path, dtype={"id": str, "location": str, "author": str, "album": str}, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path") from None
-    except (OSError, pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is not a CSV table with a header ({reason}); save it as UTF-8 CSV") from None
+    frame = read_csv(path, dtype={"id": str, "location": str, "author": str, "album": str}).reset_index(drop=True)
+    check_columns(path, list(frame.columns))
     missing = [column for column in required if column not in frame]
     if missing:
         raise InputError(
-            f"{path}, row 1: column {', '.join(missing)} is missing; the required columns are {', '.join(required)}"
+            f"{path}, line 1: column {', '.join(missing)} is missing; the required columns are {', '.join(required)}"
         )
     if frame.empty:
         raise InputError(f"{path} has a header but no rows; add at least one row")
     _require(path, frame, "id", frame["id"].notna(), "is not an id")
+    frame["id"] = frame["id"].map(from_text)
     return frame
 
 
@@ -167,4 +163,4 @@ def _require(path: Path, frame: pd.DataFrame, column: str, holds: "pd.Series[boo
     row = int(np.argmin(holds.to_numpy()))
     value = frame[column].iloc[row]
     shown = "an empty cell" if pd.isna(value) else repr(value.item() if hasattr(value, "item") else value)
-    raise InputError(f"{path}, row {row + 2}, column {column}: {shown} {fault}")
+    raise InputError(f"{path}, line {record_lines(path)[row]}, column {column}: {shown} {fault}")
