@@ -299,8 +299,11 @@ def test_capture_times_are_read_by_a_fit_that_had_some(files, monkeypatch, capsy
     ("edit", "fault"),
     [
         (lambda t: t.drop(columns="album"), "albums.csv, line 1: column album is missing"),
-        (lambda t: t.assign(id="q000.jpg"), "albums.csv, line 3, column id: 'q000.jpg' stands twice"),
-        (lambda t: t.assign(album=t["album"].mask(t.index == 4)), "albums.csv, line 6, column album: an empty cell"),
+        (lambda t: t.assign(id="q000.jpg"), "albums.csv, line 3, column id: 'q000.jpg' appears twice"),
+        (
+            lambda t: t.assign(album=t["album"].mask(t.index == 4)),
+            "albums.csv, line 6, column album: an empty cell is not an album",
+        ),
         (lambda t: t.assign(order=t["order"].mask(t.index == 4, "last")), "albums.csv, line 6, column order: 'last'"),
         (lambda t: t.rename(columns={"order": "taken"}).assign(taken="May"), "albums.csv, line 2, column taken: 'May'"),
         (lambda t: t.assign(taken="2008-05-17"), "order and taken exclude each other"),
