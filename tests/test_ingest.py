@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from hostile_files import make_zero_device
 from made_images import encoded, gps_exif, picture, sexagesimal
 from made_photos import make_photos
 from PIL.ExifTags import Base
@@ -191,6 +192,10 @@ def test_a_set_without_a_usable_photo_is_refused(tmp_path: Path, images: Path) -
         (lambda path: path.write_text(""), "not a UTF-8 CSV"),
         (lambda path: path.write_bytes(b"id,latitude,longitude\n\xff\xfe,1,2\n"), "not a UTF-8 CSV"),
         (lambda path: None, "there is no table"),
+        (os.mkfifo, "is not a regular file"),
+        (lambda path: path.write_text("id,latitude,longitude\n1,2,\0\n"), "line 2: it has a NUL"),
+        (lambda path: path.write_text('id,latitude,longitude\n1,2,"3\n'), "line 2: not a CSV record"),
+        (lambda path: path.write_text(f"id,latitude,longitude\n{'1' * 140_000},2,3\n"), "line 2: not a CSV record"),
     ],
 )
 def test_a_table_that_cannot_be_read_says_what_is_wrong(
@@ -199,6 +204,169 @@ def test_a_table_that_cannot_be_read_says_what_is_wrong(
     make(tmp_path / "photos.csv")
     with pytest.raises(InputError, match=message):
         ingest_csv(table=tmp_path / "photos.csv", images=images, out=tmp_path / "set", max_quarantine_share=0.0)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,latitude,longitude\n0,85,48,85,2,35\n", "line 2: 6 fields, but the header has 3"),
+        ("id,latitude,longitude\n0,4,5,\n1,6,7,\n", "line 2: 4 fields, but the header has 3"),
+        ("id,latitude,longitude,author\n0,4,5,x\n1,6,7\n", "line 3: 3 fields, but the header has 4"),
+        ('id,latitude,longitude,author\n0,4,5,"two\nlines"\n\n1,6,7\n', "line 5: 3 fields"),
+        ("id,latitude,longitude\r0,4,5\r1,6\r", "line 3: 2 fields"),
+    ],
+)
+def test_a_row_with_other_fields_than_the_header_is_refused_by_its_line(
+    tmp_path: Path, images: Path, content: str, message: str
+) -> None:
+    (tmp_path / "photos.csv").write_bytes(content.encode())
+    with pytest.raises(InputError, match=message):
+        ingest_csv(table=tmp_path / "photos.csv", images=images, out=tmp_path / "set", max_quarantine_share=1)
+
+
+def test_blank_lines_a_byte_order_mark_and_a_comma_after_every_line_are_no_faults(tmp_path: Path, images: Path) -> None:
+    (tmp_path / "photos.csv").write_text("\ufeffid,latitude,longitude,\r\n0,4,5,\r\n  \r\n\r\n,6,7,\r\n", newline="")
+    ingest_csv(table=tmp_path / "photos.csv", images=images, out=tmp_path / "set", max_quarantine_share=1)
+    assert photos_of(tmp_path / "set")["latitude"].to_dict() == {"0": 4}
+    assert quarantine_of(tmp_path / "set") == {"line 5": "no id"}
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        (("id", "lat", "latitude", "longitude"), "lat and latitude"),
+        (("id", "IMG_ID", "latitude", "longitude"), "id and IMG_ID"),
+        (("id", "latitude", "longitude", "author", "Author"), "author and Author"),
+        (("id", "latitude", "longitude", "longitude"), "longitude and longitude"),
+    ],
+)
+def test_two_columns_of_one_meaning_are_refused_by_name(
+    tmp_path: Path, images: Path, header: tuple[str, ...], columns: str
+) -> None:
+    table = write_table(tmp_path / "photos.csv", [("0", *range(1, len(header)))], header)
+    with pytest.raises(InputError, match=f"the columns {columns}.* mean the same"):
+        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1)
+
+
+def test_ids_that_name_one_file_are_one_photo(tmp_path: Path, images: Path) -> None:
+    (images / "1.png").write_bytes(encoded(picture(), "PNG"))
+    rows: Rows = [("1", 1, 1, ""), ("1.jpg", 2, 2, ""), ("./1.jpg", 3, 3, ""), ("1.png", 4, 4, ""), ("9", 5, 5, "")]
+    with tarfile.open(tmp_path / "images.tar", "w") as tar:
+        for file in images.iterdir():
+            tar.add(file, f"all/of_them/{file.name}")
+    rows.append(("of/them_/../1", 6, 6, ""))
+    table = write_table(tmp_path / "photos.csv", rows)
+    for source in (images, tmp_path / "images.tar"):
+        ingest_csv(table=table, images=source, out=tmp_path / "set", max_quarantine_share=1)
+        assert photos_of(tmp_path / "set")["latitude"].to_dict() == {"1": 1, "1.png": 4}
+        told = {"1.jpg": "repeated id", "./1.jpg": "repeated id", "9": "missing file", "of/them_/../1": "missing file"}
+        assert quarantine_of(tmp_path / "set") == told
+    more = write_table(tmp_path / "more.csv", [("./1", 7, 7, ""), ("2.jpg", 8, 8, "")])
+    made = ingest_csv(table=more, images=images, out=tmp_path / "set", max_quarantine_share=1, add=True)
+    assert (made["added"], made["already_there"]) == (1, 1)
+
+
+def test_ids_that_no_table_can_hold_are_refused_and_the_set_still_grows(tmp_path: Path, images: Path) -> None:
+    rows: Rows = [("0", 4, 5, ""), ("a\rb", 4, 5, ""), ("c\nd", 4, 5, ""), ("e" * 100_000, 4, 5, "")]
+    table = write_table(tmp_path / "photos.csv", rows)
+    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1)
+    before = contents(tmp_path / "set")
+    assert quarantine_of(tmp_path / "set") == {
+        "a\\x0db": "unusable id (control character)",
+        "c\\x0ad": "unusable id (control character)",
+        "e" * 200 + "…": "unusable id (100000 characters)",
+    }
+    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1, add=True)
+    assert contents(tmp_path / "set") == before
+
+
+def test_file_names_that_are_not_utf8_are_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    (folder / "fine.jpg").write_bytes(placed(1, 2))
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(placed(1, 2))
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("a note")
+    for add in (False, True):
+        made = ingest_folder(folder=folder, out=tmp_path / "set", max_quarantine_share=1, add=add)
+        assert quarantine_of(tmp_path / "set") == {"caf\\xe9.jpg": "unusable id (not UTF-8)"}
+    assert made["not_read"] == "1 .txt (first: caf\\xe9.txt)"
+
+
+def test_a_quarantine_that_cannot_be_read_is_named(tmp_path: Path, images: Path) -> None:
+    table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "x"), ("1", 0, 0, "")])
+    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
+    (tmp_path / "set" / "quarantine.csv").write_bytes(b"id,reason\na\rb,missing file\n")
+    with pytest.raises(InputError, match=r"quarantine.csv, line 2: 1 fields, but the header has 2"):
+        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1, add=True)
+
+
+def test_ids_that_look_like_formulas_are_text_in_the_quarantine(tmp_path: Path, images: Path) -> None:
+    ids = ["=1+1", "+1", "-1", "@1", "'=1", "'quoted'"]
+    table = write_table(tmp_path / "photos.csv", [("0", 4, 5, ""), *((photo_id, 0, 0, "") for photo_id in ids)])
+    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1)
+    lines = (tmp_path / "set" / "quarantine.csv").read_text().splitlines()[1:]
+    assert [line.partition(",")[0] for line in lines] == ["'=1+1", "'+1", "'-1", "'@1", "''=1", "'quoted'"]
+    assert [photo_id for photo_id, _ in open_existing(tmp_path / "set").quarantine] == ids
+
+
+def test_every_file_of_a_folder_is_ingested_or_named(tmp_path: Path) -> None:
+    folder, out = tmp_path / "raw", tmp_path / "set"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.webp").write_bytes(placed(1, 2, form="WEBP"))
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "broken.jpg").symlink_to("nowhere")
+    (folder / "album").symlink_to("sub")
+    for name in ("scan.TIF", "sub/scan.tif", "notes.txt", "README"):
+        (folder / name).write_text("not read")
+    result = CliRunner().invoke(
+        app, ["ingest", "folder", str(folder), "--out", str(out), "--max-quarantine-share", "1"]
+    )
+    assert result.exit_code == 0, result.output
+    told = "2 .tif (first: scan.TIF), 1 .txt (first: notes.txt), 1 links to folders (first: album)"
+    assert all(part in result.output for part in (*told.split(", "), "1 without suffix (first: README)"))
+    assert list(photos_of(out).index) == ["a.webp"]
+    assert quarantine_of(out) == {
+        "broken.jpg": "unreadable file (No such file or directory)",
+        "pipe.jpg": "unreadable file (not a regular file)",
+    }
+
+
+def test_whatever_a_decoder_raises_is_the_quarantine_of_its_photo(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(image: object) -> None:
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr("PIL.Image.Image.getexif", broken)
+    ingest_csv(
+        table=write_table(tmp_path / "photos.csv", [("0", 4, 5, "")]),
+        images=images,
+        out=tmp_path / "set",
+        max_quarantine_share=0,
+    )
+    with pytest.raises(InputError, match="6 unreadable EXIF"):
+        ingest_folder(folder=images, out=tmp_path / "other", max_quarantine_share=1)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "file", "below a file"])
+def test_an_out_that_cannot_become_a_folder_is_refused_before_the_work(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    if kind == "pipe":
+        os.mkfifo(out)
+    elif kind == "device":
+        if not make_zero_device(out):
+            pytest.skip("this user may not make device nodes")
+    else:
+        out.write_text("mine")
+    before = out.lstat()
+    out = out / "set" if kind == "below a file" else out
+    monkeypatch.setattr("dualgeo_core.photos.ingest.list_folder", lambda folder: pytest.fail("work was done"))
+    (tmp_path / "raw").mkdir()
+    with pytest.raises(InputError, match=r"exists and is not a photo set|cannot be written .*Not a directory"):
+        ingest_folder(folder=tmp_path / "raw", out=out, max_quarantine_share=0)
+    assert (tmp_path / "out").lstat() == before
 
 
 def test_a_folder_that_is_no_set_is_left_alone(tmp_path: Path, images: Path) -> None:

@@ -1,11 +1,13 @@
 """`dualgeo refine`, `fit-refiner` and `evaluate`: CSV in, CSV and JSON out, one line per user error."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+from hostile_files import make_zero_device
 from made_candidates import made_benchmark
 
 from dualgeo_core import cli
@@ -153,3 +155,84 @@ def test_help_teaches_and_starts_fast():
         check=False,
     )
     assert "torch" not in result.stderr
+
+
+def test_a_record_of_another_length_is_refused_by_its_line(files, monkeypatch, capsys):
+    lines = (files / "candidates.csv").read_text().splitlines()
+    out = files / "out.csv"
+    for at, line in ((4, lines[4] + ","), (5, "surplus," + lines[5]), (6, lines[6].rpartition(",")[0])):
+        (files / "candidates.csv").write_text("\n".join([*lines[:at], line, *lines[at + 1 :]]))
+        code, error = _run(monkeypatch, capsys, "refine", files / "candidates.csv", "--out", out)
+        assert code == 2
+        assert f"candidates.csv, line {at + 1}: " in error
+    assert not out.exists()
+
+
+def test_a_fault_is_named_by_its_line_not_by_its_record(files, monkeypatch, capsys):
+    _spoil(files / "answers.csv", lambda t: t.assign(latitude=t["latitude"].mask(t.index == 4, "north")))
+    table = pd.read_csv(files / "answers.csv", dtype=object)
+    table.loc[0, "location"] = "a\nb\nc"
+    table.to_csv(files / "answers.csv", index=False)
+    header, rest = (files / "answers.csv").read_text().split("\n", 1)
+    (files / "answers.csv").write_text(f"{header}\n\n{rest}")
+    arguments = ["refine", files / "candidates.csv", "--answers", files / "answers.csv", "--out", files / "out.csv"]
+    code, error = _run(monkeypatch, capsys, *arguments)
+    assert code == 2
+    assert "answers.csv, line 9, column latitude: 'north'" in error
+
+
+def test_two_columns_of_one_name_are_refused(files, monkeypatch, capsys):
+    path = files / "candidates.csv"
+    path.write_text(path.read_text().replace("latitude", "Longitude", 1))
+    code, error = _run(monkeypatch, capsys, "refine", path, "--out", files / "out.csv")
+    assert code == 2
+    assert "mean the same" in error
+
+
+def test_ids_that_look_like_formulas_are_text_in_our_tables(files, monkeypatch, capsys):
+    """And the same ids again when the table is read."""
+    for name in ("candidates", "photos"):
+        _spoil(files / f"{name}.csv", lambda t: t.assign(id="=" + t["id"]))
+    out = files / "predictions.csv"
+    assert _run(monkeypatch, capsys, "refine", files / "candidates.csv", "--out", out)[0] == 0
+    assert pd.read_csv(out)["id"].str.startswith("'=q").all()
+    code, error = _run(monkeypatch, capsys, "evaluate", out, "--truth", files / "photos.csv")
+    assert (code, error) == (0, "")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "below a file", "folder"])
+def test_an_out_that_cannot_become_a_file_is_refused_before_the_work(kind, files, monkeypatch, capsys):
+    out = files / "out"
+    if kind == "pipe":
+        os.mkfifo(out)
+    elif kind == "device":
+        if not make_zero_device(out):
+            pytest.skip("this user may not make device nodes")
+    elif kind == "folder":
+        out.mkdir()
+    else:
+        out.write_text("mine")
+    before = out.lstat()
+    target = out / "out.csv" if kind == "below a file" else out
+    absent = files / "absent.csv"  # would be the error if the work had begun
+    for command in (
+        ("refine", absent, "--out", target),
+        ("fit-refiner", absent, "--truth", absent, "--out", target),
+        ("evaluate", absent, "--truth", absent, "--json", target),
+    ):
+        code, error = _run(monkeypatch, capsys, *command)
+        assert code == 2
+        assert len(error.splitlines()) == 1
+        assert error.startswith(f"dualgeo: {target} ")
+    assert out.lstat() == before
+
+
+def test_locate_refuses_what_is_not_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    names = ["pipe.jpg", *(["zero.jpg"] if make_zero_device(tmp_path / "zero.jpg") else [])]
+    for name in names:
+        code = f"from dualgeo_core.commands.locate import _read_photo; _read_photo(Path({str(tmp_path / name)!r}))"
+        done = subprocess.run(
+            [sys.executable, "-c", f"from pathlib import Path; {code}"], capture_output=True, text=True, timeout=60
+        )
+        assert f"{name} is not a readable photo (not a regular file)" in done.stderr

@@ -19,9 +19,14 @@ from dualgeo_core.base.files import one_line
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
-def read_csv(path: Path, **options: Any) -> pd.DataFrame:
-    """The CSV as a frame whose index is `record_lines`; `options` are those of pandas. Raises InputError as they do."""
-    lines = record_lines(path)
+def read_csv(path: Path, aliases: Mapping[str, str] | None = None, **options: Any) -> pd.DataFrame:
+    """The CSV as a frame whose index is `record_lines`; `options` are those of pandas.
+
+    `aliases` maps lower-case column names to others of the same meaning. Raises InputError as `record_lines` does, and
+    if two columns mean the same.
+    """
+    header, lines = _header_and_lines(path)
+    _refuse_twins(path, header, aliases or {})
     try:
         # Without index_col=False, surplus fields would shift all columns.
         frame = pd.read_csv(path, index_col=False, encoding="utf-8-sig", **options)
@@ -38,43 +43,13 @@ def record_lines(path: Path) -> NDArray[np.int64]:
     Raises InputError if the file is missing, is not a UTF-8 CSV with a header, or has a record with more or fewer
     fields than the header.
     """
-    starts = array("q")
-    with _opened(path) as file:
-        reader = csv.reader(_without_nul(path, file), strict=True)
-        header: list[str] = []
-        start = 1
-        try:
-            for record in reader:
-                if not header:
-                    header = record if _is_record(record) else []
-                elif len(record) == len(header):
-                    starts.append(start)
-                elif _is_record(record):
-                    raise InputError(
-                        f"{path}, line {start}: {len(record)} fields, but the header has {len(header)}; "
-                        'put values that contain a comma in double quotes ("48,85")'
-                    )
-                start = reader.line_num + 1
-        except csv.Error as error:
-            raise InputError(f"{path}, line {start}: not a CSV record ({error}); correct its quotes") from None
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path} is not a UTF-8 CSV ({error.reason}); save it as one") from None
-    if not header:
-        raise InputError(f"{path} is not a UTF-8 CSV with a header (it is empty); save it as one")
-    return np.array(starts, dtype=np.int64)
+    return _header_and_lines(path)[1]
 
 
-def check_columns(path: Path, columns: list[str], aliases: Mapping[str, str] | None = None) -> dict[str, str]:
-    """For each column its lower-case name, or what that is an alias of. Raises InputError if two mean the same."""
-    meanings: dict[str, str] = {}
-    for column in columns:
-        name = column.strip().lower()
-        meaning = (aliases or {}).get(name, name)
-        twin = next((other for other, known in meanings.items() if known == meaning and meaning), None)
-        if twin is not None:
-            raise InputError(f"{path}: the columns {twin} and {column} mean the same; remove one of them")
-        meanings[column] = meaning
-    return meanings
+def column_meaning(column: str, aliases: Mapping[str, str]) -> str:
+    """The column's name in lower case, or what that is an alias of."""
+    name = column.strip().lower()
+    return aliases.get(name, name)
 
 
 def as_text(value: str) -> str:
@@ -98,6 +73,42 @@ def _opened(path: Path) -> Iterator[TextIO]:
             yield file
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); correct its permissions") from None
+
+
+def _header_and_lines(path: Path) -> tuple[list[str], NDArray[np.int64]]:
+    starts = array("q")
+    with _opened(path) as file:
+        reader = csv.reader(_without_nul(path, file), strict=True)
+        header: list[str] = []
+        start = 1
+        try:
+            for record in reader:
+                if not header:
+                    header = record if _is_record(record) else []
+                elif len(record) == len(header):
+                    starts.append(start)
+                elif _is_record(record):
+                    raise InputError(
+                        f"{path}, line {start}: {len(record)} fields, but the header has {len(header)}; "
+                        'put values that contain a comma in double quotes ("48,85")'
+                    )
+                start = reader.line_num + 1
+        except csv.Error as error:
+            raise InputError(f"{path}, line {start}: not a CSV record ({error}); correct its quotes") from None
+        except UnicodeDecodeError as error:
+            raise InputError(f"{path} is not a UTF-8 CSV ({error.reason}); save it as one") from None
+    if not header:
+        raise InputError(f"{path} is not a UTF-8 CSV with a header (it is empty); save it as one")
+    return header, np.array(starts, dtype=np.int64)
+
+
+def _refuse_twins(path: Path, header: list[str], aliases: Mapping[str, str]) -> None:
+    first: dict[str, str] = {}
+    for column in header:
+        meaning = column_meaning(column, aliases)
+        if meaning and meaning in first:
+            raise InputError(f"{path}: the columns {first[meaning]} and {column} mean the same; remove one of them")
+        first[meaning] = column
 
 
 def _without_nul(path: Path, file: TextIO) -> Iterator[str]:

@@ -1,6 +1,5 @@
 """The contents of a photo set to which photos are added. Its files are not modified."""
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dualgeo_core.base.csv_files import from_text
+from dualgeo_core.base.csv_files import from_text, read_csv
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import one_line, read_json, replace_folder
+from dualgeo_core.base.files import read_json, replace_folder
 from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
 
 Fault = tuple[str, str]  # a photo's id, and the reason why it was refused
@@ -36,7 +35,7 @@ class ExistingSet:
 
 
 def open_existing(out: Path) -> ExistingSet:
-    """The set at `out`. Raises InputError if there is none.
+    """The set at `out`. Raises InputError if there is none, or if its quarantine is damaged.
 
     If an ingest was killed while it replaced the set, its finished set is moved into place first.
     """
@@ -46,12 +45,8 @@ def open_existing(out: Path) -> ExistingSet:
     if not (out / MANIFEST).is_file():
         raise InputError(f"there is no photo set {out} to add to; ingest it first, without --add")
     manifest = read_json(out / MANIFEST)
-    quarantine_file = out / QUARANTINE
-    try:
-        with quarantine_file.open(encoding="utf-8", newline="") as file:
-            quarantine = tuple((from_text(line["id"]), line["reason"]) for line in csv.DictReader(file))
-    except (OSError, ValueError, KeyError, csv.Error) as error:
-        raise InputError(f"{quarantine_file} cannot be read ({one_line(error)}); ingest the set again") from None
+    table = read_csv(out / QUARANTINE, dtype=str, keep_default_na=False)
+    quarantine = tuple(zip(table["id"].map(from_text), table["reason"], strict=True))
     return ExistingSet(manifest=manifest, ids=ids_of(out, manifest["shards"]), quarantine=quarantine)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dualgeo_core.base.csv_files import check_columns, read_csv
+from dualgeo_core.base.csv_files import column_meaning, read_csv
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import coordinate_fault
 from dualgeo_core.photos.image_files import SUFFIXES, ImageFiles
@@ -36,8 +36,8 @@ class PhotoTable(Sequence[TableRow]):
     """
 
     def __init__(self, path: Path, images: ImageFiles, left_out: Set[str] = frozenset()) -> None:
-        table = read_csv(path, dtype=str, keep_default_na=False)
-        table = table.rename(columns=check_columns(path, list(table.columns), ALIASES))
+        table = read_csv(path, ALIASES, dtype=str, keep_default_na=False)
+        table = table.rename(columns=lambda name: column_meaning(name, ALIASES))
         missing = [name for name in ("id", "latitude", "longitude") if name not in table]
         if missing:
             present = ", ".join(table.columns)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dualgeo_core.base.csv_files import as_text, check_columns, from_text, read_csv, record_lines
+from dualgeo_core.base.csv_files import as_text, from_text, read_csv, record_lines
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import atomic_file
 
@@ -121,8 +121,7 @@ def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
 
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    frame = read_csv(path, dtype={"id": str, "location": str, "author": str, "album": str}).reset_index(drop=True)
-    check_columns(path, list(frame.columns))
+    frame = read_csv(path, dtype={"id": str, "location": str, "author": str}).reset_index(drop=True)
     missing = [column for column in required if column not in frame]
     if missing:
         raise InputError(
