@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from dualgeo_core.base.artifacts import Artifact, digest_files, write_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import atomic_file, one_line, replace_folder, write_json
+from dualgeo_core.base.files import atomic_file, replace_folder, write_json
 from dualgeo_core.base.progress import Progress
 from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.model.checkpoints import Position, load_checkpoint, save_checkpoint
@@ -64,19 +64,6 @@ def step_size(settings: TrainingSettings, *, photos: int, processes: int) -> int
     return most // processes * processes
 
 
-def _accelerator(profile: Profile) -> Accelerator:
-    try:
-        return Accelerator(
-            mixed_precision=profile.training.precision,
-            cpu=profile.device == "cpu",
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
-    except ValueError as error:
-        raise InputError(
-            f"training.precision {profile.training.precision} is not available here ({one_line(error)}); set it to no"
-        ) from None
-
-
 class _Step(nn.Module):
     """Model and loss in one module, so that the gradients of all parameters are averaged over processes."""
 
@@ -112,7 +99,11 @@ class TrainingRun:
         self.interruption = interruption
         self.read: Callable[[NDArray[np.int64]], Any] = augmented.read if augmented else views.batch
         self.prepare: Callable[[Any], ViewBatch] = augmented.views if augmented else lambda batch: batch
-        self.accelerator = _accelerator(profile)
+        self.accelerator = Accelerator(
+            mixed_precision=self.settings.precision,
+            cpu=profile.device == "cpu",
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
         self.rank, self.processes = self.accelerator.process_index, self.accelerator.num_processes
         self.split = split_by_photographer(views.frame, self.settings)
         self.degrees_n2 = torch.tensor(views.frame[["latitude", "longitude"]].to_numpy(dtype=np.float64))

@@ -57,12 +57,6 @@ class Profile(Section):
         return self
 
     @model_validator(mode="after")
-    def _precision_fits_the_device(self) -> Self:
-        if self.device == "cpu" and self.training.precision == "fp16":
-            raise ValueError("training.precision fp16 needs a GPU, and device is cpu; set precision to no or bf16")
-        return self
-
-    @model_validator(mode="after")
     def _patches_fit_the_photo(self) -> Self:
         encoder = self.encoder
         if encoder.name != "efficientnet-lite0":

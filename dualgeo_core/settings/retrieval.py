@@ -11,12 +11,12 @@ from dualgeo_core.settings.base import Positive, Section
 INDEX_TRAINING_PHOTOS = 262_144  # an index is trained on at most this many gallery photos
 PRODUCT_CENTROIDS = 256  # per part of a vector
 # These indexes accept a filter of rows at search time. FAISS offers none for NSG, RQ, refined and plain PQ indexes, and
-# expects other parameters behind a transform (PCA, OPQ).
+# expects other parameters behind a transform (PCA, OPQ). A stored fast-scan index (x4fs) crashes when vectors are read.
 _HNSW = r"HNSW(?:[2-9]|[1-9]\d+)?"  # one link per photo makes FAISS abort
 _CODES = r"Flat|SQ(?:4|6|8|fp16|bf16)"
 INDEX = re.compile(
     rf"{_CODES}|{_HNSW}(?:[,_](?:{_CODES}|PQ[1-9]\d*))?"
-    rf"|IVF(?P<lists>[1-9]\d*)(?:_{_HNSW})?,(?:{_CODES}|PQ[1-9]\d*(?:x8|x4fsr?)?)"
+    rf"|IVF(?P<lists>[1-9]\d*)(?:_{_HNSW})?,(?:{_CODES}|PQ[1-9]\d*(?:x8)?)"
 )
 
 
