@@ -1,6 +1,7 @@
 """Promotion: which versions become champion, the list of promotions, and serving a version."""
 
 import base64
+import itertools
 import json
 import os
 import shutil
@@ -42,7 +43,7 @@ class Shelf:
 
         self.uri = uri
         self.registry = Registry(uri, profile=profile)
-        self._folder, self._workspace = folder, workspace
+        self._workspace, self._numbers = workspace, itertools.count()
         self.client = mlflow.MlflowClient(self.uri)
         experiment = self.client.create_experiment(f"dualgeo-{profile}", artifact_location=(folder / "mlflow").as_uri())
         self._run_id = self.client.create_run(experiment).info.run_id
@@ -50,13 +51,14 @@ class Shelf:
     def put(self, degrees_off: float, benchmark: str = BENCHMARK) -> str:
         """Registers a version that is `degrees_off` too far east with every query."""
         truth = self._workspace.photos(BENCHMARK).frame
-        path = self._folder / f"{benchmark}.parquet"
         shifted = truth["longitude"].where(truth["longitude"] > 0, truth["longitude"] + degrees_off)
         shifted = shifted.where(truth["longitude"] <= 0, truth["longitude"] - degrees_off)
-        pd.DataFrame({"id": truth["id"], "latitude": truth["latitude"], "longitude": shifted}).to_parquet(path)
-        predictions = {benchmark: path}
+        predictions = pd.DataFrame({"id": truth["id"], "latitude": truth["latitude"], "longitude": shifted})
         return self.registry.register(
-            run_id=self._run_id, locator=self._workspace.locator, predictions=predictions, tags={"profile": "tiny"}
+            run_id=self._run_id,
+            locator=self._workspace.locator,
+            predictions={benchmark: predictions},
+            tags={"locator": f"number {next(self._numbers)}"},
         )
 
 
@@ -142,7 +144,7 @@ def test_a_server_that_does_not_answer_is_named_without_its_password(graph_home:
 
 def test_a_registration_that_was_cut_short_is_finished_not_repeated(shelf: Shelf) -> None:
     version = shelf.put(0)
-    shelf.client.delete_model_version_tag(shelf.registry.model, version, "profile")
+    shelf.client.delete_model_version_tag(shelf.registry.model, version, "locator")
     shelf.client.delete_registered_model_alias(shelf.registry.model, CHALLENGER)
     assert shelf.put(0) == version
     assert shelf.registry.version_of(CHALLENGER) == version
@@ -213,16 +215,17 @@ def scoring_server(shelf: Shelf) -> Iterator[str]:
 
 def test_champion_serves_what_locate_answers(scoring_server: str, workspace: Workspace) -> None:
     photo = workspace.photos(BENCHMARK).image(workspace.photos(BENCHMARK).frame["id"][0])
-    body = {"dataframe_records": [{"photo": base64.b64encode(photo).decode()}, {"photo": "bm90IGEgcGhvdG8="}]}
+    rows = [base64.encodebytes(photo).decode(), "bm90IGEgcGhvdG8=", "é", None, 5, [1]]
+    body = {"dataframe_records": [{"photo": row} for row in rows]}
     request = urllib.request.Request(
         scoring_server, data=json.dumps(body).encode(), headers={"Content-Type": "application/json"}
     )
     with urllib.request.urlopen(request, timeout=60) as response:
-        served, unreadable = json.loads(response.read())["predictions"]
+        served, *unreadable = json.loads(response.read())["predictions"]
     [located] = Locator(workspace.locator).locate(names=["photo"], images=[decode_image(photo)])
     expected = located.as_json()
     assert served["model_version"] == "1"
-    assert unreadable["status"].startswith("unreadable")
+    assert [answer["status"].split(":")[0] for answer in unreadable] == ["unreadable"] * 5
     for key in ("latitude", "longitude", "radius_90_km", "place", "candidates", "locator"):
         assert served[key] == expected[key], key
 
