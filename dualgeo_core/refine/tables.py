@@ -121,7 +121,8 @@ def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
 
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
-    frame = read_csv(path, dtype={"id": str, "location": str, "author": str}).reset_index(drop=True)
+    texts = {"id": str, "location": str, "author": str, "album": str}
+    frame = read_csv(path, dtype=texts).reset_index(drop=True)
     missing = [column for column in required if column not in frame]
     if missing:
         raise InputError(
