@@ -75,7 +75,7 @@ def read_albums(path: Path) -> pd.DataFrame:
     latitude and longitude are anchors; 0,0 counts as blank.
     """
     frame = _read(path, required=("id", "album"))
-    _require(path, frame, "id", ~frame.duplicated("id"), "appears twice; keep one row per photo")
+    _require(path, frame, "id", ~frame.duplicated("id"), "occurs twice; keep one row per photo")
     _require(path, frame, "album", frame["album"].notna(), "is not an album; name the album, or leave out the row")
     if "order" in frame and "taken" in frame:
         raise InputError(f"{path}, row 1: the columns order and taken exclude each other; leave out one of them")
