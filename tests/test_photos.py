@@ -8,6 +8,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -258,8 +259,15 @@ def test_a_jpeg_higher_than_its_data_is_refused() -> None:
         decode_image(taller(photo()))
 
 
-def test_a_truncated_tiled_heic_is_refused() -> None:
-    whole = photo("HEIF", tile_size=64)
+def with_open_end(heic: bytes) -> bytes:
+    """The HEIC with a last box of size 0, which means that it ends with the file, wherever that is cut."""
+    at = heic.index(b"mdat") - 4
+    return heic[:at] + bytes(4) + heic[at + 4 :]
+
+
+@pytest.mark.parametrize("written", [bytes, with_open_end])
+def test_a_truncated_tiled_heic_is_refused(written: Callable[[bytes], bytes]) -> None:
+    whole = written(photo("HEIF", exif=Image.Exif(), tile_size=64))
     assert decode_image(whole).size == (320, 240)
     for share in (0.15, 0.3, 0.6, 0.9, 0.99):
         part = whole[: int(len(whole) * share)]
