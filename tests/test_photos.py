@@ -8,6 +8,7 @@ import sys
 import threading
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -37,6 +38,7 @@ from PIL.TiffImagePlugin import IFDRational
 from dualgeo_core.photos import decode
 from dualgeo_core.photos.decode import UndecodableImage, check_image, decode_image
 from dualgeo_core.photos.exif import exif_artist, exif_position
+from dualgeo_core.photos.heif_boxes import truncation
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "HEIF", "WEBP"])
@@ -258,13 +260,48 @@ def test_a_jpeg_higher_than_its_data_is_refused() -> None:
         decode_image(taller(photo()))
 
 
-def test_a_truncated_tiled_heic_is_refused() -> None:
-    whole = photo("HEIF", tile_size=64)
+def with_open_end(heic: bytes) -> bytes:
+    """The HEIC with a last box of size 0, which means that it ends with the file, wherever that is cut."""
+    at = heic.index(b"mdat") - 4
+    return heic[:at] + bytes(4) + heic[at + 4 :]
+
+
+@pytest.mark.parametrize("written", [bytes, with_open_end])
+def test_a_truncated_tiled_heic_is_refused(written: Callable[[bytes], bytes]) -> None:
+    whole = written(photo("HEIF", exif=Image.Exif(), tile_size=64))
     assert decode_image(whole).size == (320, 240)
     for share in (0.15, 0.3, 0.6, 0.9, 0.99):
         part = whole[: int(len(whole) * share)]
         with pytest.raises(UndecodableImage, match=rf"truncated: {len(part)} of \d+ bytes"):
             decode_image(part)
+
+
+def test_a_truncated_heic_is_refused_whatever_libheif_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some versions draw the missing tiles in one colour, as if they had decoded the whole file."""
+    whole = photo("HEIF", exif=Image.Exif(), tile_size=64)
+    monkeypatch.setitem(decode.FORMATS, "HEIF", lambda file: pillow_heif.HeifImageFile(io.BytesIO(whole)))
+    part = whole[: len(whole) // 2]
+    with pytest.raises(UndecodableImage, match=rf"truncated: {len(part)} of {len(whole)} bytes"):
+        check_image(part)
+
+
+def boxed(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", 8 + len(content)) + kind + content
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+@pytest.mark.parametrize("in_file", [True, False])
+def test_byte_ranges_of_every_form_of_the_box_are_read(version: int, in_file: bool) -> None:
+    """Two ranges, of which the second ends at byte 1000, with a base offset and 4-byte numbers."""
+    count, number = (">I", ">I") if version == 2 else (">H", ">H")
+    method = b"" if version == 0 else struct.pack(">H", 0 if in_file else 1)
+    item = struct.pack(number, 1) + method + struct.pack(">HIH", 0, 500, 2) + struct.pack(">IIII", 0, 100, 300, 200)
+    listed = boxed(b"iloc", bytes([version, 0, 0, 0]) + struct.pack(">H", 0x4440) + struct.pack(count, 1) + item)
+    start = boxed(b"ftyp", b"heic") + boxed(b"meta", bytes(4) + boxed(b"hdlr", bytes(20)) + listed)
+    assert truncation(start.ljust(1000, b"x")) is None
+    outside = in_file or version == 0
+    assert truncation(start.ljust(999, b"x")) == ("999 of 1000 bytes" if outside else None)
+    assert truncation(start[:-1]) is None  # libheif reports a damaged box
 
 
 def test_the_reason_of_a_refusal_is_the_decoders() -> None:
