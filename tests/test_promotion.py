@@ -108,7 +108,7 @@ def test_the_champion_cannot_be_promoted_again(shelf: Shelf) -> None:
     shelf.put(0)
     shelf.registry.promote("1", reason="test")
     shelf.registry.promote("2", reason="test")
-    with pytest.raises(InputError, match="version 2 of dualgeo-tiny is champion already"):
+    with pytest.raises(InputError, match="version 2 of dualgeo-tiny is already the champion"):
         shelf.registry.promote("2", reason="once more")
     assert shelf.registry.rollback(reason="bad").version == "1"
 
@@ -205,7 +205,7 @@ def scoring_server(shelf: Shelf) -> Iterator[str]:
             lines = []
             for line in server.stdout:
                 lines.append(line)
-                if "Uvicorn running" in line or "Application startup complete" in line:
+                if "Uvicorn running" in line:
                     break
             assert server.poll() is None, "".join(lines)
             yield f"http://127.0.0.1:{port}/invocations"
