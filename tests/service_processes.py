@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-HOPELESS_S = 900  # every wait ends with its condition; this ends only one whose condition never comes
+HOPELESS_S = 1800  # every wait ends with its condition; this ends only one whose condition never comes
 Found = TypeVar("Found")
 BIN = Path(sys.executable).parent
 BENCHMARK = {"dagster/asset_partition_range_start": "by_day", "dagster/asset_partition_range_end": "by_day"}

@@ -28,15 +28,6 @@ from dualgeo_dagster.settings import PromotionSettings
 PREDICTIONS = pd.DataFrame({"id": ["a.jpg"], "latitude": [1.0], "longitude": [2.0]})
 
 
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from mlflow import MlflowClient
-
-    database = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{database}").search_experiments()
-    return database
-
-
 class Shop:
     """A home with an MLflow database, in which small versions are registered."""
 
@@ -64,10 +55,10 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(tmp_path: Path, empty_mlflow: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch) -> Shop:
     home = tmp_path / "home"
     (home / ".mlflow").mkdir(parents=True)
-    shutil.copyfile(empty_database, home / ".mlflow" / "mlflow.db")
+    empty_mlflow(home / ".mlflow")
     (home / "profiles").mkdir()
     (home / "profiles" / "tiny.yaml").write_text(TINY_PROFILE)
     monkeypatch.setenv("DUALGEO_HOME", str(home))
