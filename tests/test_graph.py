@@ -137,7 +137,7 @@ def test_report_agrees_with_predictions(graph_home: Home) -> None:
 
     workspace = Workspace(load_settings("tiny", home=graph_home.path))
     truth = workspace.photos("by_day").frame.set_index("id")
-    found = pd.read_parquet(workspace.folder("predictions", "by_day"))
+    found = pd.read_parquet(workspace.folder("predictions", "by_day") / "table.parquet")
     found = found[found["method"] == "cross_attention, posterior"].set_index("id").loc[truth.index]
     errors = haversine_km(found["latitude"], found["longitude"], truth["latitude"], truth["longitude"])
     metrics = json.loads((workspace.report / "metrics.json").read_text())
