@@ -17,8 +17,6 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.refine.lmm.answer import degrees, parse_answer
 from dualgeo_core.refine.lmm.ask import ask_photos
-from dualgeo_core.refine.lmm.cache import Reply
-from dualgeo_core.refine.lmm.client import Ledger, OverBudget
 from dualgeo_core.refine.lmm.prompt import photo_jpeg
 from dualgeo_core.settings import LmmSettings
 
@@ -257,31 +255,3 @@ def test_minutes_and_seconds_of_sixty_or_more_are_not_read(text):
 def test_no_text_breaks_the_parser_or_invents_a_place(text):
     answer = parse_answer(text)
     assert answer.status == "answered" or np.isnan(answer.latitude)
-
-
-def _reply(cost_usd):
-    return Reply("m", "", prompt_tokens=1, completion_tokens=1, cost_usd=cost_usd, latency_s=0.1)
-
-
-def test_a_ceiling_of_zero_ends_asking_after_the_first_reply_with_a_price():
-    ledger = Ledger(max_cost_usd=0.0)
-    ledger.begin()
-    ledger.end(_reply(0.01))
-    with pytest.raises(OverBudget):
-        ledger.begin()
-
-
-def test_calls_under_way_reserve_the_price_of_the_dearest_reply():
-    ledger = Ledger(max_cost_usd=1.0)
-    for cost_usd in (0.25, 0.125):
-        ledger.begin()
-        ledger.end(_reply(cost_usd))
-    ledger.begin()
-    ledger.begin()  # 0.375 is spent and 0.5 reserved: a third call could end above the ceiling
-    with pytest.raises(OverBudget):
-        ledger.begin()
-    ledger.end(None)
-    ledger.begin()  # a call without a reply gives its reservation back
-    ledger.end(_reply(0.25))
-    ledger.end(_reply(0.25))
-    assert ledger.cost_usd == 0.875
