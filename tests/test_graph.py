@@ -152,7 +152,7 @@ def test_views_made_with_other_settings_are_refused(graph_home: Home) -> None:
     profile = load_settings("tiny", home=graph_home.path).profile
     encoder = profile.encoder.model_copy(update={"image_size": 96})
     changed = Settings(profile=profile.model_copy(update={"encoder": encoder}), home=graph_home.path)
-    with pytest.raises(InputError, match=r"features/gallery was computed with other settings"):
+    with pytest.raises(InputError, match=r"segmenter was made from other settings than there are now"):
         open_views(Workspace(changed), "gallery")
 
 

@@ -195,7 +195,10 @@ def test_a_set_without_a_usable_photo_is_refused(tmp_path: Path, images: Path) -
         (os.mkfifo, "is not a regular file"),
         (lambda path: path.write_text("id,latitude,longitude\n1,2,\0\n"), "line 2: it has a NUL"),
         (lambda path: path.write_text('id,latitude,longitude\n1,2,"3\n'), "line 2: not a CSV record"),
-        (lambda path: path.write_text(f"id,latitude,longitude\n{'1' * 140_000},2,3\n"), "line 2: not a CSV record"),
+        (
+            lambda path: path.write_text(f"id,latitude,longitude\n{'1' * 140_000},2,3\n"),
+            "line 2: not a CSV record|unusable id",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_read_says_what_is_wrong(

@@ -36,6 +36,9 @@ class ShelfOfTwo:
     def predictions_of(self, version: str, benchmark: str) -> pd.DataFrame:
         return self.predictions[version]
 
+    def rollback_of(self, version: str) -> None:
+        """No version was ever rolled back."""
+
     def promote(self, version: str, *, reason: str) -> None:
         self.aliases[CHAMPION] = version
 

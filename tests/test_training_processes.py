@@ -15,10 +15,9 @@ LAUNCH = [sys.executable, "-m", "dualgeo_dagster.runtime.several_processes", "2"
 # A training module whose main process loses MLflow, while the other one waits for the main process.
 OUTAGE = """
 import signal
-from pathlib import Path
 from dualgeo_dagster.runtime import training_process
 def lose_mlflow(*_, **__): raise ConnectionError("MLflow went away")
-def wait_for_ever(): Path("waiting").touch(); signal.pause()
+def wait_for_ever(): training_process._workspace(); signal.pause()
 training_process._train_and_report, training_process._other_process = lose_mlflow, wait_for_ever
 training_process.main()
 """
