@@ -16,7 +16,7 @@ from PIL import Image
 
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.refine.density import PhotoDensity
-from dualgeo_core.refine.lmm.ask import gather_answers
+from dualgeo_core.refine.lmm.answers import gather_answers
 from dualgeo_core.refine.predict import predict
 from dualgeo_core.refine.refiner import Refiner
 from dualgeo_core.retrieval.candidates import Retriever

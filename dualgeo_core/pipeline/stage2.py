@@ -19,7 +19,7 @@ from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.refine.clusters import clusters_of
 from dualgeo_core.refine.density import gallery_density
 from dualgeo_core.refine.fit import FEWEST_QUERIES, fit_refiner
-from dualgeo_core.refine.lmm.ask import ANSWER_COLUMNS
+from dualgeo_core.refine.lmm.answers import ANSWER_COLUMNS
 from dualgeo_core.refine.predict import refiner_of
 from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner, shipped_refiner
 

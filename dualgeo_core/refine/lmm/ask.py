@@ -16,24 +16,11 @@ from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.decode import UndecodableImage
 from dualgeo_core.refine.clusters import clusters_of
 from dualgeo_core.refine.lmm.answer import STATUSES, LmmAnswer, parse_answer
+from dualgeo_core.refine.lmm.answers import ANSWER_COLUMNS
 from dualgeo_core.refine.lmm.cache import ReplyCache, reply_key
 from dualgeo_core.refine.lmm.client import Failed, Ledger, OverBudget, api_base_of, ask
 from dualgeo_core.refine.lmm.prompt import SYSTEM, evidence_text, messages, photo_jpeg
-from dualgeo_core.refine.tables import read_answers
 from dualgeo_core.settings import LmmSettings
-
-ANSWER_COLUMNS = (
-    "id",
-    "model",
-    "sample",
-    "latitude",
-    "longitude",
-    "location",
-    "granularity",
-    "evidence",
-    "status",
-    "reason",
-)
 
 
 @dataclass(frozen=True)
@@ -43,36 +30,6 @@ class Question:
     photo_id: str
     jpeg: bytes
     text: str
-
-
-def gather_answers(
-    *,
-    ids: Sequence[str],
-    image: Callable[[str], Image.Image],
-    candidates: pd.DataFrame,
-    settings: LmmSettings,
-    cluster_radius_km: float,
-    replies: Path | None,
-    progress: Progress = silent,
-) -> tuple[pd.DataFrame | None, dict[str, float]]:
-    """Answers about `ids` and counts (see `ask_photos`).
-
-    The answers come from `settings.answers_file` or from `settings.model`; they are None if neither is set.
-    """
-    if settings.answers_file is not None:
-        answers = read_answers(Path(settings.answers_file))
-        return answers[answers["id"].isin(ids)], {}
-    if settings.model is None:
-        return None, {}
-    return ask_photos(
-        ids=ids,
-        image=image,
-        candidates=candidates,
-        settings=settings,
-        cluster_radius_km=cluster_radius_km,
-        replies=replies,
-        progress=progress,
-    )
 
 
 def ask_photos(
