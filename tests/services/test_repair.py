@@ -119,16 +119,17 @@ def test_a_damaged_photo_shard_is_refused_and_named(workspace: Workspace) -> Non
     shutil.copyfile(copy, shard)
     alter(shard)
     features = workspace.folder("features", GALLERY)
-    aside = features.with_name("aside")
-    features.replace(aside)
+    aside = workspace.settings.home / "aside"
     try:
-        with pytest.raises(InputError, match=f"{shard.name} is damaged"):
-            stage1.make_features(workspace, GALLERY)
         found = verify(workspace)
         assert [damage.path for damage in found] == [shard]
         assert {"masks/gallery", "models/cross_attention", "locator", "scores/by_day"} <= set(found[0].dependents)
+        features.replace(aside)
+        with pytest.raises(InputError, match=f"{shard.name} is damaged"):
+            stage1.make_features(workspace, GALLERY)
     finally:
-        shutil.rmtree(features, ignore_errors=True)
         shutil.rmtree(features.with_name("gallery.partial"), ignore_errors=True)
-        aside.replace(features)
+        if aside.exists():
+            shutil.rmtree(features, ignore_errors=True)
+            aside.replace(features)
         copy.replace(shard)

@@ -1,6 +1,5 @@
 """`dualgeo ui`: MLflow's server dies and is restarted, while Dagster goes on."""
 
-import os
 import signal
 import socket
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TINY_PROFILE
+from conftest import TINY_PROFILE, Home
 
 
 def free_port() -> int:
@@ -32,7 +31,7 @@ class Pages:
                 *(sys.executable, "-m", "dualgeo_core.cli", "ui", "--profile", "tiny"),
                 *("--dagster-port", str(self.ports["Dagster"]), "--mlflow-port", str(self.ports["MLflow"])),
             ],
-            env={**os.environ, "DUALGEO_HOME": str(home), "DAGSTER_HOME": str(home / ".dagster")},
+            env={**Home(home).environment, "DAGSTER_HOME": str(home / ".dagster")},
             cwd=home,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
