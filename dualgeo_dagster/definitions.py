@@ -17,7 +17,6 @@ from dualgeo_dagster.defs import (
 )
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import NAME, orchestration
-from dualgeo_dagster.runtime.console import console
 from dualgeo_dagster.settings import keep_libraries_quiet
 
 keep_libraries_quiet()
@@ -36,5 +35,4 @@ defs = dg.Definitions(
     resources={"tracking": Tracking()},
     # One process loads the libraries once. Training has its own process, and the other steps share the same cores.
     executor=dg.in_process_executor,
-    loggers={"console": console},
 )

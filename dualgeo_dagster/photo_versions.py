@@ -24,6 +24,8 @@ OUTSIDE = re.compile(
 NOT_FOUND = "error.dvc.org/missing-files"
 PORTS = {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "ssh": 22}
 NOISE = re.compile(r"WARNING|Everything is up to date|\s*\d+ ")  # the last are lines of the faulty file
+# DVC warns about every stage that has no stored result yet, and announces each pull before it fails.
+CHATTER = re.compile(r"WARNING: Some of the cache files|.*\bmd5: |Unable to pull data|Pulling data|Use `dvc push`")
 LONGEST_FAULT = 600
 
 
@@ -131,7 +133,7 @@ def _dvc(*arguments: str, home: Path, say: Callable[[str], None] | None, wait: b
         lines = []
         for line in process.stdout:
             lines.append(line.rstrip())
-            if say is not None and lines[-1]:
+            if say is not None and lines[-1] and not CHATTER.match(lines[-1]):
                 say(lines[-1])
         if process.wait() != 0:
             warnings.seek(0)

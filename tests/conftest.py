@@ -167,13 +167,17 @@ def empty_mlflow(once: Once) -> Callable[[Path], str]:
 
 @pytest.fixture(scope="session")
 def graph_home(once: Once, new_home: Callable[[Path], Home]) -> Home:
-    """A home in which the whole graph has run once; `printed` is the output of the run. Tests must not change it."""
+    """A home in which the whole graph has run once. Tests must not change it.
+
+    `printed` is the run's standard output, and `told` its standard error.
+    """
 
     def run(folder: Path) -> None:
-        home = new_home(folder / "home")
-        (folder / "printed").write_text(home.dualgeo("run", "--profile", "tiny").stdout)
+        done = new_home(folder / "home").dualgeo("run", "--profile", "tiny")
+        (folder / "printed").write_text(done.stdout)
+        (folder / "told").write_text(done.stderr)
 
     folder = once("graph", run)
     home = Home(folder / "home")
-    home.printed = (folder / "printed").read_text()
+    home.printed, home.told = ((folder / name).read_text() for name in ("printed", "told"))
     return home

@@ -2,22 +2,24 @@
 
 import os
 import sys
-import warnings
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from dualgeo_core.settings import Environment
+from dualgeo_core.settings import Environment, load_settings
 from dualgeo_dagster.mlflow.store import require_answer
+from dualgeo_dagster.runtime.code_server import CodeServer
 from dualgeo_dagster.runtime.console import user_error
 from dualgeo_dagster.runtime.instance import ensure_dagster_home
-from dualgeo_dagster.runtime.launcher import bury_dead_runs
-from dualgeo_dagster.settings import keep_libraries_quiet
+from dualgeo_dagster.runtime.terminal_run import run_and_follow
+from dualgeo_dagster.settings import keep_libraries_quiet, orchestration_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+INTERRUPTED = 130  # the shell's code for a command that Ctrl-C ended
 
 
 def run_everything(profile: str | None) -> int:
@@ -26,26 +28,23 @@ def run_everything(profile: str | None) -> int:
     Raises InputError if the profile is invalid or MLflow does not answer.
     """
     keep_libraries_quiet()
-    ensure_dagster_home(Environment().home)
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    if profile:
-        os.environ["DUALGEO_PROFILE"] = profile  # the definitions below are loaded for this profile
-    from dualgeo_dagster.definitions import defs
-    from dualgeo_dagster.profile import ALL_BENCHMARKS, JOB, workspace
+    settings = load_settings(profile)
+    orchestration_of(settings.profile)
+    ensure_dagster_home(settings.home)
+    os.environ["DUALGEO_PROFILE"] = profile or Environment().profile  # the imports below are about this profile
+    from dualgeo_dagster.profile import ALL_BENCHMARKS, JOB, NAME
 
-    require_answer(workspace().settings.home)
     with dg.DagsterInstance.get() as instance:
-        bury_dead_runs(instance)
-        result = defs.resolve_job_def(JOB).execute_in_process(
-            instance=instance,
-            run_config={"loggers": {"console": {}}},
-            tags=ALL_BENCHMARKS,
-            raise_on_error=False,
-        )
-        if not result.success:
-            return _print_errors(result)
-        _print_scores(result.run_id)
-        return 0
+        server = CodeServer(os.environ["DUALGEO_PROFILE"], name=NAME, instance=instance)
+        try:
+            require_answer(settings.home)  # while the server starts
+            run = run_and_follow(server, instance, job=JOB, tags=ALL_BENCHMARKS)
+        finally:
+            server.close()
+        if run.is_success:
+            _print_scores(run.run_id)
+            return 0
+        return _print_errors(instance, run)
 
 
 def _print_scores(dagster_run_id: str) -> None:
@@ -79,9 +78,12 @@ def _table(benchmark: str, frame: "pd.DataFrame") -> Table:
     return table
 
 
-def _print_errors(result: dg.ExecuteInProcessResult) -> int:
+def _print_errors(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
     """Prints the user errors of failed steps and returns the exit code."""
-    faults = [user_error(event) for event in result.filter_events(lambda event: event.is_step_failure)]
+    failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    faults = [user_error(entry.get_dagster_event()) for entry in failures]
     for fault in filter(None, faults):
         print(f"dualgeo: {fault}", file=sys.stderr)
+    if run.status == dg.DagsterRunStatus.CANCELED:
+        return INTERRUPTED
     return 2 if any(faults) else 1
