@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,28 @@ def test_a_near_duplicate_in_the_gallery_is_no_candidate(graph_home: Home) -> No
     found = [candidate.gallery_id for candidate in answer.candidates]
     assert photo_id not in found
     assert len(found) == workspace.profile.retrieval.candidates, "what was left out is made up for"
+
+
+def test_an_album_is_located_together(graph_home: Home) -> None:
+    """Photos of one album are not answered as if alone, an anchor keeps its place, and one photo is just a photo."""
+    workspace = Workspace(load_settings("tiny", home=graph_home.path))
+    locator, photos = Locator(workspace.locator), queries(workspace)
+    names, images = list(photos), list(photos.values())
+    alone = locator.locate(names=names, images=images)
+    taken = [datetime(2020, 5, 1, 12, minute, tzinfo=UTC) for minute in range(len(names) - 1)] + [None]
+    anchor = (48.85, 2.35)
+
+    together = locator.locate_album(names, images, taken=taken, positions=[anchor] + [None] * (len(names) - 1))
+
+    assert [answer.photo for answer in together] == names
+    assert (together[0].status, together[0].latitude, together[0].longitude) == ("anchor", *anchor)
+    assert together[0].radius_90_km == 0
+    assert all(
+        (found.latitude, found.radius_90_km) != (single.latitude, single.radius_90_km)
+        for found, single in zip(together[1:], alone[1:], strict=True)
+    )
+    one = locator.locate(names[:1], images[:1])
+    assert locator.locate_album(names[:1], images[:1], taken=taken[:1], positions=[None]) == one
 
 
 def test_a_photo_is_sent_to_the_model_that_is_named_and_nowhere_else(

@@ -32,12 +32,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_images import encoded, gps_exif, picture, sexagesimal
 from PIL import Image, ImageOps
-from PIL.ExifTags import Base
+from PIL.ExifTags import IFD, Base
 from PIL.TiffImagePlugin import IFDRational
 
 from dualgeo_core.photos import decode
 from dualgeo_core.photos.decode import UndecodableImage, check_image, decode_image
-from dualgeo_core.photos.exif import exif_artist, exif_position
+from dualgeo_core.photos.exif import exif_artist, exif_position, exif_taken
 from dualgeo_core.photos.heif_boxes import truncation
 
 
@@ -166,6 +166,24 @@ def test_the_artist_is_the_author() -> None:
     assert exif_artist(check_image(encoded(picture()))) is None
 
 
+@pytest.mark.parametrize(
+    ("taken", "offset", "iso"),
+    [
+        ("2008:05:17 14:03:00", "+02:00", "2008-05-17T14:03:00+02:00"),
+        ("2008:05:17 14:03:00\0", None, "2008-05-17T14:03:00"),
+        ("2008:05:17 14:03:00", "+2", "2008-05-17T14:03:00"),
+        ("0000:00:00 00:00:00", None, None),
+        ("    :  :     :  :  ", "   :  ", None),
+    ],
+)
+def test_the_time_of_exposure_is_read_where_the_clock_was_set(taken: str, offset: str | None, iso: str | None) -> None:
+    exif = Image.Exif()
+    exif[IFD.Exif] = {Base.DateTimeOriginal: taken} | ({Base.OffsetTimeOriginal: offset} if offset else {})
+    found = exif_taken(check_image(encoded(picture(), exif=exif)))
+    assert (found and found.isoformat()) == iso
+    assert exif_taken(check_image(encoded(picture()))) is None
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(max_examples=150, deadline=None)
 @given(st.binary(min_size=1, max_size=60), st.integers(0, 260))
@@ -179,6 +197,7 @@ def test_a_damaged_exif_block_is_no_more_than_a_missing_position(noise: bytes, a
         image = check_image(damaged)
         position = exif_position(image)
         exif_artist(image)
+        exif_taken(image)
         assert position.fault or (-90 <= position.latitude <= 90 and -180 <= position.longitude <= 180)
 
 

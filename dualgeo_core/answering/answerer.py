@@ -45,12 +45,24 @@ class Answerer:
     open_density: Callable[[], PhotoDensity]
     replies: Path | None
 
-    def answer(self, queries: Views, image: Callable[[str], Image.Image]) -> Answered:
-        """Candidates and predictions of all `queries`; `image(id)` returns the upright photo of a query."""
+    def answer(
+        self, queries: Views, image: Callable[[str], Image.Image], albums: pd.DataFrame | None = None
+    ) -> Answered:
+        """Candidates and predictions of all `queries`; `image(id)` returns the upright photo of a query.
+
+        The photos of an album are located together if there are `albums`, a table as `read_albums` returns it.
+        """
         ids = queries.frame["id"].tolist()
         candidates = self.candidates(queries)
         answers, _ = self.answers(ids=ids, image=image, candidates=candidates)
-        return Answered(candidates, self.predictions(candidates=candidates, answers=answers, ids=ids))
+        found = self.predictions(
+            candidates=candidates,
+            answers=answers,
+            ids=ids,
+            method=None if albums is None else "album",
+            albums=albums,
+        )
+        return Answered(candidates, found)
 
     def candidates(self, queries: Views, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
         """The candidates of `rows` of `queries` (all by default), with the columns of `Retriever.candidates`."""
@@ -82,9 +94,13 @@ class Answerer:
         answers: pd.DataFrame | None,
         ids: Sequence[str],
         method: RefineMethod | None = None,
+        albums: pd.DataFrame | None = None,
         progress: Progress = silent,
     ) -> pd.DataFrame:
-        """The predicted position of each of `ids`, by `method` (default: the profile's refinement method)."""
+        """The predicted position of each of `ids`, by `method` (default: the profile's refinement method).
+
+        The method `album` also reads `albums`.
+        """
         return predict(
             candidates=candidates,
             answers=answers,
@@ -93,6 +109,7 @@ class Answerer:
             settings=self.profile.refinement,
             ids=ids,
             density=self._density,
+            albums=albums,
             progress=progress,
         )
 

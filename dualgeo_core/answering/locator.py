@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from dualgeo_core.base.shards import ShardKey
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.refine.density import gallery_density
 from dualgeo_core.refine.refiner import REFINER_FILE, load_refiner
+from dualgeo_core.refine.tables import seconds_since_1970
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import LmmSettings, Profile
@@ -102,9 +104,39 @@ class Locator:
 
     def locate(self, names: Sequence[str], images: Sequence[Image.Image]) -> list[Answer]:
         """One answer per upright RGB image, in their order; `names` become `Answer.photo`."""
-        ids = [str(number) for number in range(len(names))]
+        return self._located(names, images, albums=None)
+
+    def locate_album(
+        self,
+        names: Sequence[str],
+        images: Sequence[Image.Image],
+        *,
+        taken: Sequence[datetime | None],
+        positions: Sequence[tuple[float, float] | None],
+    ) -> list[Answer]:
+        """As `locate`, for the photos of one camera, which are located together.
+
+        `taken` are capture times; times without a zone count as UTC. A photo with a position (latitude, longitude) is
+        an anchor: it helps the others, and its answer is that position with the status `anchor`.
+        """
+        known = [(np.nan, np.nan) if position is None else position for position in positions]
+        albums = pd.DataFrame(
+            {
+                "id": _ids(names),
+                "album": "album",
+                "taken": list(map(seconds_since_1970, taken)),
+                "latitude": [latitude for latitude, _ in known],
+                "longitude": [longitude for _, longitude in known],
+            }
+        )
+        return self._located(names, images, albums=albums)
+
+    def _located(
+        self, names: Sequence[str], images: Sequence[Image.Image], *, albums: pd.DataFrame | None
+    ) -> list[Answer]:
+        ids = _ids(names)
         by_id: Callable[[str], Image.Image] = dict(zip(ids, images, strict=True)).__getitem__
-        answered = self._answerer.answer(self._views(ids, images), image=by_id)
+        answered = self._answerer.answer(self._views(ids, images), image=by_id, albums=albums)
         similar = answered.candidates[answered.candidates["kind"] == "similar"]
         by_photo = dict(list(similar.groupby("id")))
         return [
@@ -164,6 +196,11 @@ class Locator:
             ],
             locator=self._packed.fingerprint,
         )
+
+
+def _ids(names: Sequence[str]) -> list[str]:
+    """Ids that are unique where names are not."""
+    return [str(number) for number in range(len(names))]
 
 
 def _with_lmm_model(profile: Profile, lmm_model: str | None) -> Profile:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from PIL import Image
@@ -24,6 +25,8 @@ class Metadata:
 
     orientation: Any = 1
     artist: Any = None
+    taken: Any = None
+    offset: Any = None
     gps: dict[int, Any] = field(default_factory=dict)
     xmp: str = ""
     fault: str | None = None
@@ -57,6 +60,8 @@ def read_metadata(image: Image.Image) -> Metadata:
     return Metadata(
         orientation=read(lambda: exif.get(Base.Orientation, 1), 1),
         artist=read(lambda: exif.get(Base.Artist), None),
+        taken=read(lambda: exif.get_ifd(IFD.Exif).get(Base.DateTimeOriginal), None),
+        offset=read(lambda: exif.get_ifd(IFD.Exif).get(Base.OffsetTimeOriginal), None),
         gps=read(lambda: dict(exif.get_ifd(IFD.GPSInfo)), {}),
         xmp=packet.decode("utf-8", errors="replace") if isinstance(packet, bytes) else str(packet),
         fault=fault,
@@ -98,6 +103,23 @@ def exif_artist(metadata: Metadata) -> str | None:
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
     return " ".join(text.replace("\0", " ").split()) or None
+
+
+def exif_taken(metadata: Metadata) -> datetime | None:
+    """The time of exposure (EXIF 2.32, DateTimeOriginal), with its zone if EXIF has it; None if unknown or malformed.
+
+    Cameras write zeros or blanks for an unset clock.
+    """
+    taken, offset = (str(text or "").strip("\0 ") for text in (metadata.taken, metadata.offset))
+    time = _time(f"{taken}{offset}", "%Y:%m:%d %H:%M:%S%z")
+    return time or _time(taken, "%Y:%m:%d %H:%M:%S")
+
+
+def _time(text: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, form)
+    except ValueError:
+        return None
 
 
 def _position(latitude: float, longitude: float) -> Position:

@@ -105,7 +105,7 @@ class Artifacts:
             **self._model_input(main),
             "params_file": _given(profile.refinement.params_file, "refinement.params_file"),
         }
-        return self._artifact("refiner", recipe=[1, profile.retrieval.model_dump(mode="json"), split], inputs=inputs)
+        return self._artifact("refiner", recipe=[2, profile.retrieval.model_dump(mode="json"), split], inputs=inputs)
 
     def lmm_answers(self, benchmark: str) -> Artifact:
         profile = self.workspace.profile

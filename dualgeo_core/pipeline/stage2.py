@@ -1,5 +1,6 @@
 """Stage 2, from candidates to scores: one function per artifact, in pipeline order."""
 
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -31,13 +32,14 @@ def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
     """Writes the posterior's parameters, fitted on gallery photographers held out of training.
 
     If the profile sets `refinement.params_file`, that refiner is used instead. If there are too few held-out photos, or
-    they are by a single photographer, the shipped refiner is used.
+    they are by a single photographer, the shipped refiner is used. A refiner without an album part gets the shipped
+    part.
     """
     artifact = Artifacts(workspace).refiner()
     if not artifact.is_current():
         refiner, fitted_on = _fitted(workspace, progress)
         with new_artifact(artifact, {"fitted_on": fitted_on}) as folder:
-            save_refiner(folder / REFINER_FILE, refiner)
+            save_refiner(folder / REFINER_FILE, replace(refiner, album=refiner.album or shipped_refiner().album))
     return facts_of(artifact)
 
 

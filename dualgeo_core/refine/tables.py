@@ -3,6 +3,7 @@
 Invalid input raises InputError that names file, line and column.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,13 @@ def _seconds(path: Path, frame: pd.DataFrame, column: str) -> pd.Series:
     times = pd.to_datetime(frame[column].where(given).astype("string"), errors="coerce", utc=True, format="ISO8601")
     _require(path, frame, column, times.notna() | ~given, "is not a time such as 2008-05-17T14:03:00")
     return (times - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+
+
+def seconds_since_1970(time: datetime | None) -> float:
+    """A time as a number; NaN if it is unknown. A time without a zone counts as UTC."""
+    if time is None:
+        return float("nan")
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _require(path: Path, frame: pd.DataFrame, column: str, holds: "pd.Series[bool]", fault: str) -> None:
