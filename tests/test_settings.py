@@ -20,7 +20,7 @@ from dualgeo_core.base.files import (
     replace_folder,
     write_json,
 )
-from dualgeo_core.settings import RetrievalSettings, load_profile, load_settings
+from dualgeo_core.settings import LmmSettings, RetrievalSettings, load_profile, load_settings
 from dualgeo_dagster.settings import orchestration_of
 
 
@@ -382,3 +382,29 @@ def test_training_settings_of_one_run_are_checked_like_the_profile() -> None:
     assert settings.with_training({}) == settings
     with pytest.raises(InputError, match=r"training settings of this run: epochs: .*greater than 0; speed: "):
         settings.with_training({"epochs": 0, "speed": 2})
+
+
+def test_another_multimodal_model_is_asked_alone_and_at_its_own_provider() -> None:
+    ours = LmmSettings(model="ollama/llava", api_base="http://127.0.0.1:11434", fallbacks=("openai/gpt-4o",))
+    other = ours.asking("gemini/gemini-2.0-flash")
+    assert (other.model, other.api_base, other.fallbacks) == ("gemini/gemini-2.0-flash", None, ())
+    assert ours.asking("ollama/moondream").api_base == ours.api_base
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "answers_alike"),
+    [
+        ("orchestration", {"owners": ["a@b.org"]}, True),
+        ("evaluation", {"bootstrap_samples": 7}, True),
+        ("lmm", {"concurrency": 9}, True),
+        ("lmm", {"model": "ollama/llava"}, False),
+        ("retrieval", {"candidates": 7}, False),
+    ],
+)
+def test_only_settings_that_change_an_answer_make_another_model(
+    section: str, change: dict[str, object], answers_alike: bool
+) -> None:
+    demo = load_profile(ROOT / "profiles" / "demo.yaml")
+    now = getattr(demo, section)
+    changed = {**now, **change} if isinstance(now, dict) else now.model_copy(update=change)
+    assert (demo.model_copy(update={section: changed}).answering == demo.answering) == answers_alike

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from dualgeo_core.base import shards
 from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.shards import ShardKey, build_shards
 
@@ -20,7 +21,9 @@ class Source:
         return ShardKey("a", self.contents[0], range(2)), ShardKey("b", self.contents[1], range(2, 4))
 
 
-def build(folder: Path, recipe: str, source: Source, killed_at: str | None = None) -> dict[str, int]:
+def build(
+    folder: Path, recipe: str, source: Source, killed_at: str | None = None, shard_recipe: str = "encoder"
+) -> dict[str, int]:
     """Each file tells its recipe and what it is made from; the build dies as it begins the shard `killed_at`."""
 
     def write(key: ShardKey, path: Path, advance: object) -> None:
@@ -29,7 +32,7 @@ def build(folder: Path, recipe: str, source: Source, killed_at: str | None = Non
         path.write_text(f"{recipe} of {key.fingerprint}")
 
     artifact = Artifact(folder, step="made", recipe=recipe, inputs={"photos": " and ".join(source.contents)})
-    return build_shards(artifact, source=source, shard_recipe=recipe, suffix="txt", write=write, facts={})
+    return build_shards(artifact, source=source, shard_recipe=shard_recipe, suffix="txt", write=write, facts={})
 
 
 def texts(folder: Path) -> list[str]:
@@ -62,3 +65,26 @@ def test_a_finished_folder_of_another_recipe_is_not_reused(tmp_path: Path) -> No
     build(folder, "A", Source())
     assert build(folder, "B", Source()) == {"computed": 4, "taken_over": 0}
     assert texts(folder) == ["B of first", "B of second"]
+
+
+def test_shards_of_another_encoder_are_not_reused(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    build(folder, "A", Source(), shard_recipe="encoder")
+    grown = Source(("first", "third"))
+    assert build(folder, "A", grown, shard_recipe="another encoder") == {"computed": 4, "taken_over": 0}
+
+
+def test_a_build_that_is_stopped_while_it_is_put_in_place_keeps_all_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "made"
+
+    def stop(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "replace_folder", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(folder, "A", Source())
+    assert build(folder, "A", Source()) == {"computed": 0, "taken_over": 4}
+    assert texts(folder) == ["A of first", "A of second"]

@@ -205,8 +205,8 @@ def _ids(names: Sequence[str]) -> list[str]:
 
 def _with_lmm_model(profile: Profile, lmm_model: str | None) -> Profile:
     """The profile with `lmm_model`, if given, and without `answers_file`, whose answers belong to other photos."""
-    changes = {"answers_file": None} if lmm_model is None else {"answers_file": None, "model": lmm_model}
-    return profile.model_copy(update={"lmm": profile.lmm.model_copy(update=changes)})
+    lmm = profile.lmm if lmm_model is None else profile.lmm.asking(lmm_model)
+    return profile.model_copy(update={"lmm": lmm.model_copy(update={"answers_file": None})})
 
 
 def _open_retriever(packed: LocatorFolder, device: torch.device) -> Retriever:

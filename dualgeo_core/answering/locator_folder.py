@@ -105,7 +105,7 @@ def read_locator_folder(folder: Path) -> LocatorFolder:
         raise InputError(
             f"{folder} was packed from other settings ({faults(error)}): run the step locator again"
         ) from None
-    signature = fingerprint("locator", record.content, record.facts["profile"])
+    signature = fingerprint("locator", record.content, profile.answering)
     if (folder / CHECKPOINT).is_dir():
         segmenter = profile.segmenter.model_copy(update={"name": str(folder / CHECKPOINT)})
         profile = profile.model_copy(update={"segmenter": segmenter})

@@ -26,7 +26,17 @@ def read_table(artifact: Artifact) -> pd.DataFrame:
     return read_parquet(artifact.path / TABLE, remedy=f"run the step {artifact.step} again")
 
 
-def read_parquet(path: Path, *, remedy: str, columns: list[str] | None = None) -> pd.DataFrame:
-    """A Parquet file as a frame. Raises InputError, with the `remedy`, if it is missing or damaged."""
+def read_parquet(
+    path: Path,
+    *,
+    remedy: str,
+    columns: list[str] | None = None,
+    filters: list[tuple[str, str, Any]] | None = None,
+) -> pd.DataFrame:
+    """A Parquet file, or the rows that pass `filters`, as a frame.
+
+    Raises InputError, with the `remedy`, if the file is missing, cut, or a page read does not match its checksum.
+    """
     with reading(path, remedy=remedy):
-        return pq.read_table(path, columns=columns).to_pandas()
+        table = pq.read_table(path, columns=columns, filters=filters, page_checksum_verification=True)
+    return table.to_pandas()

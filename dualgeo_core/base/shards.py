@@ -46,16 +46,16 @@ def build_shards(
 ) -> dict[str, int]:
     """Makes `artifact` of `write(key, path, advance)` for every shard of `source`.
 
-    `shard_recipe` identifies what `write` does. A shard that the artifact or a killed build already holds, of the same
-    recipe and rows, is reused if its bytes are intact: a grown source costs its new shards, and a current artifact
-    nothing. `write` calls `advance(rows of this shard done so far)`. Returns how many rows were `computed` now and how
-    many `taken_over`.
+    The artifact's recipe and `shard_recipe` identify what `write` does. A shard that the artifact or a killed build
+    already holds, of the same recipes and rows, is reused if its bytes are intact: a grown source costs its new shards,
+    and a current artifact nothing. `write` calls `advance(rows of this shard done so far)`. Returns how many rows were
+    `computed` now and how many `taken_over`.
     """
     keys = [key for key in source.shard_keys if key.rows]
     total = sum(len(key.rows) for key in keys)
     if artifact.is_current():
         return {"computed": 0, "taken_over": total}
-    wanted = {f"{key.name}.{suffix}": fingerprint(shard_recipe, key.fingerprint) for key in keys}
+    wanted = {f"{key.name}.{suffix}": fingerprint(artifact.recipe, shard_recipe, key.fingerprint) for key in keys}
     partial = artifact.path.with_name(f"{artifact.path.name}.partial")
     _clear(partial, wanted)
     digests = _reuse_intact(artifact.path, partial, wanted)
@@ -69,8 +69,8 @@ def build_shards(
         if name not in digests:
             digests[name] = digest_file(partial / name)
         progress(what, key.rows.stop, total)
-    (partial / PLAN).unlink()
     write_record(partial, artifact, dict(sorted(digests.items())), {**facts, "count": total, "shards": wanted})
+    (partial / PLAN).unlink()
     replace_folder(partial, artifact.path)
     return {"computed": computed, "taken_over": total - computed}
 
@@ -86,7 +86,9 @@ def _clear(partial: Path, wanted: dict[str, str]) -> None:
 
 
 def _plan(partial: Path) -> dict[str, str]:
-    """What each file of a killed build is made from; nothing if the plan is missing or was cut."""
+    """What each file of a killed build is made from, by its plan or its record; nothing if both are missing or cut."""
+    if not (partial / PLAN).is_file() and (record := read_record(partial)):
+        return dict(record.facts.get("shards", {}))
     try:
         return dict(read_json(partial / PLAN))
     except (InputError, ValueError, TypeError):

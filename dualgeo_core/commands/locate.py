@@ -49,7 +49,8 @@ def locate(
     locator = Locator(workspace.locator, lmm_model=lmm, replies=workspace.lmm_replies)
     if locator.lmm.model:
         where = f" at {locator.lmm.api_base}" if locator.lmm.api_base else ""
-        typer.echo(f"Sends each photo, without its metadata, to {locator.lmm.model}{where}.", err=True)
+        receivers = ", if that fails to ".join((f"{locator.lmm.model}{where}", *locator.lmm.fallbacks))
+        typer.echo(f"Sends each photo, without its metadata, to {receivers}.", err=True)
     for start in range(0, len(photos), PHOTOS_AT_ONCE):
         paths = photos[start : start + PHOTOS_AT_ONCE]
         answers = locator.locate(names=[str(path) for path in paths], images=[_read_photo(path) for path in paths])

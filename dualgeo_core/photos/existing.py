@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from dualgeo_core.base.csv_files import from_text, read_csv
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import read_json, replace_folder
-from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
+from dualgeo_core.base.frames import read_parquet
+from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE, REMEDY
 
 Fault = tuple[str, str]  # a photo's id, and the reason why it was refused
 
@@ -58,5 +57,5 @@ def partial_folder(out: Path) -> Path:
 def ids_of(folder: Path, shards: Iterable[str]) -> frozenset[str]:
     """The ids of all photos in these shards."""
     return frozenset(
-        photo_id for name in shards for photo_id in pq.read_table(folder / name, columns=["id"])["id"].to_pylist()
+        photo_id for name in shards for photo_id in read_parquet(folder / name, columns=["id"], remedy=REMEDY)["id"]
     )

@@ -9,16 +9,18 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pyarrow.dataset import dataset
+from pyarrow.dataset import ParquetFileFormat, ParquetFragmentScanOptions, dataset
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import file_digest, fingerprint, read_json, reading
+from dualgeo_core.base.frames import read_parquet
 from dualgeo_core.base.shards import ShardKey
 from dualgeo_core.photos.photographers import is_query_photographer
 from dualgeo_core.settings import PhotoSource
 
 MANIFEST = "set.json"
 QUARANTINE = "quarantine.csv"
+REMEDY = "restore the photo set, or ingest it again"
 
 
 @dataclass(frozen=True)
@@ -77,29 +79,33 @@ class Photos:
     def shard(self, name: str, column: str = "image") -> PhotoShard:
         """The photos (or another bytes column) of one shard. Raises InputError if its bytes have changed."""
         path = self.folder / f"{name}.parquet"
-        remedy = "restore the photo set, or ingest it again"
-        with reading(path, remedy=remedy):
+        with reading(path, remedy=REMEDY):
             if file_digest(path) != read_json(self.folder / MANIFEST)["shards"][path.name]:
-                raise InputError(f"{path} is damaged: {remedy}")
-            table = pq.read_table(path, columns=["id", column]).to_pandas()
+                raise InputError(f"{path} is damaged: {REMEDY}")
+        table = read_parquet(path, columns=["id", column], remedy=REMEDY)
         kept = table[self._members[name]]
         return PhotoShard(name=name, ids=kept["id"].tolist(), images=kept[column].tolist())
 
     def knows(self, column: str) -> bool:
         """Whether the set has this column."""
-        return column in pq.read_schema(self._shard_paths()[0]).names
+        return column in _columns(self._shard_paths()[0])
 
     def take(self, rows: NDArray[np.int64], column: str = "image") -> list[bytes]:
         """The bytes of these rows of `frame`, in this order. Each row requires reading its whole row group."""
-        table = dataset([str(path) for path in self._shard_paths()]).take(self._positions[rows], columns=[column])
+        # Any page read is compared with its checksum.
+        scan = ParquetFragmentScanOptions(page_checksum_verification=True)
+        shards = [str(path) for path in self._shard_paths()]
+        with reading(self.folder, remedy=REMEDY):
+            stored = dataset(shards, format=ParquetFileFormat(default_fragment_scan_options=scan))
+            table = stored.take(self._positions[rows], columns=[column])
         return [bytes(value) for value in table[column].to_pylist()]
 
     def image(self, photo_id: str) -> bytes:
         """One photo's encoded bytes. Raises InputError if the set has no such id."""
         for path in self._shard_paths():
-            table = pq.read_table(path, columns=["image"], filters=[("id", "==", photo_id)])
-            if table.num_rows:
-                return bytes(table["image"][0].as_py())
+            found = read_parquet(path, columns=["image"], filters=[("id", "==", photo_id)], remedy=REMEDY)
+            if len(found):
+                return bytes(found["image"].iloc[0])
         raise InputError(f"{self.folder} has no photo {photo_id!r}")
 
     @cached_property
@@ -111,7 +117,9 @@ class Photos:
     def _members(self) -> dict[str, NDArray[np.bool_]]:
         """For each shard, by name, a mask of the rows that belong to this part."""
         return {
-            path.stem: self._belongs(pq.read_table(path, columns=["author"])["author"].to_pandas()).to_numpy(dtype=bool)
+            path.stem: self._belongs(read_parquet(path, columns=["author"], remedy=REMEDY)["author"]).to_numpy(
+                dtype=bool
+            )
             for path in self._shard_paths()
         }
 
@@ -126,8 +134,13 @@ class Photos:
 
 
 def _shard_frame(path: Path) -> pd.DataFrame:
-    columns = [name for name in pq.read_schema(path).names if name not in ("image", "label_map")]
-    return pq.read_table(path, columns=columns).to_pandas()
+    columns = [name for name in _columns(path) if name not in ("image", "label_map")]
+    return read_parquet(path, columns=columns, remedy=REMEDY)
+
+
+def _columns(path: Path) -> list[str]:
+    with reading(path, remedy=REMEDY):
+        return list(pq.read_schema(path).names)
 
 
 def open_photos(source: PhotoSource, data: Path) -> Photos:

@@ -167,7 +167,7 @@ class PhotoWriter(Generic[Entry]):
         # Images are already compressed, and a dictionary of them would only use memory.
         small = [name for name in schema.names if name not in IMAGE_COLUMNS]
         compression = {name: "zstd" if name in small else "none" for name in schema.names}
-        return pq.ParquetWriter(path, schema, compression=compression, use_dictionary=small)
+        return pq.ParquetWriter(path, schema, compression=compression, use_dictionary=small, write_page_checksum=True)
 
     def _finish(self, notes: list[Note], max_share: float) -> dict[str, Any]:
         """Adds quarantine, old shards and manifest to the set. Raises InputError if too few photos are usable."""

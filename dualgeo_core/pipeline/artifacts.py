@@ -14,11 +14,9 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import file_digest, fingerprint
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.refine.lmm.prompt import SYSTEM
-from dualgeo_core.settings import LmmSettings, Representation
+from dualgeo_core.refine.refiner import SHIPPED
+from dualgeo_core.settings import Representation
 from dualgeo_core.views.store import views_fingerprint
-
-# The settings that change an answer; the others change only speed, retries and cost.
-ASKING = ("model", "fallbacks", "api_base", "samples", "temperature", "max_tokens", "image_size")
 
 
 @dataclass(frozen=True)
@@ -104,12 +102,13 @@ class Artifacts:
             "views": self.views(GALLERY),
             **self._model_input(main),
             "params_file": _given(profile.refinement.params_file, "refinement.params_file"),
+            "shipped refiner": file_digest(SHIPPED),
         }
         return self._artifact("refiner", recipe=[2, profile.retrieval.model_dump(mode="json"), split], inputs=inputs)
 
     def lmm_answers(self, benchmark: str) -> Artifact:
         profile = self.workspace.profile
-        asked = [_asking(profile.lmm), profile.refinement.cluster_radius_km, SYSTEM]
+        asked = [profile.lmm.asked, profile.refinement.cluster_radius_km, SYSTEM]
         inputs = {**self._found(benchmark), "answers_file": _given(profile.lmm.answers_file, "lmm.answers_file")}
         return self._artifact("lmm_answers", benchmark, recipe=[1, asked], inputs=inputs)
 
@@ -140,7 +139,9 @@ class Artifacts:
             "refiner": self.require(self.refiner()).content,
             **self._model_input(profile.model.main),
         }
-        return self._artifact("locator", recipe=[1, profile.model_dump(mode="json")], inputs=inputs)
+        # The locator keeps the cost limit, too, and what else a request to a multimodal model needs.
+        recipe = [1, profile.answering, profile.lmm.model_dump(mode="json")]
+        return self._artifact("locator", recipe=recipe, inputs=inputs)
 
     def _found(self, benchmark: str) -> dict[str, str]:
         return {"candidates": self.require(self.candidates(benchmark)).content}
@@ -161,10 +162,6 @@ def facts_of(artifact: Artifact) -> dict[str, Any]:
     """What the record of a current artifact says about it, and its content as `fingerprint`."""
     record = artifact.require()
     return {**record.facts, "fingerprint": record.content}
-
-
-def _asking(settings: LmmSettings) -> dict[str, Any]:
-    return settings.model_dump(mode="json", include=set(ASKING))
 
 
 def _given(path: str | None, setting: str) -> str:

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 
 from dualgeo_core.base.artifacts import Artifact
-from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.frames import read_parquet, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.earth.canvas import CLASSES
@@ -78,8 +77,11 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
     made = build_masks(
         masks, photos=photos, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
     )
+    label_maps = artifacts.label_maps(photos_name)
+    if not label_maps.is_current():
+        masks.require_intact()
     build_label_maps(
-        artifacts.label_maps(photos_name),
+        label_maps,
         photos=photos,
         masks=masks.path,
         label_grid=workspace.profile.model.label_grid,
@@ -149,7 +151,7 @@ def make_embeddings(workspace: Workspace, representation: Representation, progre
         embed=lambda rows: embed(
             model=model, views=views, variant=representation, rows=rows, device=profile_device(workspace.profile)
         ),
-        shard_recipe=fingerprint(artifact.recipe, artifact.inputs.get(f"{representation} model")),
+        shard_recipe=artifact.inputs.get(f"{representation} model", "no model"),
         progress=progress,
     )
     return {"rows": len(views.frame), **made, "fingerprint": artifact.require().content}

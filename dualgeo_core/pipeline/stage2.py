@@ -48,7 +48,7 @@ def _fitted(workspace: Workspace, progress: Progress) -> tuple[Refiner, str]:
     profile = workspace.profile
     if profile.refinement.params_file is not None:
         return refiner_of(profile.refinement), profile.refinement.params_file
-    gallery = open_views(workspace, GALLERY)
+    gallery = open_views(workspace, GALLERY, intact=True)
     rows = split_by_photographer(gallery.frame, profile.training).queries
     if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
         return shipped_refiner(), f"the shipped refiner, because only {len(rows)} gallery photos are held out"

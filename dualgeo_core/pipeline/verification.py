@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualgeo_core.base.artifacts import RECORD, Record, damaged_files, digest_files, read_record
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import file_digest, read_json
 from dualgeo_core.base.progress import Progress, silent
-from dualgeo_core.photos.photo_set import MANIFEST
-from dualgeo_core.pipeline.workspace import GALLERY, Workspace
+from dualgeo_core.photos.photo_set import MANIFEST, QUARANTINE
+from dualgeo_core.pipeline.workspace import GALLERY, ONE_PER_PROFILE, Workspace
 from dualgeo_core.refine.lmm.cache import damaged_replies
 from dualgeo_core.views.store import views_fingerprint
 
@@ -52,19 +53,23 @@ class _Lineage:
 
     contents: dict[str, str]
     inputs: dict[str, set[str]]
+    photos: dict[str, set[str]]  # by name of the photo set: the content that its views were made from
 
     @classmethod
     def of(cls, workspace: Workspace) -> "_Lineage":
         records = {name: _record(folder) for name, folder in _artifact_folders(workspace).items()}
         contents = {name: record.content for name, record in records.items()}
         inputs = {name: set(record.inputs.values()) for name, record in records.items()}
+        photos: dict[str, set[str]] = {}
         for name, features in records.items():
             kind, _, photos_name = name.partition("/")
+            if "photos" in features.inputs and photos_name:
+                photos.setdefault(photos_name, set()).add(features.inputs["photos"])
             label_maps = records.get(f"label_maps/{photos_name}")
             if kind == "features" and label_maps is not None:  # steps name both views of a set as one input
                 contents[f"views/{photos_name}"] = views_fingerprint(features, label_maps)
                 inputs[f"views/{photos_name}"] = {features.content, label_maps.content}
-        return cls(contents, inputs)
+        return cls(contents, inputs, photos)
 
     def made_from(self, contents: set[str]) -> tuple[str, ...]:
         """The artifacts made from any of these contents, directly or through others."""
@@ -76,30 +81,44 @@ class _Lineage:
 
 
 def _record(folder: Path) -> Record:
-    """The folder's record. One that is lost is computed from the files, as far as they are what they were."""
+    """The folder's record. Without one, the digests of the files as they are now stand for it."""
     return read_record(folder) or Record(recipe="", inputs={}, files=digest_files(folder))
 
 
 def _damaged_photos(workspace: Workspace, lineage: _Lineage) -> Iterator[Damage]:
+    """The damaged files of each photo set. A set that is gone is damaged if anything was made from it."""
+    names_of: dict[Path, list[str]] = {}
     for name in (GALLERY, *workspace.profile.photos.benchmarks):
-        folder = workspace.settings.data / workspace.source(name).photo_set
-        if not (folder / MANIFEST).is_file():
-            continue
-        dependents = lineage.made_from({workspace.photos(name).fingerprint})
-        for shard, digest in read_json(folder / MANIFEST)["shards"].items():
-            if not (folder / shard).is_file() or file_digest(folder / shard) != digest:
-                yield Damage(folder / shard, dependents, is_photo_set=True)
+        names_of.setdefault(workspace.settings.data / workspace.source(name).photo_set, []).append(name)
+    for folder, names in names_of.items():
+        dependents = lineage.made_from(set().union(*(lineage.photos.get(name, set()) for name in names)))
+        if folder.exists() or dependents:
+            for path in _damaged_files_of_set(folder):
+                yield Damage(path, dependents, is_photo_set=True)
+
+
+def _damaged_files_of_set(folder: Path) -> Iterator[Path]:
+    try:
+        shards = dict(read_json(folder / MANIFEST)["shards"])
+    except (InputError, KeyError, TypeError, ValueError):
+        yield folder / MANIFEST
+        return
+    if not (folder / QUARANTINE).is_file():
+        yield folder / QUARANTINE
+    for shard, digest in shards.items():
+        if not (folder / shard).is_file() or file_digest(folder / shard) != digest:
+            yield folder / shard
 
 
 def _artifact_folders(workspace: Workspace) -> dict[str, Path]:
-    """Every finished artifact by kind/name, or kind if there is one of it. A folder with files is an artifact."""
+    """Every finished artifact by kind/name, or by kind if a profile has one of it."""
     found: dict[str, Path] = {}
     root = workspace.settings.artifacts
     for kind in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else ():
         children = [path for path in sorted(kind.iterdir()) if path.is_dir() and not _is_unfinished(path)]
         if kind == workspace.lmm_replies or _is_unfinished(kind):
             continue
-        if any(path.is_file() for path in kind.iterdir()):
+        if kind.name in ONE_PER_PROFILE:
             found[kind.name] = kind
         else:
             found |= {f"{kind.name}/{path.name}": path for path in children}

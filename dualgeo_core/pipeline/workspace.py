@@ -7,6 +7,7 @@ from dualgeo_core.photos.photo_set import Photos, open_photos
 from dualgeo_core.settings import PhotoSource, Profile, Settings
 
 GALLERY = "gallery"
+ONE_PER_PROFILE = ("segmenter", "refiner", "locator")  # kinds of artifacts that need no name
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Workspace:
         return open_photos(self.source(photos_name), data=self.settings.data)
 
     def folder(self, kind: str, name: str = "") -> Path:
-        """The folder of an artifact; `name` is its photo set, benchmark or representation."""
+        """The folder of an artifact; `name` is its photo set, benchmark or representation, if a profile has several."""
         return self.settings.artifacts / kind / name
 
     @property

@@ -48,6 +48,12 @@ class Profile(Section):
         default_factory=dict, description="Settings of the package that runs the pipeline; that package validates them."
     )
 
+    @property
+    def answering(self) -> dict[str, Any]:
+        """The settings that a trained system's answer to a photo depends on."""
+        sections = {"device", "threads", "segmenter", "encoder", "model", "retrieval", "refinement"}
+        return {**self.model_dump(mode="json", include=sections), "lmm": self.lmm.asked}
+
     @model_validator(mode="after")
     def _what_answers_is_compared(self) -> Self:
         if self.model.main not in self.model.variants:

@@ -1,6 +1,6 @@
 """Settings of Stage 2: the multimodal model, refinement, and evaluation."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -39,6 +39,18 @@ class LmmSettings(Section):
     def enabled(self) -> bool:
         """Whether the profile requests or replays answers."""
         return self.model is not None or self.answers_file is not None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The settings that change an answer; the others change only speed, retries and cost."""
+        keys = {"model", "fallbacks", "api_base", "samples", "temperature", "max_tokens", "image_size"}
+        return self.model_dump(mode="json", include=keys)
+
+    def asking(self, model: str) -> "LmmSettings":
+        """These settings with another model and no fallbacks. It is asked at `api_base` if its provider is the same."""
+        same_provider = self.model is None or self.model.partition("/")[0] == model.partition("/")[0]
+        api_base = self.api_base if same_provider else None
+        return self.model_copy(update={"model": model, "fallbacks": (), "api_base": api_base})
 
 
 class RefinementSettings(Section):

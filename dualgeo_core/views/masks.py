@@ -10,7 +10,6 @@ import torch
 from pyarrow.dataset import dataset
 
 from dualgeo_core.base.artifacts import Artifact, read_record
-from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.frames import read_parquet
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.base.shards import Advance, Keys, ShardKey, build_shards
@@ -78,7 +77,7 @@ def build_label_maps(artifact: Artifact, *, photos: Photos, masks: Path, label_g
     return build_shards(
         artifact,
         source=Keys(tuple(key._replace(fingerprint=made_from.get(key.name, "")) for key in photos.shard_keys)),
-        shard_recipe=fingerprint("label maps", label_grid),
+        shard_recipe="label maps",
         suffix="safetensors",
         write=write,
         facts={"label_grid": label_grid},

@@ -111,6 +111,75 @@ def test_what_is_damaged_reaches_no_locator(workspace: Workspace) -> None:
     stage2.make_locator(workspace)
 
 
+def test_a_step_takes_in_no_damaged_view(workspace: Workspace) -> None:
+    refiner, label_maps = workspace.folder("refiner"), workspace.folder("label_maps", GALLERY)
+    for damaged, made, step in (
+        ("features/gallery", refiner, stage2.make_refiner),
+        ("masks/gallery", label_maps, lambda workspace: stage1.make_masks(workspace, GALLERY)),
+    ):
+        folder = workspace.settings.artifacts / damaged
+        path = next(path for path in sorted(folder.iterdir()) if path.name != RECORD)
+        content, aside = path.read_bytes(), workspace.settings.home / "aside"
+        alter(path)
+        made.replace(aside)
+        with pytest.raises(InputError, match=f"{path.name} is damaged"):
+            step(workspace)
+        assert not made.exists()
+        path.write_bytes(content)
+        aside.replace(made)
+
+
+@pytest.mark.parametrize("lost", ["set.json", "quarantine.csv", ""], ids=["manifest", "quarantine", "whole set"])
+def test_what_a_photo_set_has_lost_is_named(workspace: Workspace, lost: str) -> None:
+    folder = workspace.settings.data / "gallery"
+    aside = workspace.settings.home / "aside"
+    (folder / lost).replace(aside)
+    try:
+        [damage] = verify(workspace)
+        assert damage.path == folder / (lost or "set.json")
+        assert damage.is_photo_set
+        assert {"features/gallery", "models/cross_attention", "locator"} <= set(damage.dependents)
+    finally:
+        aside.replace(folder / lost)
+
+
+def test_a_cut_manifest_is_named(workspace: Workspace) -> None:
+    manifest = workspace.settings.data / BENCHMARK / "set.json"
+    content = manifest.read_bytes()
+    manifest.write_bytes(content[: len(content) // 2])
+    try:
+        assert [damage.path for damage in verify(workspace)] == [manifest]
+    finally:
+        manifest.write_bytes(content)
+
+
+def test_a_stray_file_hides_no_artifact(workspace: Workspace) -> None:
+    stray = workspace.folder("index") / ".DS_Store"
+    stray.write_text("a file browser was here")
+    index = next(path for path in workspace.folder("index", MODEL).iterdir() if path.name != RECORD)
+    content = index.read_bytes()
+    alter(index)
+    try:
+        assert [damage.path for damage in verify(workspace)] == [index]
+    finally:
+        index.write_bytes(content)
+        stray.unlink()
+
+
+def test_a_shard_of_two_parts_of_a_set_is_named_once(workspace: Workspace) -> None:
+    photos = workspace.profile.photos
+    both = {"by_day": photos.gallery.model_copy(update={"part": "queries"})}
+    changed = workspace.profile.model_copy(update={"photos": photos.model_copy(update={"benchmarks": both})})
+    shard = next((workspace.settings.data / "gallery").glob("*.parquet"))
+    aside = workspace.settings.home / "aside"
+    shard.replace(aside)
+    try:
+        [damage] = verify(Workspace(Settings(profile=changed, home=workspace.settings.home)))
+        assert {"features/gallery", "features/by_day"} <= set(damage.dependents)
+    finally:
+        aside.replace(shard)
+
+
 def test_a_damaged_photo_shard_is_refused_and_named(workspace: Workspace) -> None:
     shard = next((workspace.settings.data / "gallery").glob("*.parquet"))
     copy = shard.with_suffix(".copy")
