@@ -57,19 +57,25 @@ def build_photo_set(name: str, *, home: Path, say: Callable[[str], None]) -> str
 
 def photo_set_hash(name: str, *, home: Path) -> str:
     """The DVC hash of `data/<name>`. Raises InputError if DVC does not track it."""
-    stage = _yaml(home / "dvc.lock").get("stages", {}).get(name)
-    if stage:
-        return str(stage["outs"][0]["md5"])
+    lock, stage = home / "dvc.lock", _stage_of(name, home)
+    made = _stages(lock)
+    if stage in made:
+        return _recorded_hash(name, made[stage], f"{lock}, stage {stage},", remedy=f"run `dvc repro {stage}`")
     record = home / "data" / f"{name}.dvc"
-    added = _yaml(record).get("outs")
-    if added:
-        try:
-            return str(added[0]["md5"])
-        except (TypeError, KeyError, IndexError):
-            raise InputError(
-                f"{record} has no entry outs[0].md5: restore it from git, or run `dvc add data/{name}`"
-            ) from None
+    added = _yaml(record)
+    if added.get("outs"):
+        return _recorded_hash(name, added, str(record), remedy=f"run `dvc add data/{name}`")
     raise InputError(f"DVC does not track data/{name}: create it with `dualgeo ingest`, then run `dvc add data/{name}`")
+
+
+def _recorded_hash(name: str, record: Any, where: str, remedy: str) -> str:
+    """The hash in a stage of dvc.lock or in a `.dvc` file. A stage may write several sets."""
+    try:
+        outs = record["outs"]
+        own = [out for out in outs if out.get("path") == f"data/{name}"]
+        return str((own or outs)[0]["md5"])
+    except (AttributeError, TypeError, KeyError, IndexError):
+        raise InputError(f"{where} has no entry outs[0].md5: restore it from git, or {remedy}") from None
 
 
 def recorded_versions(names: Iterable[str], *, home: Path, wait: bool = True) -> dict[str, str]:
@@ -77,20 +83,38 @@ def recorded_versions(names: Iterable[str], *, home: Path, wait: bool = True) ->
 
     If another DVC command is running, waits for it (`wait`) or raises DvcBusyError.
     """
-    names = set(names)
-    stages = sorted(name for name in names if _stage_of(name, home))
-    status = json.loads(_dvc("status", "--json", *stages, home=home, say=None, wait=wait)) if stages else {}
-    made = _yaml(home / "dvc.lock").get("stages", {})
+    stages = {name: _stage_of(name, home) for name in names}
+    in_use = sorted({stage for stage in stages.values() if stage})
+    status = json.loads(_dvc("status", "--json", *in_use, home=home, say=None, wait=wait)) if in_use else {}
+    made = _stages(home / "dvc.lock")
     return {
         name: fingerprint(
-            photo_set_hash(name, home=home) if name in made or name not in stages else None, status.get(name)
+            photo_set_hash(name, home=home) if stage is None or stage in made else None, status.get(stage)
         )
-        for name in names
+        for name, stage in stages.items()
     }
 
 
 def _stage_of(name: str, home: Path) -> str | None:
-    return name if name in _yaml(home / "dvc.yaml").get("stages", {}) else None
+    """The stage of dvc.yaml that has the set's name or writes `data/<name>`; None if there is none."""
+    stages = _stages(home / "dvc.yaml")
+    if name in stages:
+        return name
+    return next((stage for stage, content in stages.items() if f"data/{name}" in _outs(content)), None)
+
+
+def _outs(stage: Any) -> list[str]:
+    """The paths that a stage of dvc.yaml writes. DVC writes an output with options as a mapping."""
+    outs = stage.get("outs") if isinstance(stage, dict) else None
+    return [path for out in outs or () for path in (out if isinstance(out, dict) else [out])]
+
+
+def _stages(path: Path) -> dict[str, Any]:
+    """The stages of dvc.yaml or dvc.lock; empty if there are none. Raises InputError if they are not a mapping."""
+    stages = _yaml(path).get("stages") or {}
+    if not isinstance(stages, dict):
+        raise InputError(f"{path}: stages is not a YAML mapping: correct it, or restore it from git")
+    return stages
 
 
 def _yaml(path: Path) -> dict[str, Any]:
@@ -153,13 +177,19 @@ def _failure(arguments: tuple[str, ...], output: list[str], *, home: Path) -> Ex
         return DvcBusyError(fault)
     if user_errors:
         return InputError(fault)
-    if start is not None and OUTSIDE.search(said):
+    if start is not None and OUTSIDE.search(_without_names(said, arguments)):
         return ConnectionError(fault)
     if NOT_FOUND in said:
         refusing = _refusing_remote(home)
         if refusing is not None:
             return ConnectionError(f"the DVC remote {refusing} does not answer; {fault}")
     return InputError(fault)
+
+
+def _without_names(said: str, arguments: Iterable[str]) -> str:
+    """DVC's message without stages and paths, because a photo set may be called `connections`."""
+    names = "|".join(re.escape(argument) for argument in arguments)
+    return re.sub(rf"(?<![\w-])({names})(?![\w-])|\S*/\S*", "", said)
 
 
 def _refusing_remote(home: Path) -> str | None:

@@ -69,6 +69,14 @@ def test_a_remote_that_refuses_connections_is_an_outage(without_files: Path) -> 
     assert "127.0.0.1:9 does not answer" in str(fault)
 
 
+def test_a_set_called_connections_is_no_outage(without_files: Path) -> None:
+    street = without_files / "data" / "street.dvc"
+    named = street.with_name("connections.dvc")
+    named.write_text(street.read_text().replace("street", "connections"))
+    with pytest.raises(InputError, match="Checkout failed for following targets: data/connections"):
+        build_photo_set("connections", home=without_files, say=lambda line: None)
+
+
 def test_an_unknown_key_is_named_with_its_file(home: Path) -> None:
     record = home / "data" / "street.dvc"
     record.write_text(record.read_text() + "  nosuch: 1\n")
@@ -90,3 +98,24 @@ def test_a_broken_record_is_named(home: Path, content: str) -> None:
     (home / "data" / "street.dvc").write_text(content)
     with pytest.raises(InputError, match=r"data/street\.dvc (is not|has no)"):
         photo_set_hash("street", home=home)
+
+
+@pytest.mark.parametrize(
+    ("lock", "fault"),
+    [
+        ("stages:\n", "DVC does not track data/made"),
+        ("stages: [made]\n", r"dvc\.lock: stages is not a YAML mapping"),
+        ("stages:\n  made:\n    cmd: x\n", r"dvc\.lock, stage made, has no entry outs\[0\]\.md5: .* `dvc repro made`"),
+    ],
+)
+def test_a_broken_lock_is_named(home: Path, lock: str, fault: str) -> None:
+    (home / "dvc.yaml").write_text("stages:\n  made:\n    cmd: x\n    outs: [data/made]\n")
+    (home / "dvc.lock").write_text(lock)
+    with pytest.raises(InputError, match=fault):
+        photo_set_hash("made", home=home)
+
+
+def test_empty_stages_are_no_stages(home: Path) -> None:
+    for name in ("dvc.yaml", "dvc.lock"):
+        (home / name).write_text("stages:\n")
+    assert recorded_versions(["street"], home=home)

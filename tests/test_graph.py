@@ -1,6 +1,7 @@
 """The whole graph of a tiny profile: its results in Dagster, MLflow, DVC and the terminal."""
 
 import json
+import shutil
 from pathlib import Path
 
 import dagster as dg
@@ -154,6 +155,26 @@ def test_views_made_with_other_settings_are_refused(graph_home: Home) -> None:
     changed = Settings(profile=profile.model_copy(update={"encoder": encoder}), home=graph_home.path)
     with pytest.raises(InputError, match=r"segmenter was made from other settings than there are now"):
         open_views(Workspace(changed), "gallery")
+
+
+def test_stale_predictions_of_another_benchmark_do_not_block(
+    graph_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dualgeo_core.pipeline.stage2 import make_predictions
+    from dualgeo_core.pipeline.workspace import Workspace
+    from dualgeo_core.settings import Settings, load_settings
+    from dualgeo_dagster.defs import checks
+
+    for folder in ("data", "artifacts", "profiles"):
+        shutil.copytree(graph_home.path / folder, tmp_path / folder)
+    profile = load_settings("tiny", home=tmp_path).profile
+    refinement = profile.refinement.model_copy(update={"dbscan_radius_km": 40.0})
+    changed = Workspace(Settings(profile=profile.model_copy(update={"refinement": refinement}), home=tmp_path))
+    make_predictions(changed, "by_day")
+    monkeypatch.setattr(checks, "workspace", lambda: changed)
+    result = checks.predictions_check()
+    assert result.passed
+    assert result.metadata.keys() == {"by_day"}
 
 
 def test_terminal_shows_scores_and_where_to_look(graph_home: Home) -> None:

@@ -65,6 +65,17 @@ def test_a_stage_that_fails_says_what_its_command_said(home: Path) -> None:
     assert not (home / "data" / "broken").exists()
 
 
+def test_a_stage_is_found_by_the_set_that_it_writes(home: Path) -> None:
+    (home / "dvc.yaml").write_text(
+        "stages:\n  nested:\n    cmd: mkdir -p data/a/b && touch data/a/b/set.json\n"
+        "    outs:\n    - data/a/b:\n        persist: false\n"
+    )
+    before = recorded_versions(["a/b"], home=home)
+    made = build_photo_set("a/b", home=home, say=lambda line: None)
+    assert made == photo_set_hash("a/b", home=home)
+    assert recorded_versions(["a/b"], home=home) != before
+
+
 def test_an_untracked_set_is_named(home: Path) -> None:
     with pytest.raises(InputError, match="DVC does not track data/nothing"):
         build_photo_set("nothing", home=home, say=lambda line: None)

@@ -74,3 +74,14 @@ def test_a_run_of_one_profile_leaves_the_other_alone(home: Home) -> None:
     assert {key.removeprefix("other/") for key in other["assets"]} >= {"models", "scores", "champion"}
     assert len(other["runs"]) == 2, "the whole graph and its one benchmark"
     assert other["model"] == (["1"], "1"), "the first version of this profile, whatever the other one has"
+
+
+def test_one_process_serves_one_profile(home: Home) -> None:
+    code = (
+        "from dualgeo_dagster import locations\n"
+        "assert locations.tiny is locations.tiny\n"
+        "try: locations.other\n"
+        "except AttributeError as error: print(error)"
+    )
+    said = home.python("-c", code).stdout
+    assert said == "this process has loaded the profile tiny: load other in another process\n"

@@ -165,6 +165,26 @@ def test_prune_deletes_files_and_keeps_what_is_in_use(shop: Shop) -> None:
     assert shop.registry.rollback(reason="bad").version == "1"
 
 
+def test_a_version_that_was_half_deleted_is_not_used(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in ("1 unused", "2 newest"):
+        shop.put(content)
+
+    def killed(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(shop.client), "delete_model_version", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shop.registry.prune(1)
+    assert shop.files() == ["2 newest"]
+    with pytest.raises(InputError, match="version 1 of dualgeo-tiny was half deleted"):
+        shop.registry.promote("1", reason="test")
+    assert shop.put("1 unused") == "3"
+    assert shop.files() == ["1 unused", "2 newest"]
+    assert shop.registry.prune(2) == ["1"]
+    assert shop.registry.versions() == ["3", "2"]
+
+
 def test_a_copied_home_uses_its_own_artifacts(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient, artifacts, set_tracking_uri
 

@@ -1,10 +1,14 @@
 """Retries: failed connections are retried, user errors fail at once."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_dagster import retries
+from dualgeo_dagster.mlflow.tracking import EXPERIMENT, Tracking
 
 
 def run_with(failures: list[Exception], monkeypatch: pytest.MonkeyPatch) -> tuple[bool, int]:
@@ -48,3 +52,24 @@ def test_a_connection_that_stays_away_is_given_up(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("failure", [InputError("mend it"), KeyError("ours")])
 def test_what_must_be_mended_is_told_at_once(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_with([failure], monkeypatch) == (False, 1)
+
+
+def test_an_mlflow_run_whose_monitor_does_not_start_is_ended(
+    tmp_path: Path, empty_mlflow: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    def away(tracking: Tracking, run_id: str) -> None:
+        raise InputError("no monitor")
+
+    @dg.asset
+    def thing(tracking: Tracking) -> None:
+        assert tracking.run
+
+    store = empty_mlflow(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    monkeypatch.setattr(Tracking, "_watch_system", away)
+    assert not dg.materialize([thing], resources={"tracking": Tracking()}, raise_on_error=False).success
+    client = MlflowClient(store)
+    [run] = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert run.info.status == "FAILED"

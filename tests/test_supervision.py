@@ -1,6 +1,7 @@
 """Web servers: a dead one is restarted, the other goes on; nothing is started on a port that is in use."""
 
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -38,6 +39,8 @@ servers = [
 sys.exit(supervision.serve(servers))
 """
 
+TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"  # the session's terminal is stdin
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -45,19 +48,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def codes_and_ports(*codes: str) -> list[str]:
+    """The arguments of SUPERVISOR: code and port of each server."""
+    ports = [str(free_port()) for _ in codes]
+    named = zip(codes, ("first", "second"), ports, strict=True)
+    return [word for code, name, port in named for word in (code.replace("{name}", name).replace("{port}", port), port)]
+
+
 class Supervised:
     """Two servers under supervision, and what is printed."""
 
     def __init__(self, *codes: str) -> None:
-        ports = [str(free_port()) for _ in codes]
-        filled = [
-            code.replace("{name}", name).replace("{port}", port)
-            for code, name, port in zip(codes, ("first", "second"), ports, strict=True)
-        ]
-        arguments = [word for pair in zip(filled, ports, strict=True) for word in pair]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISOR, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        command = [sys.executable, "-c", SUPERVISOR, *codes_and_ports(*codes)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self.printed: list[str] = []
 
     def read_until(self, start: str) -> str:
@@ -111,6 +114,25 @@ def test_a_server_that_does_not_start_ends_all_with_exit_code_1(supervised: list
     rest = servers.rest()
     assert servers.process.returncode == 1
     assert any(line.startswith("first stopped") for line in rest)
+
+
+def test_a_closed_terminal_stops_every_server() -> None:
+    terminal, inside = pty.openpty()
+    command = [sys.executable, "-c", TERMINAL + SUPERVISOR, *codes_and_ports(PAGE, PAGE)]
+    supervisor = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+    os.close(inside)
+    servers = []
+    with os.fdopen(terminal) as shown:
+        for line in shown:
+            servers += [int(line.split()[-1])] if "process" in line else []
+            if line.startswith("Press Ctrl-C"):
+                break
+    supervisor.wait(timeout=120)
+    assert len(servers) == 2
+    left = [server for server in servers if psutil.pid_exists(server)]
+    for server in left:
+        os.kill(server, signal.SIGKILL)
+    assert not left
 
 
 def test_an_address_is_printed_when_it_answers(supervised: list[Supervised]) -> None:

@@ -1,10 +1,11 @@
 """The Great Expectations suites as asset checks. A failed check stops the run before later steps use bad data."""
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.defs.refinement import locator, predictions
@@ -13,6 +14,8 @@ from dualgeo_dagster.defs.views import benchmark_masks, gallery_masks
 from dualgeo_dagster.profile import NAME, asset_key, workspace
 
 if TYPE_CHECKING:
+    from dualgeo_core.base.artifacts import Artifact
+    from dualgeo_core.pipeline.artifacts import Artifacts
     from dualgeo_dagster.reporting.expectations import Verdict
 
 INTACT = dg.AssetCheckKey(asset_key("locator"), "artifacts_are_intact")
@@ -31,7 +34,12 @@ def benchmark_photos_check() -> dg.AssetCheckResult:
     """Every query photo of every benchmark has a unique id and a valid position."""
     from dualgeo_dagster.reporting.expectations import check_photos
 
-    return _result({name: check_photos(workspace().photos(name).frame) for name in _benchmarks_with("photos")})
+    benchmarks = [
+        name
+        for name in workspace().profile.photos.benchmarks
+        if (workspace().settings.data / workspace().source(name).photo_set).exists()
+    ]
+    return _result({name: check_photos(workspace().photos(name).frame) for name in benchmarks})
 
 
 @dg.asset_check(asset=gallery_masks, blocking=True, name="gallery_masks_hold_known_classes")
@@ -43,7 +51,9 @@ def gallery_masks_check() -> dg.AssetCheckResult:
 @dg.asset_check(asset=benchmark_masks, blocking=True, name="query_masks_hold_known_classes")
 def benchmark_masks_check() -> dg.AssetCheckResult:
     """Every query photo has a label map of known classes; at least 95 % of the maps have two classes or more."""
-    return _result({name: _masks_verdict(name) for name in _benchmarks_with("masks")})
+    from dualgeo_core.pipeline.artifacts import Artifacts
+
+    return _result({name: _masks_verdict(name) for name in _benchmarks_with(Artifacts.masks)})
 
 
 @dg.asset_check(asset=gallery_embeddings, blocking=True, name="embeddings_are_unit_vectors_that_differ")
@@ -64,13 +74,14 @@ def gallery_embeddings_check() -> dg.AssetCheckResult:
 @dg.asset_check(asset=predictions, blocking=True, name="predictions_are_places_or_say_why_not")
 def predictions_check() -> dg.AssetCheckResult:
     """Every query has one prediction: a valid position with nested radii, or a status that gives the reason."""
+    from dualgeo_core.pipeline.artifacts import Artifacts
     from dualgeo_core.pipeline.methods import main_method
     from dualgeo_core.pipeline.stage2 import predictions_by_method
     from dualgeo_dagster.reporting.expectations import check_predictions
 
     main = main_method(workspace().profile).name
     verdicts = {}
-    for name in _benchmarks_with("predictions"):
+    for name in _benchmarks_with(Artifacts.predictions):
         found = predictions_by_method(workspace(), name)[main]
         verdicts[name] = check_predictions(found, queries=len(workspace().photos(name)))
     return _result(verdicts)
@@ -105,15 +116,20 @@ def _masks_verdict(photos_name: str) -> "Verdict":
     return check_masks(summary, classes=classes, photos=len(workspace().photos(photos_name)))
 
 
-def _benchmarks_with(artifact: str) -> list[str]:
-    """The benchmarks for which the artifact exists. A check covers all of them, whatever the run's partitions."""
+def _benchmarks_with(artifact: "Callable[[Artifacts, str], Artifact]") -> list[str]:
+    """The benchmarks whose artifact is current. A check covers all of them, whatever the run's partitions.
 
-    def place(name: str) -> Path:
-        if artifact == "photos":
-            return workspace().settings.data / workspace().source(name).photo_set
-        return workspace().folder(artifact, name)
+    A stale artifact of another benchmark must not block a run that makes those of one benchmark again.
+    """
+    from dualgeo_core.pipeline.artifacts import Artifacts
 
-    return [name for name in workspace().profile.photos.benchmarks if place(name).exists()]
+    def is_current(name: str) -> bool:
+        try:
+            return artifact(Artifacts(workspace()), name).is_current()
+        except InputError:  # its inputs are stale
+            return False
+
+    return [name for name in workspace().profile.photos.benchmarks if is_current(name)]
 
 
 def _result(verdicts: "dict[str, Verdict]") -> dg.AssetCheckResult:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER = "champion", "challenger"
 TRAIL = "promotion."
 ROLLBACK = "rollback: "
+PRUNED = "pruned"  # the tag of a version whose files are being deleted
 SERVING = Path(__file__).parent / "serving.py"
 
 
@@ -64,6 +65,8 @@ class Registry:
 
     def _existing_version(self, run_id: str, tags: dict[str, str]) -> str | None:
         for version in self._found_versions():
+            if PRUNED in version.tags:
+                continue
             unfinished = version.run_id == run_id and version.tags.items() <= tags.items()
             if unfinished or version.tags.items() >= tags.items():
                 return str(version.version)
@@ -115,18 +118,20 @@ class Registry:
     def promote(self, version: str, *, reason: str) -> Promotion:
         """Makes `version` the champion and adds an entry to the promotion history.
 
-        Raises InputError if the version does not exist or is already the champion.
+        Raises InputError if the version does not exist, is half deleted or is already the champion.
         """
         import mlflow
 
         try:
-            self._client.get_model_version(self.model, version)
+            found = self._client.get_model_version(self.model, version)
         except mlflow.exceptions.MlflowException as error:
             if comes_from_outside(error):
                 raise
             raise InputError(
                 f"{self.model} has no version {version}: run `dualgeo versions` for the list of versions"
             ) from None
+        if PRUNED in found.tags:
+            raise InputError(f"version {version} of {self.model} was half deleted: choose a version with all its files")
         champion = self.version_of(CHAMPION)
         if champion == version:
             raise InputError(f"version {version} of {self.model} is already the champion")
@@ -196,11 +201,12 @@ class Registry:
     def _delete(self, version: str) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+        # The tag is set first: a killed process leaves a version that is not reused and that the next call deletes.
+        self._client.set_model_version_tag(self.model, version, PRUNED, "true")
         source = self._client.get_model_version(self.model, version).source
         assert source is not None, "MLflow keeps the id of the logged model as the source of a version"
         model_id = source.removeprefix("models:/")
         files = self._client.get_logged_model(model_id).artifact_location
-        # The files are deleted first: a killed process leaves a listed version, which the next call deletes.
         get_artifact_repository(files, tracking_uri=self._tracking_uri).delete_artifacts()
         self._client.delete_model_version(self.model, version)
         self._client.delete_logged_model(model_id)

@@ -49,7 +49,8 @@ class Tracking(dg.ConfigurableResource):
 
         if self._run is None:
             return
-        self._monitor.finish()
+        if self._monitor is not None:
+            self._monitor.finish()
         failures = self._instance.all_logs(self._dagster_run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
         try:
             for run in (*self._children.values(), self._run):
@@ -78,6 +79,7 @@ class Tracking(dg.ConfigurableResource):
         if self._run is None:
             found = self._search(self._identity)
             self._run = self._resume(found[0]) if found else self._begin()
+        if self._monitor is None:
             self._monitor = self._watch_system(self._run.id)
         return self._run
 

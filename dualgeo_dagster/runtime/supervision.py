@@ -1,4 +1,4 @@
-"""Runs web servers until Ctrl-C. A server that ends is restarted; the others go on."""
+"""Runs web servers until Ctrl-C or until the terminal closes. A server that ends is restarted; the others go on."""
 
 import os
 import signal
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import FrameType
 
 import psutil
 
@@ -111,8 +112,13 @@ def require_free_ports(ports: dict[str, int], host: str) -> None:
 
 
 def serve(servers: Sequence[Server]) -> int:
-    """Runs the servers until Ctrl-C or SIGTERM. Returns the exit code: 1 if a server did not start or was given up."""
+    """Runs the servers until Ctrl-C, SIGTERM or SIGHUP (a closed terminal).
+
+    Returns the exit code: 1 if a server did not start or was given up.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _hang_up)
     started: list[Server] = []
     try:
         for server in servers:
@@ -127,7 +133,14 @@ def serve(servers: Sequence[Server]) -> int:
     finally:
         for server in started:
             server.stop(signal.SIGINT)
-            print(f"{server.name} stopped (exit code {server.exit_code}).", flush=True)
+            with suppress(OSError):  # the terminal may be closed
+                print(f"{server.name} stopped (exit code {server.exit_code}).", flush=True)
+
+
+def _hang_up(number: int, frame: FrameType | None) -> None:
+    """Acts as Ctrl-C. Both kernel and shell may send the signal; the second one must not kill training."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _all_answer(servers: Sequence[Server]) -> bool:
