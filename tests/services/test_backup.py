@@ -14,8 +14,7 @@ def restored(graph_home: Home, tmp_path_factory: pytest.TempPathFactory) -> Home
     folder = tmp_path_factory.mktemp("backup")
     old, new = folder / "old", folder / "new"
     shutil.copytree(graph_home.path, old, symlinks=True)
-    home = Home(old)
-    home.dualgeo("run", "--profile", "tiny")  # MLflow's records of this home name the old path
+    Home(old).dualgeo("versions", "--profile", "tiny")  # MLflow's records now name the old path
     shutil.copytree(old, new, symlinks=True)
     shutil.rmtree(old)
     return Home(new)
