@@ -53,6 +53,16 @@ def test_from_candidates_to_scores(files, monkeypatch, capsys):
     assert (found["n"], found["n_missing"]) == (60, 0)
 
 
+def test_a_photo_called_na_keeps_its_id(files, monkeypatch, capsys):
+    first = pd.read_csv(files / "candidates.csv", dtype=object)["id"][0]
+    for name in ("candidates", "photos"):
+        _spoil(files / f"{name}.csv", lambda table: table.assign(id=table["id"].replace(first, "NA")))
+    out = files / "predictions.csv"
+    assert _run(monkeypatch, capsys, "refine", files / "candidates.csv", "--out", out)[0] == 0
+    assert _run(monkeypatch, capsys, "evaluate", out, "--truth", files / "photos.csv")[0] == 0
+    assert "NA" in pd.read_csv(out, keep_default_na=False)["id"].tolist()
+
+
 def test_a_fit_is_used_where_it_is_named(files, monkeypatch, capsys):
     fitted = files / "refiner.json"
     arguments = [files / "candidates.csv", "--answers", files / "answers.csv"]

@@ -1,5 +1,6 @@
 """Retrieval: the index compared with a naive search, leakage, and refusal of mismatched artifacts."""
 
+import json
 import tracemalloc
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -194,6 +195,17 @@ def test_an_index_that_does_not_fit_is_built_anew(
     }
     index = GalleryIndex(tmp_path / "index", probes=64)
     np.testing.assert_allclose(index.vectors(np.arange(ends[-1])), vectors[: ends[-1]])
+
+
+@pytest.mark.parametrize("fact", ["specification", "shards", "learned_from"])
+def test_an_index_whose_record_lacks_a_fact_is_made_again(tmp_path: Path, vectors: np.ndarray, fact: str) -> None:
+    grow_index(tmp_path / "index", made_shards(vectors, 60, 110))
+    record = json.loads((tmp_path / "index" / "record.json").read_text())
+    del record["facts"][fact]
+    (tmp_path / "index" / "record.json").write_text(json.dumps(record))
+    made = grow_index(tmp_path / "index", made_shards(vectors, 60, 110, 120))
+    assert made["computed"] + made["taken_over"] == 120
+    assert (made["taken_over"] == 0) == (fact != "learned_from")
 
 
 def test_an_index_that_learned_learns_anew_once_the_gallery_is_twice_as_large(

@@ -1,16 +1,19 @@
 """Profiles, with errors in one line; atomic files."""
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from conftest import ROOT
 
-from dualgeo_core.base.artifacts import Artifact, new_artifact
+from dualgeo_core.base.artifacts import Artifact, new_artifact, read_record
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import (
     atomic_file,
@@ -20,7 +23,7 @@ from dualgeo_core.base.files import (
     replace_folder,
     write_json,
 )
-from dualgeo_core.settings import LmmSettings, RetrievalSettings, load_profile, load_settings
+from dualgeo_core.settings import Environment, LmmSettings, RetrievalSettings, load_profile, load_settings
 from dualgeo_dagster.settings import orchestration_of
 
 
@@ -206,6 +209,18 @@ def test_files_that_a_profile_names_are_found(tmp_path: Path) -> None:
     assert load_profile(tmp_path / "mine.yaml").lmm.enabled
 
 
+def test_files_that_a_profile_names_are_found_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUALGEO_HOME", str(tmp_path))
+    for name in ("refiner.json", "answers.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "mine.yaml").write_text(
+        f"{PHOTOS}refinement: {{params_file: refiner.json}}\nlmm: {{answers_file: answers.csv}}"
+    )
+    profile = load_profile(tmp_path / "mine.yaml")
+    assert profile.refinement.params_file == str(tmp_path / "refiner.json")
+    assert profile.lmm.answers_file == str(tmp_path / "answers.csv")
+
+
 @pytest.mark.parametrize(
     ("index", "photos"),
     [
@@ -300,6 +315,17 @@ def test_environment_chooses_profile_and_home(tmp_path: Path, monkeypatch: pytes
     assert load_settings().artifacts == tmp_path / "artifacts" / "mine"
 
 
+@pytest.mark.parametrize("home", ["home", "link"])
+def test_a_home_has_one_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    (tmp_path / "home" / "profiles").mkdir(parents=True)
+    (tmp_path / "home" / "profiles" / "mine.yaml").write_text(PHOTOS)
+    (tmp_path / "link").symlink_to("home")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DUALGEO_HOME", home)
+    assert Environment().home == tmp_path / "home"
+    assert load_settings("mine").home == load_settings("mine", home=Path(home)).home == tmp_path / "home"
+
+
 def test_atomic_file_keeps_the_old_content_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     write_json(path, {"a": 1})
@@ -351,6 +377,45 @@ def test_atomic_folder_replaces_the_whole_folder(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_folder(folder):
         raise RuntimeError
     assert [file.name for file in folder.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "fault"),
+    [
+        (errno.EACCES, "source.csv", r"source.csv cannot be used \(Permission denied\): correct its permissions$"),
+        (errno.EACCES, "target", r"target cannot be written \(Permission denied\): correct the permissions of its f"),
+        (errno.EROFS, "", r"target cannot be written \(Read-only file system\): correct the permissions of its f"),
+        (errno.ENOSPC, None, r"target cannot be written \(No space left on device\): free space, or name another"),
+    ],
+)
+@pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
+def test_a_file_that_cannot_be_used_is_named(
+    tmp_path: Path, atomic: Callable[[Path], Any], number: int, file: str | None, fault: str
+) -> None:
+    error = OSError(number, os.strerror(number), None if file is None else str(tmp_path / file))
+    with pytest.raises(InputError, match=fault), atomic(tmp_path / "target"):
+        raise error
+
+
+def test_a_json_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "folder.json").mkdir()
+    with pytest.raises(InputError, match=r"deep.json is not JSON \(.*\): delete it"):
+        read_json(tmp_path / "deep.json")
+    with pytest.raises(InputError, match=r"folder.json cannot be read \(Is a directory\): correct the path"):
+        read_json(tmp_path / "folder.json")
+
+
+@pytest.mark.parametrize("part", ["inputs", "facts", "files"])
+def test_a_record_with_an_empty_part_is_no_record(tmp_path: Path, part: str) -> None:
+    made = Artifact(tmp_path / "made", step="x", recipe="r", inputs={"photos": "abc"})
+    with new_artifact(made) as folder:
+        (folder / "file").write_text("content")
+    record = made.path / "record.json"
+    write_json(record, {**read_json(record), part: None})
+    assert read_record(made.path) is None
+    with pytest.raises(InputError, match="made is missing or unfinished: run the step x again"):
+        made.require()
 
 
 def test_fingerprint_depends_on_content_not_on_key_order() -> None:

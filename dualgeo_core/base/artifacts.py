@@ -104,9 +104,10 @@ def read_record(folder: Path) -> Record | None:
     try:
         content = read_json(folder / RECORD)
         files = {name: FileDigest(**digest) for name, digest in content.pop("files").items()}
-        return Record(files=files, **content)
+        record = Record(files=files, **content)
     except (InputError, TypeError, KeyError, AttributeError):
         return None
+    return record if isinstance(record.inputs, dict) and isinstance(record.facts, dict) else None
 
 
 def digest_file(path: Path) -> FileDigest:

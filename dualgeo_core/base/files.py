@@ -19,6 +19,7 @@ from dualgeo_core.base.errors import InputError
 
 _UMASK = os.umask(0)  # it can only be read by setting it
 os.umask(_UMASK)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 # Temporary names of unfinished files and folders, which a killed process leaves behind.
 UNFINISHED = re.compile(r"\..+\.(?P<pid>\d+)\.(tmp|old)(\.\w+)?")
 
@@ -38,12 +39,12 @@ def file_digest(path: Path) -> str:
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to. It becomes `path` if the block succeeds and is deleted if the block raises."""
-    with _as_input_error(path):
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    with _as_input_error(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
     try:
-        with _as_input_error(path):
+        with _as_input_error(path, temporary):
             yield temporary
             temporary.chmod(0o666 & ~_UMASK)  # some writers make files that only their owner can read
             _fsync(temporary)
@@ -57,13 +58,13 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill. It replaces `path` if the block succeeds and is deleted if the block raises."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _as_input_error(path):
+    with _as_input_error(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
     try:
-        with _as_input_error(path):
+        with _as_input_error(path, temporary):
             yield temporary
             replace_folder(temporary, path)
     finally:
@@ -110,15 +111,26 @@ def one_line(error: BaseException, length: int = 160) -> str:
 
 
 @contextmanager
-def _as_input_error(path: Path) -> Iterator[None]:
-    """A full disk, a read-only folder or a missing permission as one line that names `path`."""
+def _as_input_error(path: Path, temporary: Path) -> Iterator[None]:
+    """A full disk, a read-only folder or a missing permission as one line that names the file.
+
+    That file is `path`, or another one that the block reads.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in (*FULL, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         reason = os.strerror(error.errno)
-        raise InputError(f"{path} cannot be written ({reason}): free space, or name another place") from None
+        if isinstance(error.filename, str) and not _belongs(Path(error.filename), path, temporary):
+            raise InputError(f"{error.filename} cannot be used ({reason}): correct its permissions") from None
+        remedy = "free space" if error.errno in FULL else "correct the permissions of its folder"
+        raise InputError(f"{path} cannot be written ({reason}): {remedy}, or name another place") from None
+
+
+def _belongs(file: Path, path: Path, temporary: Path) -> bool:
+    """Whether a file is the target `path`, its temporary version, a part of one of them, or a folder around them."""
+    return file.is_relative_to(path) or file.is_relative_to(temporary) or path.is_relative_to(file)
 
 
 def take_over(source: Path, target: Path) -> None:
@@ -140,12 +152,14 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's content. Raises InputError if the file is missing or not JSON."""
+    """The file's content. Raises InputError if the file is missing, cannot be read or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run the step that writes it, or correct the path") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): correct the path or its permissions") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}): delete it and run the step that writes it") from None
 
 

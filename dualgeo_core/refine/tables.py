@@ -123,7 +123,8 @@ def write_predictions(path: Path, predictions: pd.DataFrame) -> None:
 
 def _read(path: Path, required: tuple[str, ...]) -> pd.DataFrame:
     texts = {"id": str, "location": str, "author": str, "album": str}
-    frame = read_csv(path, dtype=texts).reset_index(drop=True)
+    # Only an empty cell is unknown: NA is an id, an author and an album.
+    frame = read_csv(path, dtype=texts, keep_default_na=False, na_values=[""]).reset_index(drop=True)
     missing = [column for column in required if column not in frame]
     if missing:
         raise InputError(

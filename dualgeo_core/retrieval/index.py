@@ -58,12 +58,14 @@ def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], specifi
 def _extendable(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
     """The recorded facts of an intact index in `folder` if `shards` extend it; otherwise None."""
     record = read_record(folder)
-    if record is None or record.facts["specification"] != specification:
+    if record is None or record.facts.get("specification") != specification:
         return None
-    indexed: list[str] = record.facts["shards"]
-    if [shard.sha256 for shard in shards[: len(indexed)]] != indexed or damaged_files(folder, record):
+    indexed = record.facts.get("shards")
+    if not isinstance(indexed, list) or [shard.sha256 for shard in shards[: len(indexed)]] != indexed:
         return None
-    learned_from = record.facts["learned_from"]
+    if damaged_files(folder, record):
+        return None
+    learned_from = record.facts.get("learned_from")
     outgrown = learned_from is not None and sum(map(len, shards)) > 2 * learned_from
     return None if outgrown else record.facts
 

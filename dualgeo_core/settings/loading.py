@@ -2,10 +2,10 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualgeo_core.base.errors import InputError
@@ -16,14 +16,17 @@ from dualgeo_core.settings.representation import TrainingSettings
 # pydantic's messages that do not say how to fix the error.
 PLAINER = {"extra_forbidden": "unknown setting; correct its name or remove it", "missing": "missing; add it"}
 
+# Other programs store absolute addresses, and a home has to have the same ones by whatever link it is reached.
+Home = Annotated[Path, AfterValidator(lambda path: path.resolve())]
+
 
 class Environment(BaseSettings):
     """The environment variables DUALGEO_PROFILE and DUALGEO_HOME."""
 
-    model_config = SettingsConfigDict(env_prefix="DUALGEO_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DUALGEO_", extra="ignore", validate_default=True)
 
     profile: str = Field("demo", description="Name of a profile under profiles/, or path of a YAML file.")
-    home: Path = Field(
+    home: Home = Field(
         Path(__file__).parent.parent.parent, description="Folder that contains profiles/, data/ and artifacts/."
     )
 
@@ -32,7 +35,7 @@ class Settings(BaseModel):
     """A profile, and the folders of its data and artifacts."""
 
     profile: Profile
-    home: Path
+    home: Home
 
     @property
     def data(self) -> Path:
@@ -67,14 +70,14 @@ def load_profile(path: Path) -> Profile:
     except ValidationError as error:
         raise InputError(f"{path}: {faults(error)}") from None
     _require_own_name(profile, path)
-    _require_available(profile, path)
-    return profile
+    _require_packages(profile, path)
+    return _with_found_files(profile, path)
 
 
 def load_settings(profile: str | None = None, home: Path | None = None) -> Settings:
     """The settings of a profile, given by name or path. Missing arguments are read from the environment."""
     environment = Environment()
-    home = (home or environment.home).resolve()
+    home = home or environment.home
     name = environment.profile if profile is None else profile
     if name.endswith((".yaml", ".yml")):
         return Settings(profile=load_profile(Path(name)), home=home)
@@ -146,14 +149,26 @@ def _require_own_name(profile: Profile, path: Path) -> None:
             raise InputError(f"{path}: the name {profile.name} is that of {other}, up to case; choose another name")
 
 
-def _require_available(profile: Profile, path: Path) -> None:
-    """Raises InputError if a file or a package that the profile names is missing."""
-    for key, file in (
-        ("refinement.params_file", profile.refinement.params_file),
-        ("lmm.answers_file", profile.lmm.answers_file),
-    ):
-        if file is not None and not Path(file).is_file():
-            raise InputError(f"{path}: {key} is {file}, which is not a file; correct the path")
+def _with_found_files(profile: Profile, path: Path) -> Profile:
+    """The profile with its files relative to the working directory or DUALGEO_HOME, as `checkpoint` finds folders.
+
+    Raises InputError if a file is missing.
+    """
+    changed = {}
+    for name, key in (("refinement", "params_file"), ("lmm", "answers_file")):
+        section = getattr(profile, name)
+        file = getattr(section, key)
+        if file is None:
+            continue
+        found = next((place for place in (Path(file), Environment().home / file) if place.is_file()), None)
+        if found is None:
+            raise InputError(f"{path}: {name}.{key} is {file}, which is not a file; correct the path")
+        changed[name] = section.model_copy(update={key: str(found)})
+    return profile.model_copy(update=changed)
+
+
+def _require_packages(profile: Profile, path: Path) -> None:
+    """Raises InputError if a package that the profile names is missing."""
     if profile.model.gps_weights == "geoclip" and find_spec("geoclip") is None:
         raise InputError(
             f"{path}: model.gps_weights is geoclip, but that package is not installed; run "
