@@ -35,7 +35,7 @@ test-ui: setup  ## test both web pages in headless Chromium (apt install chromiu
 	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[ui-test]'
 	$(VENV)/bin/pytest --ui -m ui
 
-lint: setup  ## check style and types with ruff and mypy
+lint: setup  ## check style, types, and the order of imports between folders (ruff, mypy, import-linter)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy

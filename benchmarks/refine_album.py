@@ -1,12 +1,12 @@
 """Albums against single photos by photographer-cross-validation: accuracy, and coverage of the 90 % radius.
 
-    python benchmarks/refine_album.py CANDIDATES.csv PHOTOS.csv [ANSWERS.csv] [--albums ALBUMS.csv] [--deals 3]
+    python benchmarks/refine_album.py CANDIDATES.csv PHOTOS.csv [ANSWERS.csv] [--albums ALBUMS.csv] [--splits 3]
 
-Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A deal is one random
+Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A split is one random
 assignment of photographers to folds. Without --albums an album is all photos of one author, and the number that a
-photo's id begins with, its Flickr id, is the order. The first control deals a fold's photos to albums of the same sizes
-at random; where one author has a large part of the fold, they still meet. The second makes albums of photos of which no
-two are by one author.
+photo's id begins with, its Flickr id, is the order. The first control assigns a fold's photos at random to albums of
+the same sizes. If one author took a large part of the fold, some photos of this author stay together. The second
+control makes albums of photos of which no two are by one author.
 """
 
 import argparse
@@ -39,21 +39,21 @@ def main() -> None:
     parser.add_argument("photos", type=Path)
     parser.add_argument("answers", type=Path, nargs="?")
     parser.add_argument("--albums", type=Path)
-    parser.add_argument("--deals", type=int, default=3)
+    parser.add_argument("--splits", type=int, default=3, help="Number of random splits into folds.")
     arguments = parser.parse_args()
     candidates, truth = read_candidates(arguments.candidates), read_truth(arguments.photos)
     truth = truth[truth["id"].isin(candidates["id"])].reset_index(drop=True)
     answers = None if arguments.answers is None else read_answers(arguments.answers)
     albums = by_author(truth) if arguments.albums is None else read_albums(arguments.albums)
     scores = []
-    for deal in range(arguments.deals):
-        found = cross_validate(candidates=candidates, answers=answers, truth=truth, albums=albums, seed=deal)
+    for split in range(arguments.splits):
+        found = cross_validate(candidates=candidates, answers=answers, truth=truth, albums=albums, seed=split)
         for (told, method), predictions in found.groupby(["answers", "method"], sort=False):
             score = evaluate(predictions=predictions, truth=truth, bootstrap_samples=1)
             scores.append({"answers": told, "method": method, **{name: score[name] for name in COLUMNS}})
-        print(f"deal {deal}", flush=True)
-        show(pd.DataFrame(scores[-len(scores) // (deal + 1) :]))
-    print(f"mean of {arguments.deals} deals")
+        print(f"split {split}", flush=True)
+        show(pd.DataFrame(scores[-len(scores) // (split + 1) :]))
+    print(f"mean of {arguments.splits} splits")
     show(pd.DataFrame(scores))
 
 

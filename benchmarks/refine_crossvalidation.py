@@ -1,6 +1,6 @@
 """Cross-validation of the refiner by photographer: accuracy, spread over folds and splits, coverage of the radii.
 
-    python benchmarks/refine_crossvalidation.py CANDIDATES.csv PHOTOS.csv [ANSWERS.csv] [--deals 3]
+    python benchmarks/refine_crossvalidation.py CANDIDATES.csv PHOTOS.csv [ANSWERS.csv] [--splits 3]
 
 Every fold is predicted by a refiner that was fitted and calibrated without its photographers. A split is one random
 assignment of photographers to folds.
@@ -31,14 +31,14 @@ def main() -> None:
     parser.add_argument("candidates", type=Path)
     parser.add_argument("photos", type=Path)
     parser.add_argument("answers", type=Path, nargs="?")
-    parser.add_argument("--deals", type=int, default=3, help="Number of random splits into folds.")
+    parser.add_argument("--splits", type=int, default=3, help="Number of random splits into folds.")
     parser.add_argument("--out", type=Path, help="CSV for the held-out predictions of the first split.")
     arguments = parser.parse_args()
     candidates, truth = read_candidates(arguments.candidates), read_truth(arguments.photos)
     truth = truth[truth["id"].isin(candidates["id"])].reset_index(drop=True)
     answers = None if arguments.answers is None else read_answers(arguments.answers)
     scores, of_folds = [], []
-    for split in range(arguments.deals):
+    for split in range(arguments.splits):
         predictions, by_fold = cross_validate(candidates=candidates, answers=answers, truth=truth, seed=split)
         scores.append(evaluate(predictions=predictions, truth=truth, bootstrap_samples=1000))
         of_folds += by_fold

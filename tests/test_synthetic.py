@@ -10,22 +10,22 @@ from PIL import Image
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.earth.canvas import CLASSES, LABEL, Camera, Canvas
 from dualgeo_core.earth.geography import choose_cells, sun_position
-from dualgeo_core.earth.ingest import PARTS, Part, ingest_synthetic
+from dualgeo_core.earth.ingest import PARTS, ingest_synthetic
 from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.photos.photo_set import Photos, open_photos
-from dualgeo_core.settings import EarthSettings, PhotoSource
+from dualgeo_core.settings import EarthPart, EarthSettings, PhotoSource
 
 EARTH = EarthSettings(seed=5, countries=3, cities=2, cells=2, image_size=96)
 
 
-def make(folder: Path, part: Part, photos: int, earth: EarthSettings = EARTH, workers: int = 1) -> Photos:
+def make(folder: Path, part: EarthPart, photos: int, earth: EarthSettings = EARTH, workers: int = 1) -> Photos:
     out = folder / f"{part}_{photos}_{workers}"
     ingest_synthetic(earth=earth, part=part, photos=photos, out=out, workers=workers)
     return open_photos(PhotoSource(photo_set=out.name), folder)
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[Part, Photos]:
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[EarthPart, Photos]:
     folder = tmp_path_factory.mktemp("earth")
     return {part: make(folder, part, 48 if part == "gallery" else 18) for part in PARTS}
 
@@ -47,12 +47,12 @@ def test_two_processes_draw_the_same_bytes_as_one(tmp_path: Path, monkeypatch: p
     ]
 
 
-def test_another_seed_is_another_earth(tmp_path: Path, parts: dict[Part, Photos]) -> None:
+def test_another_seed_is_another_earth(tmp_path: Path, parts: dict[EarthPart, Photos]) -> None:
     other = make(tmp_path, "gallery", 8, EARTH.model_copy(update={"seed": 6}))
     assert set(other.frame["cell"]) != set(parts["gallery"].frame["cell"])
 
 
-def test_gallery_and_queries_share_streets_but_no_photographer(parts: dict[Part, Photos]) -> None:
+def test_gallery_and_queries_share_streets_but_no_photographer(parts: dict[EarthPart, Photos]) -> None:
     gallery = parts["gallery"].frame
     for part in PARTS[1:]:
         queries = parts[part].frame
@@ -61,13 +61,13 @@ def test_gallery_and_queries_share_streets_but_no_photographer(parts: dict[Part,
         assert not set(queries["id"]) & set(gallery["id"])
 
 
-def test_several_photographers_take_several_photos_of_every_street(parts: dict[Part, Photos]) -> None:
+def test_several_photographers_take_several_photos_of_every_street(parts: dict[EarthPart, Photos]) -> None:
     streets = parts["gallery"].frame.groupby("cell")
     assert (streets.size() == 4).all()
     assert (streets["author"].nunique() >= 2).all()
 
 
-def test_places_are_real_and_streets_are_told_apart_at_1_km(parts: dict[Part, Photos]) -> None:
+def test_places_are_real_and_streets_are_told_apart_at_1_km(parts: dict[EarthPart, Photos]) -> None:
     frame = parts["gallery"].frame
     streets = frame.groupby("cell")[["latitude", "longitude"]].mean()
     within = haversine_km(
@@ -86,7 +86,7 @@ def test_places_are_real_and_streets_are_told_apart_at_1_km(parts: dict[Part, Ph
     assert [place["country_code"] for place in named] == [key[:2] for key in streets.index]
 
 
-def test_label_maps_lie_pixel_on_pixel_on_their_photos(parts: dict[Part, Photos]) -> None:
+def test_label_maps_lie_pixel_on_pixel_on_their_photos(parts: dict[EarthPart, Photos]) -> None:
     photos, labels = pixels(parts["gallery"]), pixels(parts["gallery"], "label_map")
     assert labels.shape == photos.shape[:3]
     assert labels.max() < len(CLASSES)
@@ -102,7 +102,7 @@ def test_label_maps_lie_pixel_on_pixel_on_their_photos(parts: dict[Part, Photos]
     assert edges[boundary].mean() > 1.5 * edges[shifted & ~boundary].mean()
 
 
-def test_each_shifted_part_differs_in_what_its_name_says(parts: dict[Part, Photos]) -> None:
+def test_each_shifted_part_differs_in_what_its_name_says(parts: dict[EarthPart, Photos]) -> None:
     gallery = parts["gallery"].frame
     assert set(gallery["weather"]) <= {"clear", "cloudy"}
     assert (gallery["season"] == "summer").mean() > 0.7
@@ -113,7 +113,7 @@ def test_each_shifted_part_differs_in_what_its_name_says(parts: dict[Part, Photo
     assert set(parts["other_season"].frame["season"]) <= {"winter", "autumn"}
 
 
-def test_weather_and_night_change_the_colours(parts: dict[Part, Photos]) -> None:
+def test_weather_and_night_change_the_colours(parts: dict[EarthPart, Photos]) -> None:
     brightness = {part: pixels(parts[part]).mean() for part in PARTS}
     assert brightness["night"] < 0.6 * brightness["gallery"]
     day, grey = pixels(parts["gallery"]), pixels(parts["other_weather"])
@@ -121,7 +121,7 @@ def test_weather_and_night_change_the_colours(parts: dict[Part, Photos]) -> None
     assert colourfulness[1] < 0.7 * colourfulness[0]
 
 
-def test_a_street_looks_like_itself(parts: dict[Part, Photos]) -> None:
+def test_a_street_looks_like_itself(parts: dict[EarthPart, Photos]) -> None:
     """Maps of the same street by different photographers agree more than those of different streets."""
     labels, cells = pixels(parts["gallery"], "label_map"), parts["gallery"].frame["cell"].to_numpy()
     coarse = labels[:, ::6, ::6].reshape(len(labels), -1)

@@ -1,1 +1,1 @@
-"""Shared foundations: errors, atomic files, signed tables and shards, progress reports, geometry of the sphere."""
+"""Shared foundations: errors, atomic files, artifacts and their records, progress reports, geometry of the sphere."""

@@ -1,11 +1,11 @@
 """`dualgeo ingest`: writes a photo set from a folder, from a table and its images, or from the synthetic Earth."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
-from dualgeo_core.settings import EarthSettings, IngestSettings
+from dualgeo_core.settings import EarthPart, EarthSettings, IngestSettings
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the photo set to write, e.g. data/my_photos.")]
 MaxQuarantineShare = Annotated[float, typer.Option(min=0, max=1, help="Largest accepted share of unusable photos.")]
@@ -14,8 +14,6 @@ Add = Annotated[
 ]
 EARTH = EarthSettings()
 DEFAULT_SHARE: float = IngestSettings().max_quarantine_share
-
-EarthPart = Literal["gallery", "same_weather", "other_weather", "night", "other_season", "mixed"]
 
 ingest = typer.Typer(
     no_args_is_help=True,

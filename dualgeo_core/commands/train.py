@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from dualgeo_core.commands.options import ProfileOption
 from dualgeo_core.settings import Representation
 
 
@@ -15,7 +16,7 @@ def train(
             help="Representation to train; default: the main representation of the profile.", show_default=False
         ),
     ] = None,
-    profile: Annotated[str | None, typer.Option(help="Name of a file in profiles/, or path of a YAML file.")] = None,
+    profile: ProfileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print metrics to stdout, one JSON object per line.")] = False,
 ) -> None:
     """Trains a representation on the gallery's cached features and masks.

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
+from dualgeo_core.commands.options import ProfileOption
+
 
 def verify(
-    profile: Annotated[
-        str | None, typer.Option(help="A name under profiles/, or a path to a YAML file.", show_default="demo")
-    ] = None,
+    profile: ProfileOption = None,
     remove_damaged: Annotated[
         bool, typer.Option("--remove-damaged", help="Remove damaged files, so that the next run makes them again.")
     ] = False,

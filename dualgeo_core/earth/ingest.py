@@ -9,7 +9,7 @@ import os
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,9 @@ from dualgeo_core.earth.geography import Cell, choose_cells, seeded, sun_positio
 from dualgeo_core.earth.light import Conditions, Lens, develop
 from dualgeo_core.earth.scene import paint_scene
 from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
-from dualgeo_core.settings import EarthSettings
+from dualgeo_core.settings import EarthPart, EarthSettings
 
-Part = Literal["gallery", "same_weather", "other_weather", "night", "other_season", "mixed"]
-PARTS: tuple[Part, ...] = ("gallery", "same_weather", "other_weather", "night", "other_season", "mixed")
+PARTS: tuple[EarthPart, ...] = get_args(EarthPart)
 GALLERY_PHOTOGRAPHERS = 5  # per city
 QUERY_PHOTOGRAPHERS = 2  # per country: they visit several cities, and none of them takes gallery photos
 SHARD_PHOTOS = 256
@@ -49,13 +48,19 @@ class Shot:
     """One photo to be taken."""
 
     earth: EarthSettings
-    part: Part
+    part: EarthPart
     number: int
     cell: Cell
 
 
 def ingest_synthetic(
-    *, earth: EarthSettings, part: Part, photos: int, out: Path, workers: int | None = None, progress: Progress = silent
+    *,
+    earth: EarthSettings,
+    part: EarthPart,
+    photos: int,
+    out: Path,
+    workers: int | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Writes the photo set of one part and returns its manifest. The same arguments give the same bytes.
 
@@ -106,7 +111,7 @@ def take_photo(shot: Shot) -> IngestedPhoto:
     return IngestedPhoto(photo_id, round(float(latitude), 6), round(float(longitude), 6), author, image, more=facts)
 
 
-def _shots(earth: EarthSettings, part: Part, photos: int, cells: tuple[Cell, ...]) -> list[Shot]:
+def _shots(earth: EarthSettings, part: EarthPart, photos: int, cells: tuple[Cell, ...]) -> list[Shot]:
     """The photos to take, in a seeded order. Numbers of photos per cell differ by at most one."""
     rng = seeded(earth.seed, "order", part)
     rounds = -(-photos // len(cells))
@@ -114,7 +119,7 @@ def _shots(earth: EarthSettings, part: Part, photos: int, cells: tuple[Cell, ...
     return [Shot(earth, part, number, cells[row]) for number, row in enumerate(order)]
 
 
-def _conditions(cell: Cell, forward: bool, part: Part, rng: np.random.Generator) -> Conditions:
+def _conditions(cell: Cell, forward: bool, part: EarthPart, rng: np.random.Generator) -> Conditions:
     """Time and weather of a photo: mostly clear summer days. Each shifted part changes one condition, `mixed` all."""
     city = cell.city
     season = str(rng.choice(["summer", "spring", "autumn"], p=[0.84, 0.08, 0.08]))

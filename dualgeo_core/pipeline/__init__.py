@@ -1,1 +1,1 @@
-"""The pipeline steps of a profile: paths and signatures of the artifacts, and one function per artifact."""
+"""The pipeline steps of a profile: paths, recipes and inputs of the artifacts, and one function per artifact."""

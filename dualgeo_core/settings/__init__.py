@@ -13,7 +13,7 @@ from dualgeo_core.settings.loading import (
     load_profile,
     load_settings,
 )
-from dualgeo_core.settings.photos import EarthSettings, IngestSettings, PhotoSettings, PhotoSource
+from dualgeo_core.settings.photos import EarthPart, EarthSettings, IngestSettings, PhotoSettings, PhotoSource
 from dualgeo_core.settings.profile import Profile
 from dualgeo_core.settings.refinement import (
     EvaluationSettings,
@@ -33,6 +33,7 @@ from dualgeo_core.settings.retrieval import INDEX_TRAINING_PHOTOS, RetrievalSett
 
 __all__ = [
     "INDEX_TRAINING_PHOTOS",
+    "EarthPart",
     "EarthSettings",
     "EncoderSettings",
     "Environment",

@@ -80,6 +80,9 @@ class IngestSettings(Section):
     max_quarantine_share: Share = Field(0.05, description="Largest share of unusable photos in an accepted set.")
 
 
+EarthPart = Literal["gallery", "same_weather", "other_weather", "night", "other_season", "mixed"]
+
+
 class EarthSettings(Section):
     """Settings of the synthetic Earth. The gallery and its query sets must use the same values."""
 

@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dualgeo_core.commands.options import PROFILE_HELP, ProfileOption
+
 if TYPE_CHECKING:
     from dualgeo_dagster.mlflow.registry import Registry
 
-ProfileOption = Annotated[
-    str | None,
-    typer.Option("--profile", help="Name of a profile under profiles/, or path of a YAML file.", show_default="demo"),
-]
 Reason = Annotated[str, typer.Option(help="Reason, shown by `dualgeo versions`.")]
 
 
@@ -30,9 +28,7 @@ def run(profile: ProfileOption = None) -> None:
 def ui(
     profiles: Annotated[
         list[str] | None,
-        typer.Option(
-            "--profile", help="Name of a profile under profiles/; repeat the option for several.", show_default="demo"
-        ),
+        typer.Option("--profile", help=f"{PROFILE_HELP} Repeat the option for several.", show_default="demo"),
     ] = None,
     dagster_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster's web page.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of MLflow's web page.")] = 5000,

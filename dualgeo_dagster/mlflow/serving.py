@@ -12,7 +12,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 
 class ServedLocator(PythonModel):
-    """Locates the photos in the column `photo` (JPEG, PNG or HEIC in base64).
+    """Locates the photos in the column `photo` (JPEG, PNG, HEIC or WebP in base64).
 
     A photo that cannot be read gets a status instead of a position.
     """

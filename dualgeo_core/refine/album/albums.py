@@ -111,7 +111,7 @@ def gather_albums(table: pd.DataFrame, ids: Sequence[str], *, order_column: str 
 def anchors_beside(table: pd.DataFrame, ids: Sequence[str]) -> list[str]:
     """The photos with a known position that are not in `ids`, but in an album with one of them.
 
-    Raises InputError where the table names none of `ids`.
+    Raises InputError if the table names none of `ids`.
     """
     asked = table["id"].isin(list(ids))
     if not asked.any():

@@ -59,8 +59,8 @@ def fit_album_part(
     """The album part that goes with `singles`, the heads for single photos without and with a usable answer.
 
     Positions in the table are not read. Without enough answered photos the heads for them are the shipped ones. Raises
-    InputError where fewer than FEWEST_PHOTOS photos or 2 photographers are in an album with others, or where an album
-    has two photographers.
+    InputError if fewer than FEWEST_PHOTOS photos or 2 photographers are in an album with others, or if an album has
+    two photographers.
     """
     column = _order_column(table)
     albums = gather_albums(table, sample.evidence.ids.tolist(), order_column=column).without_anchors()
@@ -108,7 +108,7 @@ def _enough(sample: Sample, rows: Rows) -> bool:
 
 
 def _folds(sample: Sample, singles: tuple[Head, Head], *, seed: int) -> Iterator[_Fold]:
-    """Photographers dealt to FOLDS folds, or to as many as there are photographers."""
+    """The folds: photographers are assigned at random to FOLDS folds, or to as many as there are photographers."""
     count = min(FOLDS, int(sample.photographers.max()) + 1)
     fold = photographer_folds(sample.photographers, folds=count, seed=seed)
     for number in np.unique(fold):
@@ -131,7 +131,7 @@ def _single_head(sample: Sample, rows: Rows, *, answered: bool) -> Head:
 
 
 def _fit(sample: Sample, albums: Albums, rows: Rows, *, folds: list[_Fold], whole: _Fold) -> AlbumFit:
-    """The fit for photos `rows`; its head for answered photos is the shipped one where too few have an answer."""
+    """The fit for photos `rows`; its head for answered photos is the shipped one if too few have an answer."""
     alone = _fit_head(sample.without_answers(), albums, rows, folds=folds, whole=whole)
     with_answers = rows[sample.evidence.has_answers[rows]]
     if _enough(sample, with_answers):

@@ -61,7 +61,7 @@ def album_part_as_json(part: AlbumPart) -> dict[str, Any]:
 
 
 def album_part_from_json(content: dict[str, Any]) -> AlbumPart:
-    """The album part; KeyError, TypeError or ValueError where the content is something else."""
+    """The album part; raises KeyError, TypeError or ValueError if the content is something else."""
     return AlbumPart(
         unordered=_fit(content["unordered"]),
         ordered=None if content["ordered"] is None else _fit(content["ordered"]),

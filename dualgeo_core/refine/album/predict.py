@@ -32,7 +32,7 @@ def album_posterior(evidence: Evidence, albums: Albums, *, refiner: Refiner, den
     """The posterior of each query, given the other photos of its album.
 
     A photo without others gets its single-photo posterior, an anchor its own position with radius 0. A photo with
-    neither candidates nor answers gets NaN. Raises InputError where the refiner has no album part.
+    neither candidates nor answers gets NaN. Raises InputError if the refiner has no album part.
     """
     found = posterior(evidence, refiner=refiner, density=density)
     read = [reading for reading in readings(evidence, albums, part=album_part_of(refiner)) if len(reading.rows)]
@@ -53,7 +53,7 @@ def album_posterior(evidence: Evidence, albums: Albums, *, refiner: Refiner, den
 
 
 def album_part_of(refiner: Refiner) -> AlbumPart:
-    """The refiner's album part; raises InputError where it has none."""
+    """The refiner's album part. Raises InputError if it has none."""
     if refiner.album is None:
         raise InputError("the refiner was fitted without albums; fit it again with `dualgeo fit-refiner --albums`")
     return refiner.album
@@ -62,7 +62,7 @@ def album_part_of(refiner: Refiner) -> AlbumPart:
 def albums_of(table: pd.DataFrame, ids: Sequence[str], *, part: AlbumPart) -> Albums:
     """The albums of photos `ids`, in the order that the album part reads; without order where the table has another.
 
-    Raises InputError where the order numbers photos one by one, but the part was fitted on an order with gaps.
+    Raises InputError if the order numbers photos one by one, but the part was fitted on an order with gaps.
     """
     albums = gather_albums(table, ids, order_column=part.order_column)
     if part.order_column == "order" and albums.usual_gap(0.5) < part.least_gap:
