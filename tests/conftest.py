@@ -4,8 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -18,6 +19,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on busy cores, torch's threads mostly wait for each other
 
 ROOT = Path(__file__).parent.parent
+SCREENSHOTS = ROOT / "artifacts" / "screenshots"
+WAIT_MS = 120_000
 TINY_PROFILE = """
 threads: 1
 photos:
@@ -181,3 +184,28 @@ def graph_home(once: Once, new_home: Callable[[Path], Home]) -> Home:
     home = Home(folder / "home")
     home.printed, home.told = ((folder / name).read_text() for name in ("printed", "told"))
     return home
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "there is no Chromium: apt install chromium"
+    with sync_playwright() as playwright:
+        # The sandbox refuses to run as root, as in many containers.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A browser page; its final state is saved as a screenshot with the test's name."""
+    page = browser.new_page(viewport={"width": 1700, "height": 1000})
+    page.set_default_timeout(WAIT_MS)
+    yield page
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png", animations="disabled")
+    page.close()

@@ -13,7 +13,8 @@ from lmm_server import Body, LmmServer, Say, lmm_server
 from PIL import Image
 from typer.testing import CliRunner
 
-from dualgeo_core.answering.locator import Answer, Locator
+from dualgeo_core.answering.answers import Answer
+from dualgeo_core.answering.locator import Locator
 from dualgeo_core.cli import app
 from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.pipeline.methods import main_method
@@ -111,7 +112,7 @@ def test_locate_repeats_the_predictions_of_the_graphs_run(graph_home: Home) -> N
     workspace = Workspace(load_settings("tiny", home=graph_home.path))
     locator, photos = Locator(workspace.locator), queries(workspace)
 
-    located = locator.locate(names=list(photos), images=list(photos.values()))
+    located = locator.locate_images(names=list(photos), images=list(photos.values()))
 
     assert as_located(located) == as_predicted(workspace)
 
@@ -125,7 +126,7 @@ def test_hubness_and_a_multimodal_model_hold_for_locate_too(workspace: Workspace
     server.requests.clear()
     photos = queries(asking)
 
-    located = Locator(asking.locator).locate(names=list(photos), images=list(photos.values()))
+    located = Locator(asking.locator).locate_images(names=list(photos), images=list(photos.values()))
 
     expected = as_predicted(asking)
     assert as_located(located) == expected
@@ -141,7 +142,7 @@ def test_a_near_duplicate_in_the_gallery_is_no_candidate(graph_home: Home) -> No
     photos = workspace.photos(GALLERY)
     photo_id = photos.frame["id"][0]
 
-    [answer] = Locator(workspace.locator).locate(names=["copy"], images=[decode_image(photos.image(photo_id))])
+    [answer] = Locator(workspace.locator).locate_images(names=["copy"], images=[decode_image(photos.image(photo_id))])
 
     found = [candidate.gallery_id for candidate in answer.candidates]
     assert photo_id not in found
@@ -153,11 +154,13 @@ def test_an_album_is_located_together(graph_home: Home) -> None:
     workspace = Workspace(load_settings("tiny", home=graph_home.path))
     locator, photos = Locator(workspace.locator), queries(workspace)
     names, images = list(photos), list(photos.values())
-    alone = locator.locate(names=names, images=images)
+    alone = locator.locate_images(names=names, images=images)
     taken = [datetime(2020, 5, 1, 12, minute, tzinfo=UTC) for minute in range(len(names) - 1)] + [None]
     anchor = (48.85, 2.35)
 
-    together = locator.locate_album(names, images, taken=taken, positions=[anchor] + [None] * (len(names) - 1))
+    together = locator.locate_album(
+        names=names, images=images, taken=taken, positions=[anchor] + [None] * (len(names) - 1)
+    )
 
     assert [answer.photo for answer in together] == names
     assert (together[0].status, together[0].latitude, together[0].longitude) == ("anchor", *anchor)
@@ -166,8 +169,8 @@ def test_an_album_is_located_together(graph_home: Home) -> None:
         (found.latitude, found.radius_90_km) != (single.latitude, single.radius_90_km)
         for found, single in zip(together[1:], alone[1:], strict=True)
     )
-    one = locator.locate(names[:1], images[:1])
-    assert locator.locate_album(names[:1], images[:1], taken=taken[:1], positions=[None]) == one
+    one = locator.locate_images(names=names[:1], images=images[:1])
+    assert locator.locate_album(names=names[:1], images=images[:1], taken=taken[:1], positions=[None]) == one
 
 
 def test_a_photo_is_sent_to_the_model_that_is_named_and_nowhere_else(

@@ -222,7 +222,7 @@ def test_champion_serves_what_locate_answers(scoring_server: str, workspace: Wor
     )
     with urllib.request.urlopen(request, timeout=60) as response:
         served, *unreadable = json.loads(response.read())["predictions"]
-    [located] = Locator(workspace.locator).locate(names=["photo"], images=[decode_image(photo)])
+    [located] = Locator(workspace.locator).locate_images(names=["photo"], images=[decode_image(photo)])
     expected = located.as_json()
     assert served["model_version"] == "1"
     assert [answer["status"].split(":")[0] for answer in unreadable] == ["unreadable"] * 5

@@ -24,7 +24,7 @@ def served() -> ServedLocator:
     model = ServedLocator()
     model._version = "7"
     model._locator = SimpleNamespace(
-        locate=lambda names, images: [
+        locate_images=lambda names, images: [
             SimpleNamespace(as_json=lambda: {"photo": names[0], "status": "ok", "size": images[0].size})
         ]
     )

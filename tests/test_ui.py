@@ -1,21 +1,17 @@
 """Both web pages in a headless Chromium. `make test-ui` runs these tests and keeps screenshots."""
 
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Home
+from conftest import WAIT_MS, Home
 from mlflow import MlflowClient
 from service_processes import Service, free_port
 
 pytestmark = pytest.mark.ui
-SCREENSHOTS = ROOT / "artifacts" / "screenshots"
 GREEN = "rgba(46, 204, 129"  # background colour of a materialized, up-to-date asset
-WAIT_MS = 120_000
 ASSETS_ARE_GREEN = f"""names => {{
     const cards = [...document.querySelectorAll('foreignObject')].filter(
         card => names.includes(card.textContent.trim().split(/\\s/)[0]));
@@ -55,31 +51,6 @@ def addresses(home: Home) -> Iterator[dict[str, str]]:
         yield found
     finally:
         servers.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium, "there is no Chromium: apt install chromium"
-    with sync_playwright() as playwright:
-        # The sandbox refuses to run as root, as in many containers.
-        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """A browser page; its final state is saved as a screenshot with the test's name."""
-    page = browser.new_page(viewport={"width": 1700, "height": 1000})
-    page.set_default_timeout(WAIT_MS)
-    yield page
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png", animations="disabled")
-    page.close()
 
 
 def test_every_asset_of_the_graph_is_green(page: Any, addresses: dict[str, str]) -> None:

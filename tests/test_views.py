@@ -22,8 +22,9 @@ from dualgeo_core.settings import EncoderSettings, SegmenterSettings
 from dualgeo_core.views.batches import square_batches
 from dualgeo_core.views.codebook import CODEBOOK, Codebook, fit_codebook
 from dualgeo_core.views.crop import LabelMaps, resize_labels, square_crop, square_crop_labels
-from dualgeo_core.views.encoder import Encoder, load_encoder
+from dualgeo_core.views.encoder import Encoder, load_encoder, weights_digest
 from dualgeo_core.views.label_maps import decode_png, encode_png, mean_iou
+from dualgeo_core.views.segformer import load_segformer
 from dualgeo_core.views.segmenter import Segmenter, fit_segmenter, load_segmenter
 from dualgeo_core.views.store import Views
 
@@ -361,3 +362,21 @@ def test_mean_iou_by_hand() -> None:
     # class 0: 1 of 2; class 1: 1 of 3; class 2: 0 of 1; class 3: in neither
     assert mean_iou(found, true, classes=4) == pytest.approx((1 / 2 + 1 / 3 + 0) / 3)
     assert mean_iou(true, true, classes=4) == 1
+
+
+def test_the_segformer_network_is_that_of_transformers(tmp_path: Path) -> None:
+    """The same scores to the last bit, the same fingerprint, and every published stage configuration."""
+    config = transformers.SegformerConfig(num_labels=5, depths=[1, 2, 1, 1])
+    torch.manual_seed(2)
+    model = transformers.SegformerForSemanticSegmentation(config).eval()
+    model.save_pretrained(tmp_path)
+    transformers.SegformerImageProcessorPil().save_pretrained(tmp_path)
+    loaded = load_segformer(str(tmp_path), None)
+    pixels = torch.randn(2, 3, 64, 96)
+
+    with torch.inference_mode():
+        assert torch.equal(loaded.network.eval()(pixels), model(pixels).logits)
+    assert weights_digest(loaded.network) == weights_digest(model)
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        load_segformer(str(tmp_path), None)

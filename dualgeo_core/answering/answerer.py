@@ -16,7 +16,9 @@ from PIL import Image
 
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.refine.density import PhotoDensity
+from dualgeo_core.refine.evidence import gather_evidence
 from dualgeo_core.refine.lmm.answers import gather_answers
+from dualgeo_core.refine.mixtures import Mixture, mixtures_of
 from dualgeo_core.refine.predict import predict
 from dualgeo_core.refine.refiner import Refiner
 from dualgeo_core.retrieval.candidates import Retriever
@@ -26,9 +28,13 @@ from dualgeo_core.views.store import Views
 
 @dataclass(frozen=True)
 class Answered:
-    """Candidates and predictions of all queries, with the columns of `Answerer.candidates` and `.predictions`."""
+    """Candidates and predictions of all queries, with the columns of `Answerer.candidates` and `.predictions`.
+
+    The predictions name no clusters. `answers` are the multimodal model's, None without one.
+    """
 
     candidates: pd.DataFrame
+    answers: pd.DataFrame | None
     predictions: pd.DataFrame
 
 
@@ -55,14 +61,20 @@ class Answerer:
         ids = queries.frame["id"].tolist()
         candidates = self.candidates(queries)
         answers, _ = self.answers(ids=ids, image=image, candidates=candidates)
-        found = self.predictions(
+        predictions = self.predictions(
             candidates=candidates,
             answers=answers,
             ids=ids,
             method=None if albums is None else "album",
             albums=albums,
+            with_clusters=False,
         )
-        return Answered(candidates, found)
+        return Answered(candidates, answers, predictions)
+
+    def mixtures(self, answered: Answered, ids: Sequence[str]) -> list[Mixture]:
+        """The posterior of each of `ids` as kernels, for maps."""
+        evidence = gather_evidence(candidates=answered.candidates, answers=answered.answers, ids=ids)
+        return mixtures_of(evidence, refiner=self._refiner, density=self._density)
 
     def candidates(self, queries: Views, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
         """The candidates of `rows` of `queries` (all by default), with the columns of `Retriever.candidates`."""
@@ -95,6 +107,7 @@ class Answerer:
         ids: Sequence[str],
         method: RefineMethod | None = None,
         albums: pd.DataFrame | None = None,
+        with_clusters: bool = True,
         progress: Progress = silent,
     ) -> pd.DataFrame:
         """The predicted position of each of `ids`, by `method` (default: the profile's refinement method).
@@ -110,6 +123,7 @@ class Answerer:
             ids=ids,
             density=self._density,
             albums=albums,
+            with_clusters=with_clusters,
             progress=progress,
         )
 

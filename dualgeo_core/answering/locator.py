@@ -1,18 +1,18 @@
 """Locates photos: position, calibrated radii, confidence, and the most similar gallery photos."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
 
-from dualgeo_core.answering.answerer import Answerer
+from dualgeo_core.answering.answerer import Answered, Answerer
+from dualgeo_core.answering.answers import Answer, Candidate
 from dualgeo_core.answering.locator_folder import (
     INDEX,
     MODEL,
@@ -20,16 +20,20 @@ from dualgeo_core.answering.locator_folder import (
     LocatorFolder,
     read_locator_folder,
 )
+from dualgeo_core.answering.photo_inputs import PhotoInput, upright_rgb
+from dualgeo_core.answering.reasons import missing_evidence
+from dualgeo_core.answering.spread import Spread, spread_of
 from dualgeo_core.base.devices import choose_device
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.shards import ShardKey
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.refine.density import gallery_density
+from dualgeo_core.refine.evidence import usable_answers
 from dualgeo_core.refine.refiner import REFINER_FILE, load_refiner
 from dualgeo_core.refine.tables import seconds_since_1970
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
-from dualgeo_core.settings import LmmSettings, Profile
+from dualgeo_core.settings import LmmSettings, Profile, RefinementSettings, load_settings
 from dualgeo_core.views.crop import resize_labels
 from dualgeo_core.views.encoder import load_encoder
 from dualgeo_core.views.segmenter import load_segmenter
@@ -38,48 +42,24 @@ from dualgeo_core.views.store import ViewBatch, Views
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A gallery photo similar to the query."""
-
-    gallery_id: str
-    latitude: float
-    longitude: float
-    similarity: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The predicted position of a photo, with radii in km.
-
-    Position and radii are None if there is no answer; `status` gives the reason.
-    """
-
-    photo: str
-    status: str
-    latitude: float | None
-    longitude: float | None
-    place: str | None
-    radius_50_km: float | None
-    radius_90_km: float | None
-    confidence_25km: float | None
-    candidates: list[Candidate]
-    locator: str
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
 class Locator:
     """Locates photos with the models of a locator folder.
 
-    The models are loaded once. `lmm_model` replaces the profile's multimodal model. The model's replies are stored in
-    the folder `replies`. Raises InputError if a file has changed or a model does not match the index.
+    The models are loaded once. `lmm_model` replaces the profile's multimodal model, and `max_risk` its limit on wrong
+    answers. The model's replies are stored in the folder `replies`. Raises InputError if a file has changed or a model
+    does not match the index.
     """
 
-    def __init__(self, folder: Path, *, lmm_model: str | None = None, replies: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        lmm_model: str | None = None,
+        max_risk: float | None = None,
+        replies: Path | None = None,
+    ) -> None:
         self._packed = read_locator_folder(folder)
-        self._profile = _with_lmm_model(self._packed.profile, lmm_model)
+        self._profile = _adjusted(self._packed.profile, lmm_model=lmm_model, max_risk=max_risk)
         device = choose_device(self._profile.device, threads=self._profile.threads)
         self._encoder = load_encoder(self._profile.encoder, device=device)
         self._segmenter = load_segmenter(
@@ -97,24 +77,59 @@ class Locator:
             replies=replies,
         )
 
+    @classmethod
+    def from_profile(
+        cls, profile: str | None = None, *, lmm_model: str | None = None, max_risk: float | None = None
+    ) -> "Locator":
+        """The latest model of a profile, given by name or path (default: DUALGEO_PROFILE, else `demo`)."""
+        settings = load_settings(profile)
+        return cls(settings.locator, lmm_model=lmm_model, max_risk=max_risk, replies=settings.lmm_replies)
+
     @property
     def lmm(self) -> LmmSettings:
         """The multimodal model that photos are sent to; its `model` is None if no photo is sent."""
         return self._profile.lmm
 
-    def locate(self, names: Sequence[str], images: Sequence[Image.Image]) -> list[Answer]:
+    @property
+    def fingerprint(self) -> str:
+        """Identifies models, index and settings; `Answer.locator` repeats it."""
+        return self._packed.fingerprint
+
+    @overload
+    def locate(self, photos: PhotoInput, *, spread: bool = False) -> Answer: ...
+
+    @overload
+    def locate(self, photos: Sequence[PhotoInput], *, spread: bool = False) -> list[Answer]: ...
+
+    def locate(self, photos: PhotoInput | Sequence[PhotoInput], *, spread: bool = False) -> Answer | list[Answer]:
+        """The answer for one photo, or one per photo of a sequence, in order.
+
+        A photo is a path, the bytes of a file, or a PIL image. Its own GPS position is not read. With `spread`, an
+        answer also holds what a map draws. Raises InputError, naming the photo, if one is unreadable.
+        """
+        if isinstance(photos, (str, bytes, Path, Image.Image)):
+            return self.locate([photos], spread=spread)[0]
+        named = [upright_rgb(photo, number=number) for number, photo in enumerate(photos)]
+        return self.locate_images(
+            names=[name for name, _ in named], images=[image for _, image in named], spread=spread
+        )
+
+    def locate_images(
+        self, *, names: Sequence[str], images: Sequence[Image.Image], spread: bool = False
+    ) -> list[Answer]:
         """One answer per upright RGB image, in their order; `names` become `Answer.photo`."""
-        return self._located(names, images, albums=None)
+        return self._located(names, images, albums=None, spread=spread)
 
     def locate_album(
         self,
+        *,
         names: Sequence[str],
         images: Sequence[Image.Image],
-        *,
         taken: Sequence[datetime | None],
         positions: Sequence[tuple[float, float] | None],
+        spread: bool = False,
     ) -> list[Answer]:
-        """As `locate`, for the photos of one camera, which are located together.
+        """As `locate_images`, for the photos of one camera, which are located together.
 
         `taken` are capture times; times without a zone count as UTC. A photo with a position (latitude, longitude) is
         an anchor: it helps the others, and its answer is that position with the status `anchor`.
@@ -129,19 +144,25 @@ class Locator:
                 "longitude": [longitude for _, longitude in known],
             }
         )
-        return self._located(names, images, albums=albums)
+        return self._located(names, images, albums=albums, spread=spread)
 
     def _located(
-        self, names: Sequence[str], images: Sequence[Image.Image], *, albums: pd.DataFrame | None
+        self, names: Sequence[str], images: Sequence[Image.Image], *, albums: pd.DataFrame | None, spread: bool
     ) -> list[Answer]:
+        if not names:
+            return []
         ids = _ids(names)
         by_id: Callable[[str], Image.Image] = dict(zip(ids, images, strict=True)).__getitem__
         answered = self._answerer.answer(self._views(ids, images), image=by_id, albums=albums)
-        similar = answered.candidates[answered.candidates["kind"] == "similar"]
-        by_photo = dict(list(similar.groupby("id")))
+        similar = _similar_photos(answered, ids)
+        spreads = self._spreads(answered, ids, similar) if spread else [None] * len(ids)
+        reasons = self._reasons(answered, ids, similar)
+        predictions = [prediction for _, prediction in answered.predictions.iterrows()]
         return [
-            self._answer(name, prediction, by_photo.get(photo_id, similar.iloc[:0]))
-            for name, photo_id, (_, prediction) in zip(names, ids, answered.predictions.iterrows(), strict=True)
+            self._answer(name, prediction, candidates=found, reason=reason, spread=drawn)
+            for name, prediction, found, reason, drawn in zip(
+                names, predictions, similar, reasons, spreads, strict=True
+            )
         ]
 
     def _require(self, part: str, found: str) -> None:
@@ -177,13 +198,46 @@ class Locator:
             shard_keys=(ShardKey(name="queries", fingerprint="queries", rows=range(len(ids))),),
         )
 
-    def _answer(self, name: str, prediction: "pd.Series[Any]", candidates: pd.DataFrame) -> Answer:
+    def _spreads(self, answered: Answered, ids: Sequence[str], similar: list[pd.DataFrame]) -> list[Spread | None]:
+        radius = self._profile.refinement.cluster_radius_km
+        mixtures = self._answerer.mixtures(answered, ids)
+        return [
+            spread_of(mixture, found, cluster_radius_km=radius)
+            for mixture, found in zip(mixtures, similar, strict=True)
+        ]
+
+    def _reasons(self, answered: Answered, ids: Sequence[str], similar: list[pd.DataFrame]) -> list[str | None]:
+        """Which evidence is missing for each photo without a position; None for the others."""
+        usable = [] if answered.answers is None else usable_answers(answered.answers)["id"].tolist()
+        unanswered = [self._profile.lmm.enabled and photo_id not in usable for photo_id in ids]
+        radius = self._profile.refinement.cluster_radius_km
+        return [
+            missing_evidence(status, found, cluster_radius_km=radius, unanswered=silent) if unplaced else None
+            for status, unplaced, found, silent in zip(
+                answered.predictions["status"],
+                answered.predictions["latitude"].isna(),
+                similar,
+                unanswered,
+                strict=True,
+            )
+        ]
+
+    def _answer(
+        self,
+        name: str,
+        prediction: "pd.Series[Any]",
+        *,
+        candidates: pd.DataFrame,
+        reason: str | None,
+        spread: Spread | None,
+    ) -> Answer:
         def known(column: str) -> Any:
             return None if pd.isna(prediction[column]) else prediction[column]
 
         return Answer(
             photo=name,
             status=str(prediction["status"]),
+            reason=reason,
             latitude=known("latitude"),
             longitude=known("longitude"),
             place=known("place"),
@@ -195,6 +249,7 @@ class Locator:
                 for row in candidates[["gallery_id", "latitude", "longitude", "similarity"]].to_dict("records")
             ],
             locator=self._packed.fingerprint,
+            spread=spread,
         )
 
 
@@ -203,10 +258,26 @@ def _ids(names: Sequence[str]) -> list[str]:
     return [str(number) for number in range(len(names))]
 
 
-def _with_lmm_model(profile: Profile, lmm_model: str | None) -> Profile:
-    """The profile with `lmm_model`, if given, and without `answers_file`, whose answers belong to other photos."""
+def _similar_photos(answered: Answered, ids: Sequence[str]) -> list[pd.DataFrame]:
+    """The most similar gallery photos of each of `ids`, best first."""
+    similar = answered.candidates[answered.candidates["kind"] == "similar"]
+    by_photo = dict(list(similar.groupby("id")))
+    return [by_photo.get(photo_id, similar.iloc[:0]) for photo_id in ids]
+
+
+def _adjusted(profile: Profile, *, lmm_model: str | None, max_risk: float | None) -> Profile:
+    """The profile with these changes, and without `answers_file`, whose answers belong to other photos."""
     lmm = profile.lmm if lmm_model is None else profile.lmm.asking(lmm_model)
-    return profile.model_copy(update={"lmm": lmm.model_copy(update={"answers_file": None})})
+    changed = profile.model_copy(update={"lmm": lmm.model_copy(update={"answers_file": None})})
+    if max_risk is None:
+        return changed
+    if profile.refinement.method != "posterior":
+        raise InputError(
+            f"a maximum risk needs refinement.method posterior, and the profile has {profile.refinement.method}; "
+            "leave out the maximum risk"
+        )
+    refinement = RefinementSettings(**{**profile.refinement.model_dump(), "max_risk": max_risk})
+    return changed.model_copy(update={"refinement": refinement})
 
 
 def _open_retriever(packed: LocatorFolder, device: torch.device) -> Retriever:

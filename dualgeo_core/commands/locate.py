@@ -1,28 +1,56 @@
 """`dualgeo locate`: the estimated positions of photos, from the latest model of a profile."""
 
-import json
+import glob
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.commands.locate_output import Output
+
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from dualgeo_core.answering.answers import Answer
+    from dualgeo_core.answering.locator import Locator
 
-    from dualgeo_core.answering.locator import Answer
-
-SHOWN_CANDIDATES = 5
 PHOTOS_AT_ONCE = 16
 
 
 def locate(
     photos: Annotated[
-        list[Path], typer.Argument(help="Photos to locate: JPEG, PNG, HEIC or WebP.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="PHOTO_OR_FOLDER...",
+            help="Photos (JPEG, PNG, HEIC, WebP), folders, or patterns such as 'trip/*.jpg'.",
+            show_default=False,
+        ),
     ],
     profile: Annotated[
         str | None, typer.Option(help="Name of a file in profiles/, or path of a YAML file.", show_default="demo")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo, one per line.")] = False,
+    geojson: Annotated[
+        Path | None, typer.Option("--geojson", metavar="FILE", help="Also write the answers as GeoJSON.")
+    ] = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", metavar="FILE.html", help="Also write a map that works without a network.")
+    ] = None,
+    max_risk: Annotated[
+        float | None,
+        typer.Option(min=0.001, max=0.999, help="Abstain so that at most this share of answers is over 25 km off."),
+    ] = None,
+    write_sidecar: Annotated[
+        bool, typer.Option("--write-sidecar", help="Write each sure position to PHOTO.xmp; photos stay unchanged.")
+    ] = False,
+    sidecar_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Smallest probability of an error under 25 km for a sidecar.")
+    ] = 0.8,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Name the sidecars, and change none.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Remove what --write-sidecar wrote next to these photos; locate nothing.")
+    ] = False,
     lmm: Annotated[
         str | None,
         typer.Option(
@@ -35,63 +63,155 @@ def locate(
     """Locates photos and prints position, place, radius, and the most similar gallery photos.
 
     Uses the latest model of the profile, and the same method as for the profile's benchmarks. Ignores the position in a
-    photo's EXIF. Example: dualgeo locate --profile folder photo.jpg
+    photo's EXIF. A photo that cannot be read is one line on stderr; the others are located, and the exit code is 2.
+    Example: dualgeo locate --profile folder --map map.html trip/
     """
-    from dualgeo_core.pipeline.workspace import Workspace
     from dualgeo_core.settings import load_settings
 
-    workspace = Workspace(load_settings(profile))
-    for path in photos:
-        _read_photo(path)  # refuses an unreadable photo before models are loaded and answers are printed
+    if dry_run and not (write_sidecar or undo):
+        raise InputError("--dry-run needs --write-sidecar or --undo; add one of them, or leave it out")
+    settings = load_settings(profile)
+    output = Output(as_json=as_json, geojson=geojson, map_file=map_file)
+    paths, missing = _photo_paths(photos)
+    failed = _report(missing)
+    if undo:
+        failed += _remove_sidecars(paths, dry_run=dry_run)
+    elif paths:
+        from dualgeo_core.answering.locator import Locator
 
-    from dualgeo_core.answering.locator import Locator
+        locator = Locator(settings.locator, lmm_model=lmm, max_risk=max_risk, replies=settings.lmm_replies)
+        _say_where_photos_go(locator)
+        for path, answer in _answers(locator, paths, spread=map_file is not None):
+            if isinstance(answer, InputError):
+                failed += _report([str(answer)])
+                continue
+            output.add(answer)
+            if write_sidecar:
+                failed += _write_sidecar(path, answer, least_confidence=sidecar_confidence, dry_run=dry_run)
+        output.finish(settings)
+    if failed:
+        raise typer.Exit(2)
 
-    locator = Locator(workspace.locator, lmm_model=lmm, replies=workspace.lmm_replies)
+
+def _photo_paths(named: list[str]) -> tuple[list[Path], list[str]]:
+    """The photos of files, folders and patterns, each once and in order, and a message for each name without any."""
+    from dualgeo_core.photos.ids import shown_id
+    from dualgeo_core.photos.listing import list_folder
+
+    found: dict[Path, None] = {}
+    missing = []
+    for name in named:
+        path = Path(name)
+        if path.is_dir():
+            below = [path / photo for photo in list_folder(path).photos]
+            if not below:
+                missing.append(f"{shown_id(name)} has no photos; name a folder with JPEG, PNG, HEIC or WebP files")
+        elif path.exists() or path.is_symlink() or not glob.has_magic(name):
+            below = [path]
+        else:
+            below = [Path(match) for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file()]  # noqa: PTH207 - absolute patterns, too
+            if not below:
+                missing.append(f"no photo matches {shown_id(name)}; correct the pattern")
+        found.update(dict.fromkeys(below))
+    return list(found), missing
+
+
+def _answers(locator: "Locator", paths: list[Path], *, spread: bool) -> Iterator[tuple[Path, "Answer | InputError"]]:
+    """The answer for each photo, or why it cannot be read, in order. Photos are decoded while others are located."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool, _progress(len(paths)) as advance:
+        upcoming = pool.submit(_decoded, paths[:PHOTOS_AT_ONCE])
+        for start in range(0, len(paths), PHOTOS_AT_ONCE):
+            chunk = upcoming.result()
+            upcoming = pool.submit(_decoded, paths[start + PHOTOS_AT_ONCE : start + 2 * PHOTOS_AT_ONCE])
+            readable = [(path, image) for path, image in chunk if not isinstance(image, InputError)]
+            answers = iter(
+                locator.locate_images(
+                    names=[str(path) for path, _ in readable], images=[image for _, image in readable], spread=spread
+                )
+            )
+            for path, image in chunk:
+                yield path, image if isinstance(image, InputError) else next(answers)
+                advance()
+
+
+def _decoded(paths: list[Path]) -> list[tuple[Path, Any]]:
+    """Each photo's upright pixels, or the InputError that says why there are none."""
+    from dualgeo_core.answering.photo_inputs import upright_rgb
+
+    decoded: list[tuple[Path, Any]] = []
+    for number, path in enumerate(paths):
+        try:
+            decoded.append((path, upright_rgb(path, number=number)[1]))
+        except InputError as error:
+            decoded.append((path, error))
+    return decoded
+
+
+def _progress(total: int) -> Any:
+    """A context that gives a function to call after each photo; a bar on stderr if that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    if total <= PHOTOS_AT_ONCE or not console.is_terminal:
+        return nullcontext(lambda: None)
+    columns = (TextColumn("locate"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True)
+    task = bar.add_task("locate", total=total)
+
+    class Advancing:
+        def __enter__(self) -> Any:
+            bar.start()
+            return lambda: bar.advance(task)
+
+        def __exit__(self, *error: object) -> None:
+            bar.stop()
+
+    return Advancing()
+
+
+def _report(messages: list[str]) -> int:
+    for message in messages:
+        typer.echo(f"dualgeo: {message}", err=True)
+    return len(messages)
+
+
+def _say_where_photos_go(locator: "Locator") -> None:
     if locator.lmm.model:
         where = f" at {locator.lmm.api_base}" if locator.lmm.api_base else ""
         receivers = ", if that fails to ".join((f"{locator.lmm.model}{where}", *locator.lmm.fallbacks))
         typer.echo(f"Sends each photo, without its metadata, to {receivers}.", err=True)
-    for start in range(0, len(photos), PHOTOS_AT_ONCE):
-        paths = photos[start : start + PHOTOS_AT_ONCE]
-        answers = locator.locate(names=[str(path) for path in paths], images=[_read_photo(path) for path in paths])
-        for answer in answers:
-            typer.echo(json.dumps(answer.as_json()) if as_json else _as_text(answer))
 
 
-def _read_photo(path: Path) -> "Image":
-    from dualgeo_core.base.errors import InputError
-    from dualgeo_core.photos.decode import UndecodableImage, decode_image
-    from dualgeo_core.photos.image_files import read_photo
+def _write_sidecar(photo: Path, answer: "Answer", *, least_confidence: float, dry_run: bool) -> int:
+    """Writes the sidecar of a sure answer and says so on stderr; returns the number of failures."""
+    from dualgeo_core.photos.sidecars import EstimatedPosition, write_sidecar
+
+    position, confidence = answer.rounded, answer.confidence_25km
+    if position is None or confidence is None or answer.radius_90_km is None or confidence < least_confidence:
+        return 0
+    estimated = EstimatedPosition(*position, radius_90_km=answer.radius_90_km, model=answer.locator)
+    return _sidecar(photo, lambda: write_sidecar(photo, estimated, dry_run=dry_run), dry_run=dry_run)
+
+
+def _remove_sidecars(photos: list[Path], *, dry_run: bool) -> int:
+    from dualgeo_core.photos.sidecars import remove_sidecar
+
+    return sum(
+        _sidecar(photo, lambda photo=photo: remove_sidecar(photo, dry_run=dry_run), dry_run=dry_run) for photo in photos
+    )
+
+
+def _sidecar(photo: Path, change: Any, *, dry_run: bool) -> int:
+    from dualgeo_core.photos.ids import shown_id
+    from dualgeo_core.photos.sidecars import sidecar_of
 
     try:
-        return decode_image(read_photo(path))
-    except FileNotFoundError:
-        raise InputError(f"there is no photo {path}; correct the path") from None
-    except (OSError, UndecodableImage) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path} is not a readable photo ({reason}); give a JPEG, PNG, HEIC or WebP file") from None
-
-
-def _as_text(answer: "Answer") -> str:
-    lines = [f"{answer.photo}"]
-    if answer.latitude is None or answer.longitude is None:
-        return f"{answer.photo}\n  no position: {answer.status}"
-    lines.append(f"  {answer.latitude:.5f}, {answer.longitude:.5f}  {answer.place}")
-    if answer.radius_90_km is None:
-        lines.append("  radius: not calibrated")
-    else:
-        lines.append(
-            f"  50 % radius {_km(answer.radius_50_km)}; 90 % radius {_km(answer.radius_90_km)}; "
-            f"within 25 km: {answer.confidence_25km:.0%}"
-        )
-    for candidate in answer.candidates[:SHOWN_CANDIDATES]:
-        place = f"{candidate.latitude:.4f}, {candidate.longitude:.4f}"
-        lines.append(f"  similar: {candidate.gallery_id} ({place}; similarity {candidate.similarity:.3f})")
-    return "\n".join(lines)
-
-
-def _km(distance_km: float | None) -> str:
-    assert distance_km is not None, "a posterior has both radii or neither"
-    if distance_km < 1:
-        return f"{1000 * distance_km:.0f} m"
-    return f"{distance_km:,.0f} km" if distance_km >= 10 else f"{distance_km:.1f} km"
+        outcome = change()
+    except InputError as error:
+        return _report([str(error)])
+    would = " (dry run)" if dry_run else ""
+    typer.echo(f"{shown_id(str(sidecar_of(photo)))}: {outcome.value}{would}", err=True)
+    return 0

@@ -1,9 +1,6 @@
 """Plots of an evaluation: error curves, error map, evidence of one query, accuracy against coverage."""
 
-import json
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 
 import numpy as np
 import pandas as pd
@@ -12,6 +9,7 @@ from matplotlib.figure import Figure
 
 from dualgeo_core.base.geo import THRESHOLDS_KM
 from dualgeo_core.evaluation.scores import accuracy_by_coverage, errors_km
+from dualgeo_core.maps.coast import coastlines
 
 SHORTEST_KM, LONGEST_KM = 0.1, 20_000
 
@@ -110,15 +108,8 @@ def coverage_curve(predictions: pd.DataFrame, truth: pd.DataFrame) -> Figure:
     return figure
 
 
-@cache
-def _coastlines() -> list[list[tuple[float, float]]]:
-    text = resources.files("dualgeo_core.evaluation").joinpath("data/coastlines.json").read_text(encoding="utf-8")
-    lines: list[list[tuple[float, float]]] = json.loads(text)["lines"]
-    return lines
-
-
 def _draw_world(axes: Axes) -> None:
-    for line in _coastlines():
+    for line in coastlines():
         longitude, latitude = zip(*line, strict=True)
         axes.plot(longitude, latitude, color="0.6", linewidth=0.5, zorder=1)
     axes.set(xlim=(-180, 180), ylim=(-62, 85), xlabel="Longitude (°)", ylabel="Latitude (°)", aspect="equal")

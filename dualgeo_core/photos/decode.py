@@ -86,6 +86,11 @@ def decode_image(data: bytes) -> Image.Image:
         return pixels.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else pixels
 
 
+def image_metadata(data: bytes) -> Metadata:
+    """The photo's metadata, without its pixels. Raises UndecodableImage if its header is unusable."""
+    return read_metadata(_open(data))
+
+
 def check_image(data: bytes) -> Metadata:
     """The photo's metadata, after its pixels were decoded completely. Raises UndecodableImage as `decode_image`."""
     image = _open(data)

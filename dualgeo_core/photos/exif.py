@@ -16,6 +16,7 @@ from dualgeo_core.base.geo import coordinate_fault
 
 # XMP (ISO 16684): "48,51.6N" or "48,51,36N", as an attribute or as an element.
 _XMP = r"""exif:GPS{name}\s*(?:=\s*["']|>)\s*([^"'<]*)"""
+NO_POSITION = "no coordinates"
 _XMP_DEGREES = re.compile(r"(\d+),(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?\s*([NSEW])")
 
 
@@ -81,7 +82,7 @@ def exif_position(metadata: Metadata) -> Position:
     """
     gps = metadata.gps
     if GPS.GPSLatitude not in gps or GPS.GPSLongitude not in gps:
-        return _xmp_position(metadata.xmp) or _unplaced(metadata.fault or "no coordinates")
+        return _xmp_position(metadata.xmp) or _unplaced(metadata.fault or NO_POSITION)
     north = {"N": 1, "S": -1}.get(_hemisphere(gps.get(GPS.GPSLatitudeRef)))
     east = {"E": 1, "W": -1}.get(_hemisphere(gps.get(GPS.GPSLongitudeRef)))
     if north is None or east is None:
@@ -91,6 +92,11 @@ def exif_position(metadata: Metadata) -> Position:
     except ValueError as error:
         return _unplaced(f"malformed GPS ({error})")
     return _position(north * latitude, east * longitude)
+
+
+def xmp_has_position(xmp: str) -> bool:
+    """Whether an XMP document states a latitude, usable or not."""
+    return re.search(_XMP.format(name="Latitude"), xmp) is not None
 
 
 def exif_artist(metadata: Metadata) -> str | None:

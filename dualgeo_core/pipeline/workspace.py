@@ -36,12 +36,12 @@ class Workspace:
     @property
     def locator(self) -> Path:
         """The folder with everything needed to locate photos."""
-        return self.folder("locator")
+        return self.settings.locator
 
     @property
     def lmm_replies(self) -> Path:
         """The stored replies of the multimodal model; each question is sent once."""
-        return self.folder("lmm_replies")
+        return self.settings.lmm_replies
 
     @property
     def report(self) -> Path:

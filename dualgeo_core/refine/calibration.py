@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from dualgeo_core.base.geo import THRESHOLDS_KM, FloatArray
@@ -86,6 +85,7 @@ def _log_odds(share: FloatArray) -> FloatArray:
 
 def _fit_log_odds(odds: FloatArray, hit: NDArray[np.bool_]) -> list[float]:
     """Slope and intercept of a logistic regression, weakly regularised towards 1 and 0 (Platt 1999)."""
+    from scipy.optimize import minimize
 
     def loss(parameters: FloatArray) -> float:
         z = parameters[0] * odds + parameters[1]

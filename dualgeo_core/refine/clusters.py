@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import hdbscan
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import DBSCAN
 
 from dualgeo_core.base.geo import EARTH_RADIUS_KM, FloatArray, haversine_km, spherical_mean
 from dualgeo_core.refine.kernels import RANK_DECAY
@@ -47,6 +45,8 @@ def hdbscan_labels(latitude: FloatArray, longitude: FloatArray, *, radius_km: fl
 
 def dbscan_labels(latitude: FloatArray, longitude: FloatArray, *, radius_km: float) -> Labels:
     """Cluster labels (k,), -1 = no cluster; points within `radius_km` are linked (arXiv 2604.25533, re-ranking)."""
+    from sklearn.cluster import DBSCAN
+
     model = DBSCAN(eps=radius_km / EARTH_RADIUS_KM, min_samples=2, metric="haversine", algorithm="ball_tree")
     return model.fit_predict(np.radians(np.column_stack([latitude, longitude]))).astype(np.int64)
 
@@ -94,6 +94,8 @@ def clusters_of(
 
 
 def _hdbscan(latitude: FloatArray, longitude: FloatArray, *, radius_km: float) -> Labels:
+    import hdbscan  # a second of imports, which an answer without clusters does not need
+
     model = hdbscan.HDBSCAN(
         min_cluster_size=2,
         min_samples=1,

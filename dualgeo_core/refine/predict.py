@@ -35,13 +35,15 @@ def predict(
     ids: Sequence[str] | None = None,
     density: PhotoDensity | None = None,
     albums: pd.DataFrame | None = None,
+    with_clusters: bool = True,
     progress: Progress = silent,
 ) -> pd.DataFrame:
     """One row of PREDICTION_COLUMNS for each of `ids`, or for each photo in candidates and answers.
 
     The methods `posterior` and `album` use `params` (default: the file in the settings, or the shipped fit) and
     `density` (default: the shipped sample); `album` also uses `albums` (read_albums). The other methods read only the
-    candidates and predict no radius. `cluster` is the number of the HDBSCAN cluster, 0 = heaviest; -1 = no cluster.
+    candidates and predict no radius. `cluster` is the number of the HDBSCAN cluster, 0 = heaviest; -1 = no cluster,
+    or not `with_clusters`.
     `status` is `ok`, `no_answer` (answers were given, but none is usable for this photo), `no_candidates` (only an
     answer) or `anchor` (the albums give the position). Without a position it is `no_evidence` or `abstained`
     (settings.max_risk). Raises InputError if no confidence level keeps `max_risk`, or if albums are missing or do not
@@ -64,7 +66,7 @@ def predict(
         else:
             of_chunk = gathered.take(batch)
             found = album_posterior(chunk, of_chunk, refiner=refiner, density=density or shipped_density())
-        parts.append(_table(chunk, found, settings=settings))
+        parts.append(_table(chunk, found, settings=settings, with_clusters=with_clusters))
         rows.append(batch)
         progress("refine", sum(map(len, rows)), len(evidence))
     predictions = pd.concat(parts[1:] or parts, ignore_index=True)
@@ -103,7 +105,7 @@ def refiner_of(settings: RefinementSettings) -> Refiner:
     return shipped_refiner() if settings.params_file is None else load_refiner(Path(settings.params_file))
 
 
-def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings) -> pd.DataFrame:
+def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings, with_clusters: bool) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "id": evidence.ids,
@@ -112,7 +114,7 @@ def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings
             "radius_50_km": found.radius_50_km,
             "radius_90_km": found.radius_90_km,
             "confidence_25km": found.confidence[:, THRESHOLDS_KM.index(25)],
-            "cluster": _clusters(evidence, found, settings=settings),
+            "cluster": _clusters(evidence, found, settings=settings) if with_clusters else -1,
             "place": place_names(found.latitude, found.longitude),
         }
     )

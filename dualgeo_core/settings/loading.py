@@ -45,6 +45,16 @@ class Settings(BaseModel):
     def artifacts(self) -> Path:
         return self.home / "artifacts" / self.profile.name
 
+    @property
+    def locator(self) -> Path:
+        """The folder with everything needed to locate photos."""
+        return self.artifacts / "locator"
+
+    @property
+    def lmm_replies(self) -> Path:
+        """The stored replies of the multimodal model; each question is sent once."""
+        return self.artifacts / "lmm_replies"
+
     def with_training(self, overrides: dict[str, Any]) -> "Settings":
         """A copy with other training settings.
 

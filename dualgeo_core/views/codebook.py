@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.cluster import MiniBatchKMeans
 from torch.nn import functional
 
 from dualgeo_core.base.errors import InputError
@@ -65,6 +64,8 @@ def fit_codebook(
             f"{photos.folder} has too few photos for segmenter.codebook_classes = {settings.codebook_classes}: lower it"
         )
     mean_c, std_c = features_nc.mean(axis=0), features_nc.std(axis=0) + 1e-6
+    from sklearn.cluster import MiniBatchKMeans
+
     kmeans = MiniBatchKMeans(
         n_clusters=settings.codebook_classes, batch_size=4096, n_init=3, random_state=settings.codebook_seed
     )

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from PIL import Image
-from transformers import SegformerForSemanticSegmentation
 
 from dualgeo_core.base.artifacts import Artifact, new_artifact, read_record
 from dualgeo_core.base.errors import InputError
@@ -19,7 +18,7 @@ from dualgeo_core.views.codebook import Codebook, fit_codebook
 from dualgeo_core.views.crop import LabelMaps, square_crop
 from dualgeo_core.views.encoder import Encoder, load_encoder, weights_digest
 from dualgeo_core.views.label_maps import MAX_CLASSES, most_likely
-from dualgeo_core.views.pretrained import load_model, load_normalisation
+from dualgeo_core.views.segformer import load_segformer
 
 RECIPE = 1  # increase it when the same settings and weights give different label maps
 
@@ -35,12 +34,10 @@ class Segmenter(Protocol):
 
 
 class SegFormer:
-    """Any SegFormer checkpoint in transformers' format. Source: Xie et al., arXiv 2105.15203."""
+    """Any SegFormer checkpoint in transformers' format."""
 
     def __init__(self, settings: SegmenterSettings, device: torch.device | str) -> None:
-        model = load_model(SegformerForSemanticSegmentation, settings.name, settings.revision)
-        mean, std = load_normalisation(settings.name, settings.revision)
-        self.class_names = tuple(name for _, name in sorted(model.config.id2label.items()))
+        model, self.class_names, mean, std = load_segformer(settings.name, settings.revision)
         self.classes = len(self.class_names)
         if self.classes > MAX_CLASSES:
             raise InputError(
@@ -65,7 +62,7 @@ class SegFormer:
         squares_bhwc = np.stack([np.asarray(square_crop(image, self._settings.image_size)) for image in images])
         pixels_bchw = torch.from_numpy(squares_bhwc).to(self._device).permute(0, 3, 1, 2).float()
         with torch.autocast(self._device.type, dtype=torch.float16, enabled=self._device.type == "cuda"):
-            scores_bchw = self._model(pixel_values=(pixels_bchw - self._mean) / self._std).logits
+            scores_bchw = self._model((pixels_bchw - self._mean) / self._std)
         return most_likely(scores_bchw, self._settings.mask_size)
 
 

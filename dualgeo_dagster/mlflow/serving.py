@@ -40,7 +40,7 @@ class ServedLocator(PythonModel):
             except (UndecodableImage, binascii.Error) as error:
                 answers.append({"photo": str(number), "status": f"unreadable: {error}", "model_version": self._version})
                 continue
-            answer = self._locator.locate(names=[str(number)], images=[image])[0]
+            answer = self._locator.locate_images(names=[str(number)], images=[image])[0]
             answers.append({**answer.as_json(), "model_version": self._version})
         return answers
 

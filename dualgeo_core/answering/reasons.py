@@ -1,0 +1,37 @@
+"""Why a photo has no position, in words: which evidence is missing."""
+
+import pandas as pd
+
+from dualgeo_core.answering.spread import ShownCluster, shown_clusters
+
+EQUAL_SHARE = 0.75  # a cluster with this share of the heaviest one's weight is as heavy
+
+
+def missing_evidence(status: str, candidates: pd.DataFrame, *, cluster_radius_km: float, unanswered: bool) -> str:
+    """One line on the evidence that a photo without position lacks.
+
+    `candidates` are the photo's most similar gallery photos. `unanswered` says that a multimodal model was asked and
+    gave no usable answer.
+    """
+    reason = _from_gallery(status, candidates, cluster_radius_km=cluster_radius_km)
+    return f"{reason}; no answer from the multimodal model" if unanswered else reason
+
+
+def _from_gallery(status: str, candidates: pd.DataFrame, *, cluster_radius_km: float) -> str:
+    if candidates.empty or status == "unlike_gallery":
+        return "no similar gallery photo"
+    clusters = shown_clusters(candidates, radius_km=cluster_radius_km)
+    if not clusters:
+        return "the similar gallery photos are far from each other"
+    equal = [cluster for cluster in clusters if cluster.mass >= EQUAL_SHARE * clusters[0].mass]
+    if len(equal) > 1:
+        return f"{_count(len(equal))} clusters of equal weight ({_places(equal)})"
+    return f"only {clusters[0].mass:.0%} of the evidence is near {clusters[0].place}"
+
+
+def _count(clusters: int) -> str:
+    return {2: "two", 3: "three", 4: "four"}.get(clusters, str(clusters))
+
+
+def _places(clusters: list[ShownCluster]) -> str:
+    return "; ".join(cluster.place for cluster in clusters)

@@ -1,0 +1,28 @@
+"""What the map's script draws of an answer, as JSON."""
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+from dualgeo_core.answering.answers import Answer
+
+Thumbnail = Callable[[str], str | None]  # the address of a picture, by the id of a gallery photo
+
+
+def map_record(answer: Answer, *, candidate_thumbnail: Thumbnail, thumbnail: str | None = None) -> dict[str, Any]:
+    """The answer in the form of `DualGeoMap.show`; `thumbnail` is the address of the photo's own picture."""
+    content = answer.as_json()
+    candidates = [
+        {**candidate, "thumbnail": candidate_thumbnail(candidate["gallery_id"])} for candidate in content["candidates"]
+    ]
+    spread = None if answer.spread is None else answer.spread.as_json()
+    return {**content, "candidates": candidates, "spread": spread, "thumbnail": thumbnail}
+
+
+def no_thumbnail(gallery_id: str) -> None:
+    """For a gallery whose photos are not on this machine."""
+
+
+def as_data_uri(jpeg: bytes) -> str:
+    """A picture as an address that needs no file."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
