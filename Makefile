@@ -4,7 +4,7 @@ PROFILES ?= demo
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo ui test test-services test-ui lint bench
+.PHONY: help setup demo serve ui test test-services test-ui lint bench
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -16,11 +16,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "DualGeo needs Python 3.11 to 3.13: make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[cpu,postgres,dev]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[cpu,postgres,serve,dev]'
 	touch $@
 
 demo: setup  ## run the whole pipeline on the synthetic Earth and print the scores
 	$(VENV)/bin/dualgeo run --profile demo
+
+serve: setup  ## serve the page that locates photos with the demo's model, until Ctrl-C
+	$(VENV)/bin/dualgeo serve --profile demo
 
 ui: setup  ## serve Dagster's and MLflow's web pages until Ctrl-C (several profiles: PROFILES="demo folder")
 	$(VENV)/bin/dualgeo ui $(PROFILES:%=--profile %)

@@ -10,6 +10,7 @@ from dualgeo_core.commands.ingest import ingest
 from dualgeo_core.commands.locate import locate
 from dualgeo_core.commands.refine import evaluate, fit_refiner, refine
 from dualgeo_core.commands.segmenter import train_segmenter
+from dualgeo_core.commands.serve import serve
 from dualgeo_core.commands.train import train
 from dualgeo_core.commands.verify import verify
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(ingest, name="ingest")
 app.command("locate")(locate)
+app.command("serve")(serve)
 app.command("train")(train)
 app.command("train-segmenter")(train_segmenter)
 app.command("refine")(refine)

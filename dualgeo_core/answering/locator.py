@@ -95,8 +95,8 @@ class Locator:
         """Identifies models, index and settings; `Answer.locator` repeats it."""
         return self._packed.fingerprint
 
-    @overload
-    def locate(self, photos: PhotoInput, *, spread: bool = False) -> Answer: ...
+    @overload  # a str is one path, though it is a sequence of str
+    def locate(self, photos: PhotoInput, *, spread: bool = False) -> Answer: ...  # type: ignore[overload-overlap]
 
     @overload
     def locate(self, photos: Sequence[PhotoInput], *, spread: bool = False) -> list[Answer]: ...

@@ -30,6 +30,7 @@ from dualgeo_core.settings.representation import (
     TrainingSettings,
 )
 from dualgeo_core.settings.retrieval import INDEX_TRAINING_PHOTOS, RetrievalSettings
+from dualgeo_core.settings.serving import ServingSettings
 
 __all__ = [
     "INDEX_TRAINING_PHOTOS",
@@ -51,6 +52,7 @@ __all__ = [
     "RetrievalSettings",
     "Section",
     "SegmenterSettings",
+    "ServingSettings",
     "Settings",
     "TrainingSettings",
     "checkpoint",

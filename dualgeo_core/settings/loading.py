@@ -21,7 +21,7 @@ Home = Annotated[Path, AfterValidator(lambda path: path.resolve())]
 
 
 class Environment(BaseSettings):
-    """The environment variables DUALGEO_PROFILE and DUALGEO_HOME."""
+    """The environment variables DUALGEO_PROFILE, DUALGEO_HOME and DUALGEO_SERVE_TOKEN."""
 
     model_config = SettingsConfigDict(env_prefix="DUALGEO_", extra="ignore", validate_default=True)
 
@@ -29,6 +29,7 @@ class Environment(BaseSettings):
     home: Home = Field(
         Path(__file__).parent.parent.parent, description="Folder that contains profiles/, data/ and artifacts/."
     )
+    serve_token: str | None = Field(None, min_length=16, description="API token of `dualgeo serve`.")
 
 
 class Settings(BaseModel):

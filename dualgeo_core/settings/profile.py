@@ -10,6 +10,7 @@ from dualgeo_core.settings.photos import LONGEST_NAME, PhotoSettings
 from dualgeo_core.settings.refinement import EvaluationSettings, LmmSettings, RefinementSettings
 from dualgeo_core.settings.representation import EncoderSettings, ModelSettings, SegmenterSettings, TrainingSettings
 from dualgeo_core.settings.retrieval import RetrievalSettings
+from dualgeo_core.settings.serving import ServingSettings
 
 EFFICIENTNET_STRIDE = 32
 Device = Annotated[str, matching(r"cpu|mps|(cuda|xpu)(:\d+)?", "use cpu, mps, cuda, cuda:N, xpu or xpu:N")]
@@ -44,6 +45,7 @@ class Profile(Section):
     refinement: RefinementSettings = RefinementSettings()
     lmm: LmmSettings = LmmSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    serving: ServingSettings = ServingSettings()
     orchestration: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the package that runs the pipeline; that package validates them."
     )

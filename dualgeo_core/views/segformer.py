@@ -207,6 +207,15 @@ class _MixMlp(nn.Module):
         return result
 
 
+class _Projection(nn.Module):
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(width_in, width)
+
+    def forward(self, map_bchw: Tensor) -> Tensor:
+        return _as_maps(self.proj(_as_tokens(map_bchw)), *map_bchw.shape[2:])
+
+
 class _DecodeHead(nn.Module):
     """The maps of all stages at the size of the first, fused by a 1 x 1 convolution."""
 
@@ -214,7 +223,7 @@ class _DecodeHead(nn.Module):
         super().__init__()
         width, stages = config["decoder_hidden_size"], len(config["hidden_sizes"])
         self.linear_projections = nn.ModuleList(
-            nn.ModuleDict({"proj": nn.Linear(stage_width, width)}) for stage_width in config["hidden_sizes"]
+            _Projection(stage_width, width) for stage_width in config["hidden_sizes"]
         )
         self.linear_fuse = nn.Conv2d(width * stages, width, 1, bias=False)
         self.batch_norm = nn.BatchNorm2d(width)
@@ -224,7 +233,7 @@ class _DecodeHead(nn.Module):
         size = maps[0].shape[2:]
         resized = [
             functional.interpolate(
-                _as_maps(projection["proj"](_as_tokens(stage_map)), *stage_map.shape[2:]),
+                projection(stage_map),
                 size=size,
                 mode="bilinear",
                 align_corners=False,

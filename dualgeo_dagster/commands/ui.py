@@ -40,6 +40,7 @@ def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port
         mlflow_address = f"http://{HOST}:{mlflow_port}"
         servers.append(Server("MLflow", _mlflow(mlflow_port, home=environment.home), mlflow_address))
     os.environ.setdefault("DUALGEO_MLFLOW_UI", mlflow_address)
+    print(f"{'Photos':8} dualgeo serve --profile {names[0]} (a page to drop photos on)", flush=True)
     return serve(servers)
 
 

@@ -1,5 +1,5 @@
 // The map of DualGeo's answers: the world in Equal Earth, and a view round one answer that is true to distance.
-// A page calls DualGeoMap.show(element, records, coastlines). The posterior is drawn from its kernels at every zoom.
+// A page calls DualGeoMap.show(element, records, coastlines, whenOneIsChosen). The posterior is drawn from its kernels at every zoom.
 "use strict";
 
 const DualGeoMap = (() => {
@@ -387,7 +387,7 @@ const DualGeoMap = (() => {
       { latitude: record.latitude, longitude: record.longitude, km, dashed, colour: COLOURS.answer }))
     : []);
 
-  function show(parent, records, coastlines) {
+  function show(parent, records, coastlines, chosenRecord = () => {}) {
     const order = [...records.keys()].sort((a, b) => (records[a].radius_90_km ?? Infinity) - (records[b].radius_90_km ?? Infinity));
     let [chosen, least] = [order[0], 0];
     const path = records.filter((record) => record.in_album && located(record)).map((record) => [record.latitude, record.longitude]);
@@ -427,6 +427,7 @@ const DualGeoMap = (() => {
       }
       globe.draw();
       local.draw();
+      chosenRecord(record);
     }
 
     if (records.length > 1) root.append(list(records, order, choose, (share) => { least = share; globe.draw(); }));

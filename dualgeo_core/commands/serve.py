@@ -1,0 +1,123 @@
+"""`dualgeo serve`: the web page and API that locate photos."""
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dualgeo_core.base.errors import InputError
+
+if TYPE_CHECKING:
+    from dualgeo_core.maps.records import Thumbnail
+    from dualgeo_core.settings import Settings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # how requests to a service on loopback name its host
+
+
+def serve(
+    profile: Annotated[
+        str | None, typer.Option(help="Name of a file in profiles/, or path of a YAML file.", show_default="demo")
+    ] = None,
+    locator: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Locator folder; default: the latest of the profile.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on. Others than loopback need a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+) -> None:
+    """Serves a page to drop photos on, and an API: POST /locate, /docs, /healthz, /readyz, /metrics.
+
+    No photo is kept. With another --host than loopback, set the API token in DUALGEO_SERVE_TOKEN.
+    Example: dualgeo serve --profile folder
+    """
+    from dualgeo_core.settings import Environment, load_settings
+
+    settings, token = load_settings(profile), Environment().serve_token
+    loopback = _is_loopback(host)
+    if token is None and not loopback:
+        raise InputError(
+            f"--host {host} is open to other machines, and there is no API token: "
+            "set DUALGEO_SERVE_TOKEN, or listen on 127.0.0.1"
+        )
+    _require_free(host, port)
+    folder = settings.locator if locator is None else locator
+    from dualgeo_core.answering.locator_folder import read_locator_folder
+
+    read_locator_folder(folder)  # says what is missing before the server starts
+    _run(settings, folder=folder, host=host, port=port, token=token, hosts=LOOPBACK if loopback else None)
+
+
+def _run(
+    settings: "Settings", *, folder: Path, host: str, port: int, token: str | None, hosts: tuple[str, ...] | None
+) -> None:
+    try:
+        import uvicorn
+
+        from dualgeo_core.serving.app import Service, make_app
+    except ImportError as error:
+        raise InputError(f"{error.name} is not installed; run pip install 'dualgeo[serve]'") from None
+
+    from dualgeo_core.answering.locator import Locator
+
+    service = Service(
+        open_locator=lambda: Locator(folder, replies=settings.lmm_replies),
+        gallery_thumbnail=_gallery_thumbnail(settings),
+        settings=settings.profile.serving,
+        token=token,
+        hosts=hosts,
+    )
+    typer.echo(f"Locates photos at http://{host}:{port} (API: /docs). Ctrl-C ends it.")
+    uvicorn.run(
+        make_app(service),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=5,
+    )
+
+
+def _gallery_thumbnail(settings: "Settings") -> "Thumbnail":
+    """The pictures of gallery photos, if the gallery's photo set is on this machine."""
+    from functools import lru_cache
+
+    from dualgeo_core.maps.records import as_data_uri, no_thumbnail
+    from dualgeo_core.photos.photo_set import open_photos
+    from dualgeo_core.photos.thumbnails import gallery_thumbnails
+
+    try:
+        gallery = open_photos(settings.profile.photos.gallery, data=settings.data)
+    except InputError:
+        return no_thumbnail
+
+    @lru_cache(maxsize=4096)
+    def thumbnail(gallery_id: str) -> str | None:
+        found = gallery_thumbnails(gallery, [gallery_id])
+        return as_data_uri(found[gallery_id]) if found else None
+
+    return thumbnail
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether every address of the host is one of this machine alone. Raises InputError if it has none."""
+    import ipaddress
+
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise InputError(f"--host {host} has no address ({error.strerror}); use one such as 127.0.0.1") from None
+    return all(ipaddress.ip_address(str(address[4][0]).split("%")[0]).is_loopback for address in found)
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise InputError(
+                f"port {port} of {host} cannot be used ({error.strerror}); choose another --port"
+            ) from None
