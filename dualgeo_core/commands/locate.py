@@ -10,6 +10,7 @@ import typer
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.commands.locate_output import Output
+from dualgeo_core.commands.options import ProfileOption
 
 if TYPE_CHECKING:
     from dualgeo_core.answering.answers import Answer
@@ -27,9 +28,7 @@ def locate(
             show_default=False,
         ),
     ],
-    profile: Annotated[
-        str | None, typer.Option(help="Name of a file in profiles/, or path of a YAML file.", show_default="demo")
-    ] = None,
+    profile: ProfileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo, one per line.")] = False,
     geojson: Annotated[
         Path | None, typer.Option("--geojson", metavar="FILE", help="Also write the answers as GeoJSON.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.commands.options import ProfileOption
 
 if TYPE_CHECKING:
     from dualgeo_core.maps.records import Thumbnail
@@ -16,9 +17,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")  # how requests to a service on loo
 
 
 def serve(
-    profile: Annotated[
-        str | None, typer.Option(help="Name of a file in profiles/, or path of a YAML file.", show_default="demo")
-    ] = None,
+    profile: ProfileOption = None,
     locator: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Locator folder; default: the latest of the profile.")
     ] = None,
