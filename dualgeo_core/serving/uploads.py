@@ -1,7 +1,7 @@
 """Photos of a multipart request, counted while they stream and kept in memory only."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from python_multipart.exceptions import MultipartParseError
@@ -89,7 +89,7 @@ class _Counted:
         self._uploads, self._request = uploads, request
         self.bytes = 0
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         settings = self._uploads._settings
         most = settings.photo_bytes * settings.photos_per_request + OVERHEAD_BYTES
         declared = self._request.headers.get("content-length", "0")
