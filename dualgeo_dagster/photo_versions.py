@@ -106,7 +106,9 @@ def _stage_of(name: str, home: Path) -> str | None:
 def _outs(stage: Any) -> list[str]:
     """The paths that a stage of dvc.yaml writes. DVC writes an output with options as a mapping."""
     outs = stage.get("outs") if isinstance(stage, dict) else None
-    return [path for out in outs or () for path in (out if isinstance(out, dict) else [out])]
+    if not isinstance(outs, list):
+        return []
+    return [path for out in outs for path in (out if isinstance(out, dict) else [out])]
 
 
 def _stages(path: Path) -> dict[str, Any]:

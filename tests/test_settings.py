@@ -386,6 +386,7 @@ def test_atomic_folder_replaces_the_whole_folder(tmp_path: Path) -> None:
         (errno.EACCES, "target", r"target cannot be written \(Permission denied\): correct the permissions of its f"),
         (errno.EROFS, "", r"target cannot be written \(Read-only file system\): correct the permissions of its f"),
         (errno.ENOSPC, None, r"target cannot be written \(No space left on device\): free space, or name another"),
+        (errno.ENOSPC, "source.csv", r"source.csv cannot be written \(No space left on device\): free space, or name"),
     ],
 )
 @pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])

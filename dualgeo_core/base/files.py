@@ -122,10 +122,14 @@ def _as_input_error(path: Path, temporary: Path) -> Iterator[None]:
         if error.errno not in (*FULL, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         reason = os.strerror(error.errno)
-        if isinstance(error.filename, str) and not _belongs(Path(error.filename), path, temporary):
-            raise InputError(f"{error.filename} cannot be used ({reason}): correct its permissions") from None
-        remedy = "free space" if error.errno in FULL else "correct the permissions of its folder"
-        raise InputError(f"{path} cannot be written ({reason}): {remedy}, or name another place") from None
+        other = isinstance(error.filename, str) and not _belongs(Path(error.filename), path, temporary)
+        file = error.filename if other else path
+        if error.errno in FULL:
+            raise InputError(f"{file} cannot be written ({reason}): free space, or name another place") from None
+        if other:
+            raise InputError(f"{file} cannot be used ({reason}): correct its permissions") from None
+        remedy = "correct the permissions of its folder, or name another place"
+        raise InputError(f"{file} cannot be written ({reason}): {remedy}") from None
 
 
 def _belongs(file: Path, path: Path, temporary: Path) -> bool:
