@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.refine.album.predict import album_mixtures, album_part_of, albums_of
 from dualgeo_core.refine.density import PhotoDensity
 from dualgeo_core.refine.evidence import gather_evidence
 from dualgeo_core.refine.lmm.answers import gather_answers
@@ -71,9 +72,12 @@ class Answerer:
         )
         return Answered(candidates, answers, predictions)
 
-    def mixtures(self, answered: Answered, ids: Sequence[str]) -> list[Mixture]:
-        """The posterior of each of `ids` as kernels, for maps."""
+    def mixtures(self, answered: Answered, ids: Sequence[str], albums: pd.DataFrame | None = None) -> list[Mixture]:
+        """The posterior of each of `ids` as kernels, for maps; of photos in `albums` together."""
         evidence = gather_evidence(candidates=answered.candidates, answers=answered.answers, ids=ids)
+        if albums is not None:
+            together = albums_of(albums, ids, part=album_part_of(self._refiner))
+            return album_mixtures(evidence, together, refiner=self._refiner, density=self._density)
         return mixtures_of(evidence, refiner=self._refiner, density=self._density)
 
     def candidates(self, queries: Views, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:

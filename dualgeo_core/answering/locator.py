@@ -1,8 +1,9 @@
 """Locates photos: position, calibrated radii, confidence, and the most similar gallery photos."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
+from math import lcm
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -152,10 +153,11 @@ class Locator:
         if not names:
             return []
         ids = _ids(names)
-        by_id: Callable[[str], Image.Image] = dict(zip(ids, images, strict=True)).__getitem__
-        answered = self._answerer.answer(self._views(ids, images), image=by_id, albums=albums)
+        answered = self._answerer.answer(
+            self._views(ids, images), image=lambda photo_id: images[int(photo_id)], albums=albums
+        )
         similar = _similar_photos(answered, ids)
-        spreads = self._spreads(answered, ids, similar) if spread else [None] * len(ids)
+        spreads = self._spreads(answered, ids, similar, albums) if spread else [None] * len(ids)
         reasons = self._reasons(answered, ids, similar)
         predictions = [prediction for _, prediction in answered.predictions.iterrows()]
         return [
@@ -175,11 +177,14 @@ class Locator:
 
     def _views(self, ids: list[str], images: Sequence[Image.Image]) -> Views:
         """Both views. Batches have the pipeline's size because rounding can depend on the batch size."""
-        encoded = [self._encoder.encode(batch) for batch in _batches(images, self._profile.encoder.batch_size)]
-        label_maps = [
-            resize_labels(self._segmenter.segment(batch), self._packed.label_grid)
-            for batch in _batches(images, self._profile.segmenter.batch_size)
-        ]
+        sizes = self._profile.encoder.batch_size, self._profile.segmenter.batch_size
+        encoded, label_maps = [], []
+        for part in _batches(images, lcm(*sizes)):  # photos of an album are decoded here, part by part
+            encoded += [self._encoder.encode(batch) for batch in _batches(part, sizes[0])]
+            label_maps += [
+                resize_labels(self._segmenter.segment(batch), self._packed.label_grid)
+                for batch in _batches(part, sizes[1])
+            ]
         views = ViewBatch(
             pooled_bd=torch.cat([part.pooled_bd.half() for part in encoded]),
             tokens_btd=torch.cat([part.tokens_btd.half() for part in encoded]),
@@ -198,9 +203,11 @@ class Locator:
             shard_keys=(ShardKey(name="queries", fingerprint="queries", rows=range(len(ids))),),
         )
 
-    def _spreads(self, answered: Answered, ids: Sequence[str], similar: list[pd.DataFrame]) -> list[Spread | None]:
+    def _spreads(
+        self, answered: Answered, ids: Sequence[str], similar: list[pd.DataFrame], albums: pd.DataFrame | None
+    ) -> list[Spread | None]:
         radius = self._profile.refinement.cluster_radius_km
-        mixtures = self._answerer.mixtures(answered, ids)
+        mixtures = self._answerer.mixtures(answered, ids, albums)
         return [
             spread_of(mixture, found, cluster_radius_km=radius)
             for mixture, found in zip(mixtures, similar, strict=True)

@@ -1,7 +1,8 @@
 """The forms in which photos are given to the locator: paths, bytes, PIL images."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, overload
 
 from PIL import Image, ImageOps
 
@@ -25,6 +26,27 @@ def upright_rgb(photo: PhotoInput, *, number: int) -> tuple[str, Image.Image]:
     return str(photo), _decoded(photo_bytes(Path(photo)), name=str(photo))
 
 
+class DecodedWhenTaken(Sequence[Image.Image]):
+    """The upright pixels of files, decoded whenever they are taken: memory holds only those in use."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Image.Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Image.Image]: ...
+
+    def __getitem__(self, index: int | slice) -> Image.Image | list[Image.Image]:
+        if isinstance(index, int):
+            return upright_rgb(self._paths[index], number=index)[1]
+        return [upright_rgb(path, number=0)[1] for path in self._paths[index]]
+
+
 def photo_bytes(path: Path) -> bytes:
     """The bytes of a photo's file. Raises InputError if it is missing or unreadable."""
     try:
@@ -32,15 +54,16 @@ def photo_bytes(path: Path) -> bytes:
     except FileNotFoundError:
         raise InputError(f"there is no photo {shown_id(str(path))}; correct the path") from None
     except OSError as error:
-        raise _unreadable(str(path), error.strerror or type(error).__name__) from None
+        raise unreadable(str(path), error.strerror or type(error).__name__) from None
 
 
 def _decoded(data: bytes, *, name: str) -> Image.Image:
     try:
         return decode_image(data)
     except UndecodableImage as error:
-        raise _unreadable(name, str(error)) from None
+        raise unreadable(name, str(error)) from None
 
 
-def _unreadable(name: str, reason: str) -> InputError:
+def unreadable(name: str, reason: str) -> InputError:
+    """The error that names a photo and the reason why it cannot be read."""
     return InputError(f"{shown_id(name)} is not a readable photo ({reason}); give a JPEG, PNG, HEIC or WebP file")

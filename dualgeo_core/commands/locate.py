@@ -3,12 +3,14 @@
 import glob
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.commands.locate_album import album_answers
 from dualgeo_core.commands.locate_output import Output
 from dualgeo_core.commands.options import ProfileOption
 
@@ -36,6 +38,13 @@ def locate(
     map_file: Annotated[
         Path | None, typer.Option("--map", metavar="FILE.html", help="Also write a map that works without a network.")
     ] = None,
+    album: Annotated[
+        bool,
+        typer.Option(
+            "--album",
+            help="Locate the photos of each camera together, by their times. A photo with GPS of its own helps.",
+        ),
+    ] = False,
     max_risk: Annotated[
         float | None,
         typer.Option(min=0.001, max=0.999, help="Abstain so that at most this share of answers is over 25 km off."),
@@ -62,7 +71,8 @@ def locate(
     """Locates photos and prints position, place, radius, and the most similar gallery photos.
 
     Uses the latest model of the profile, and the same method as for the profile's benchmarks. Ignores the position in a
-    photo's EXIF. A photo that cannot be read is one line on stderr; the others are located, and the exit code is 2.
+    photo's EXIF, except with --album. A photo that cannot be read is one line on stderr; the others are located, and
+    the exit code is 2.
     Example: dualgeo locate --profile folder --map map.html trip/
     """
     from dualgeo_core.settings import load_settings
@@ -70,7 +80,7 @@ def locate(
     if dry_run and not (write_sidecar or undo):
         raise InputError("--dry-run needs --write-sidecar or --undo; add one of them, or leave it out")
     settings = load_settings(profile)
-    output = Output(as_json=as_json, geojson=geojson, map_file=map_file)
+    output = Output(as_json=as_json, geojson=geojson, map_file=map_file, in_album=album)
     paths, missing = _photo_paths(photos)
     failed = _report(missing)
     if undo:
@@ -80,7 +90,13 @@ def locate(
 
         locator = Locator(settings.locator, lmm_model=lmm, max_risk=max_risk, replies=settings.lmm_replies)
         _say_where_photos_go(locator)
-        for path, answer in _answers(locator, paths, spread=map_file is not None):
+        spread = map_file is not None
+        located = (
+            album_answers(locator, paths, spread=spread, tell=partial(typer.echo, err=True))
+            if album
+            else _answers(locator, paths, spread=spread)
+        )
+        for path, answer in located:
             if isinstance(answer, InputError):
                 failed += _report([str(answer)])
                 continue

@@ -20,13 +20,13 @@ LARGE_RADIUS_KM = 25.0  # from here on, the radius says more than the coordinate
 class Output:
     """Prints each answer at once and collects them for the files. Raises InputError if a file cannot be written."""
 
-    def __init__(self, *, as_json: bool, geojson: Path | None, map_file: Path | None) -> None:
+    def __init__(self, *, as_json: bool, geojson: Path | None, map_file: Path | None, in_album: bool) -> None:
         from dualgeo_core.base.targets import check_file_target
 
         for file in (geojson, map_file):
             if file is not None:
                 check_file_target(file)
-        self._as_json, self._geojson, self._map_file = as_json, geojson, map_file
+        self._as_json, self._geojson, self._map_file, self._in_album = as_json, geojson, map_file, in_album
         self._answers: list[Answer] = []
 
     def add(self, answer: "Answer") -> None:
@@ -52,7 +52,10 @@ class Output:
 
         pictures = {photo_id: as_data_uri(jpeg) for photo_id, jpeg in self._gallery_pictures(settings).items()}
         records = [
-            map_record(answer, candidate_thumbnail=pictures.get, thumbnail=self._own_picture(answer))
+            {
+                **map_record(answer, candidate_thumbnail=pictures.get, thumbnail=self._own_picture(answer)),
+                "in_album": self._in_album,
+            }
             for answer in self._answers
         ]
         note = f"Located by DualGeo, profile {settings.profile.name}, model {self._answers[0].locator}."
@@ -87,7 +90,9 @@ def as_text(answer: "Answer") -> str:
         return f"{answer.photo}\n  no position ({answer.status}): {answer.reason}"
     coordinates = f"{_degrees(position[0])}, {_degrees(position[1])}  {answer.place}"
     lines = [answer.photo]
-    if answer.radius_90_km is None:
+    if answer.status == "anchor":
+        lines.append(f"  {coordinates} (its own GPS)")
+    elif answer.radius_90_km is None:
         lines += [f"  {coordinates}", "  radius: not calibrated"]
     elif answer.radius_90_km >= LARGE_RADIUS_KM:
         lines.append(f"  within {kilometres(answer.radius_90_km)}, 9 times out of 10: {coordinates}")

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from PIL import Image
@@ -28,6 +28,7 @@ class Metadata:
     artist: Any = None
     taken: Any = None
     offset: Any = None
+    camera: tuple[Any, Any, Any] = (None, None, None)
     gps: dict[int, Any] = field(default_factory=dict)
     xmp: str = ""
     fault: str | None = None
@@ -63,10 +64,16 @@ def read_metadata(image: Image.Image) -> Metadata:
         artist=read(lambda: exif.get(Base.Artist), None),
         taken=read(lambda: exif.get_ifd(IFD.Exif).get(Base.DateTimeOriginal), None),
         offset=read(lambda: exif.get_ifd(IFD.Exif).get(Base.OffsetTimeOriginal), None),
+        camera=read(lambda: _camera(exif), (None, None, None)),
         gps=read(lambda: dict(exif.get_ifd(IFD.GPSInfo)), {}),
         xmp=packet.decode("utf-8", errors="replace") if isinstance(packet, bytes) else str(packet),
         fault=fault,
     )
+
+
+def _camera(exif: Image.Exif) -> tuple[Any, Any, Any]:
+    """Make, model and serial number."""
+    return exif.get(Base.Make), exif.get(Base.Model), exif.get_ifd(IFD.Exif).get(Base.BodySerialNumber)
 
 
 def _exif(image: Image.Image) -> Image.Exif:
@@ -101,9 +108,30 @@ def xmp_has_position(xmp: str) -> bool:
 
 def exif_artist(metadata: Metadata) -> str | None:
     """The photographer's name, or None if EXIF does not contain it."""
-    artist = metadata.artist or ""
+    return _text(metadata.artist)
+
+
+def exif_camera(metadata: Metadata) -> str | None:
+    """Make, model and serial number of the camera in one line, or None if EXIF contains none of them."""
+    return " ".join(filter(None, map(_text, metadata.camera))) or None
+
+
+def exif_gps_time(metadata: Metadata) -> datetime | None:
+    """The time of the GPS position (EXIF 2.32, GPSDateStamp and GPSTimeStamp, UTC); None if unknown or malformed."""
+    day = _time(str(metadata.gps.get(GPS.GPSDateStamp) or "").strip("\0 "), "%Y:%m:%d")
+    clock = metadata.gps.get(GPS.GPSTimeStamp)
+    if day is None or not isinstance(clock, tuple) or len(clock) != 3:
+        return None
+    try:
+        hours, minutes, seconds = (float(part) for part in clock)
+        return day.replace(tzinfo=UTC) + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):  # NaN for a missing fix
+        return None
+
+
+def _text(value: Any) -> str | None:
     # Pillow reads EXIF text as Latin-1; cameras and tools write UTF-8.
-    raw = artist if isinstance(artist, bytes) else str(artist).encode("latin-1", errors="replace")
+    raw = value if isinstance(value, bytes) else str(value or "").encode("latin-1", errors="replace")
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -8,13 +8,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.geo import FloatArray
+from dualgeo_core.base.geo import FloatArray, unit_vectors
 from dualgeo_core.refine.album.albums import Albums, Rows, gather_albums
 from dualgeo_core.refine.album.heads import AlbumFit, AlbumHead, AlbumPart
-from dualgeo_core.refine.album.posterior import locate_in_album, view_albums
+from dualgeo_core.refine.album.posterior import album_weights, locate_in_album, view_albums
 from dualgeo_core.refine.calibration import radius_at
 from dualgeo_core.refine.density import PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
+from dualgeo_core.refine.kernels import SCALES_KM
+from dualgeo_core.refine.mixtures import Mixture, mixtures_of
 from dualgeo_core.refine.posterior import CHUNK, Posterior, posterior
 from dualgeo_core.refine.refiner import Refiner
 
@@ -50,6 +52,28 @@ def album_posterior(evidence: Evidence, albums: Albums, *, refiner: Refiner, den
             found.radius_90_km[rows] = radius_at(mass, calibration.level_90)
             found.confidence[rows] = calibration.confidences(mass)
     return _with_anchors(found, albums)
+
+
+def album_mixtures(evidence: Evidence, albums: Albums, *, refiner: Refiner, density: PhotoDensity) -> list[Mixture]:
+    """The mixture from which `album_posterior` decides, for each query; an anchor's is one kernel at its place."""
+    found = mixtures_of(evidence, refiner=refiner, density=density)
+    for reading in readings(evidence, albums, part=album_part_of(refiner)):
+        if not len(reading.rows):
+            continue
+        view = view_albums(
+            evidence, albums, singles=(refiner.alone, refiner.answered), rates=reading.fit.rates, density=density
+        )
+        points = view.points(reading.rows)
+        pairs = view.pairs(reading.rows, points)
+        weights, background = album_weights(view, reading.rows, points, pairs, head=reading.head)
+        for row, xyz, known, kernels, rest in zip(
+            reading.rows, pairs.vectors, pairs.known, weights, background, strict=True
+        ):
+            found[row] = Mixture(xyz[known], kernels[known], float(rest))
+    for row in np.flatnonzero(albums.is_anchor):
+        here = unit_vectors(albums.latitude[row : row + 1], albums.longitude[row : row + 1])
+        found[row] = Mixture(here, np.eye(1, len(SCALES_KM), dtype=np.float32), 0.0)
+    return found
 
 
 def album_part_of(refiner: Refiner) -> AlbumPart:
