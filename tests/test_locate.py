@@ -178,3 +178,12 @@ def test_only_sure_answers_become_sidecars_and_undo_removes_them(photos: Path) -
 def test_a_dry_run_needs_something_to_do(photos: Path) -> None:
     done = CliRunner().invoke(app, ["locate", "--dry-run", str(photos)])
     assert isinstance(done.exception, InputError)
+
+
+def test_a_terminal_gets_a_progress_bar_and_a_pipe_none(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dualgeo_core.commands.locate.PHOTOS_AT_ONCE", 1)
+    assert locate("--json", photos)[1] == ""
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    stdout, stderr = locate("--json", photos)
+    assert "/3" in stderr
+    assert len(stdout.splitlines()) == 3
