@@ -135,7 +135,7 @@ def test_an_album_is_one_map_with_a_path_and_its_own_radii(trip: Path, tmp_path:
     assert "its clock is 3 h 0 min ahead of its own GPS" in done.stderr
     text = (tmp_path / "map.html").read_text()
     records = json.loads(text.split('id="data">')[1].split("</script>")[0])["records"]
-    assert all(record["in_album"] for record in records)
+    assert [record["album"] for record in records] == ["camera Maker X 1"] * 6 + ["camera Maker Y 1"]
     assert records[0]["spread"]["points"][0][:2] == [48.0, 2.0], "the anchor's region is its place"
 
     alone = Locator.from_profile("tiny").locate([trip / f"{number}.png" for number in range(7)])

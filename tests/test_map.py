@@ -145,3 +145,26 @@ def test_several_photos_are_listed_surest_first_and_filtered(opened: Any) -> Non
     page.get_by_role("button", name="sure.jpg", exact=False).first.click()
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.ui
+def test_an_album_is_a_path_that_fills_the_view_and_cameras_are_not_joined(page: Any, tmp_path: Path) -> None:
+    places = [(48.86, 2.29), (45.76, 4.84), (43.7, 7.27), (50.85, 4.35)]
+    cameras = ["one", "one", "one", "two"]
+    answers = [made_answer(*place, photo=f"{number}.jpg", radius_km=5) for number, place in enumerate(places)]
+    records = [
+        {**map_record(answer, candidate_thumbnail=no_thumbnail), "album": camera}
+        for answer, camera in zip(answers, cameras, strict=True)
+    ]
+    (tmp_path / "map.html").write_text(map_page(records, title="Album"), encoding="utf-8")
+    page.goto((tmp_path / "map.html").as_uri())
+    page.get_by_text("Path of each camera").wait_for()
+    span_km, drawn = page.evaluate(
+        """() => {
+            const {records, coastlines} = JSON.parse(document.getElementById("data").textContent);
+            const {globe} = DualGeoMap.show(document.getElementById("map"), records, coastlines);
+            return [globe.spanKm, globe.scene().paths.map(path => path.length)];
+        }"""
+    )
+    assert span_km < 3000, "the album fills the view"
+    assert drawn == [3, 1]

@@ -80,7 +80,7 @@ def locate(
     if dry_run and not (write_sidecar or undo):
         raise InputError("--dry-run needs --write-sidecar or --undo; add one of them, or leave it out")
     settings = load_settings(profile)
-    output = Output(as_json=as_json, geojson=geojson, map_file=map_file, in_album=album)
+    output = Output(as_json=as_json, geojson=geojson, map_file=map_file)
     paths, missing = _photo_paths(photos)
     failed = _report(missing)
     if undo:
@@ -96,11 +96,11 @@ def locate(
             if album
             else _answers(locator, paths, spread=spread)
         )
-        for path, answer in located:
+        for path, answer, camera in located:
             if isinstance(answer, InputError):
                 failed += _report([str(answer)])
                 continue
-            output.add(answer)
+            output.add(answer, camera)
             if write_sidecar:
                 failed += _write_sidecar(path, answer, least_confidence=sidecar_confidence, dry_run=dry_run)
         output.finish(settings)
@@ -131,8 +131,10 @@ def _photo_paths(named: list[str]) -> tuple[list[Path], list[str]]:
     return list(found), missing
 
 
-def _answers(locator: "Locator", paths: list[Path], *, spread: bool) -> Iterator[tuple[Path, "Answer | InputError"]]:
-    """The answer for each photo, or why it cannot be read, in order. Photos are decoded while others are located."""
+def _answers(
+    locator: "Locator", paths: list[Path], *, spread: bool
+) -> Iterator[tuple[Path, "Answer | InputError", None]]:
+    """The answer for each photo, or why it cannot be read, in order; without an album. Photos are decoded while others are located."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool, _progress(len(paths)) as advance:
@@ -147,7 +149,7 @@ def _answers(locator: "Locator", paths: list[Path], *, spread: bool) -> Iterator
                 )
             )
             for path, image in chunk:
-                yield path, image if isinstance(image, InputError) else next(answers)
+                yield path, image if isinstance(image, InputError) else next(answers), None
                 advance()
 
 

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 def album_answers(
     locator: "Locator", paths: list[Path], *, spread: bool, tell: Callable[[str], Any]
-) -> Iterator[tuple[Path, "Answer | InputError"]]:
-    """The answer for each photo, camera by camera in the order of capture times, or why it cannot be read.
+) -> Iterator[tuple[Path, "Answer | InputError", str | None]]:
+    """The answer for each photo, or why it cannot be read, and its camera; in the order of capture times.
 
     `tell` gets one line per camera, and one for each camera whose clock disagrees with its own GPS.
     """
@@ -28,7 +28,7 @@ def album_answers(
     for path in paths:
         metadata = _metadata(path)
         if isinstance(metadata, InputError):
-            yield path, metadata
+            yield path, metadata, None
         else:
             readable.append((path, metadata))
     for album in albums_by_camera(readable):
@@ -41,7 +41,8 @@ def album_answers(
             positions=[photo.position for photo in photos],
             spread=spread,
         )
-        yield from zip((photo.path for photo in photos), answers, strict=True)
+        for photo, answer in zip(photos, answers, strict=True):
+            yield photo.path, answer, album.camera
 
 
 def _metadata(path: Path) -> "Metadata | InputError":

@@ -20,20 +20,22 @@ LARGE_RADIUS_KM = 25.0  # from here on, the radius says more than the coordinate
 class Output:
     """Prints each answer at once and collects them for the files. Raises InputError if a file cannot be written."""
 
-    def __init__(self, *, as_json: bool, geojson: Path | None, map_file: Path | None, in_album: bool) -> None:
+    def __init__(self, *, as_json: bool, geojson: Path | None, map_file: Path | None) -> None:
         from dualgeo_core.base.targets import check_file_target
 
         for file in (geojson, map_file):
             if file is not None:
                 check_file_target(file)
-        self._as_json, self._geojson, self._map_file, self._in_album = as_json, geojson, map_file, in_album
+        self._as_json, self._geojson, self._map_file = as_json, geojson, map_file
         self._answers: list[Answer] = []
+        self._albums: list[str | None] = []
 
-    def add(self, answer: "Answer") -> None:
-        """Prints one answer."""
+    def add(self, answer: "Answer", album: str | None) -> None:
+        """Prints one answer; the map joins the answers of one album by a path."""
         typer.echo(json.dumps(answer.as_json()) if self._as_json else as_text(answer))
         if self._geojson or self._map_file:
             self._answers.append(answer)
+            self._albums.append(album)
 
     def finish(self, settings: "Settings") -> None:
         """Writes the files. The map shows thumbnails if the profile's gallery is on this machine."""
@@ -54,9 +56,9 @@ class Output:
         records = [
             {
                 **map_record(answer, candidate_thumbnail=pictures.get, thumbnail=self._own_picture(answer)),
-                "in_album": self._in_album,
+                "album": album,
             }
-            for answer in self._answers
+            for answer, album in zip(self._answers, self._albums, strict=True)
         ]
         note = f"Located by DualGeo, profile {settings.profile.name}, model {self._answers[0].locator}."
         page = map_page(records, title=f"{len(records)} photo{'s' * (len(records) > 1)} on the map", note=note)

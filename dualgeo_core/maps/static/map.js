@@ -253,7 +253,7 @@ const DualGeoMap = (() => {
       if (scene.spread) this.shade(pen, scene.spread, moving ? 8 : 2);
       this.lines(pen, scene.coastlines, "#7a7a7a", 0.8);
       for (const circle of scene.circles) this.circle(pen, circle);
-      if (scene.path.length > 1) this.lines(pen, [scene.path], COLOURS.path, 1.2);
+      this.lines(pen, scene.paths, COLOURS.path, 1.2);
       for (const mark of scene.marks) this.mark(pen, mark);
       this.scaleBar(pen, width, tall);
     }
@@ -361,9 +361,12 @@ const DualGeoMap = (() => {
   }
 
   const located = (record) => record.latitude !== null;
-  const headline = (record) => (located(record)
-    ? `${record.place}. Within ${rounded(record.radius_90_km)}, 9 times out of 10.`
-    : `No position: ${record.reason}.`);
+  const headline = (record) => {
+    if (!located(record)) return `No position: ${record.reason}.`;
+    if (record.status === "anchor") return `${record.place}. From the photo's own GPS.`;
+    if (record.radius_90_km === null) return `${record.place}. Radius not calibrated.`;
+    return `${record.place}. Within ${rounded(record.radius_90_km)}, 9 times out of 10.`;
+  };
 
   function marksOf(record) {
     const marks = [];
@@ -387,10 +390,24 @@ const DualGeoMap = (() => {
       { latitude: record.latitude, longitude: record.longitude, km, dashed, colour: COLOURS.answer }))
     : []);
 
+  // In the overview of an album, each photo has its region: the 50 % radius.
+  const regionOf = (record) => circlesOf(record).slice(0, 1).map((circle) => ({ ...circle, colour: COLOURS.path }));
+
+  // The part of the world that holds all positions, with a margin.
+  function fit(view, positions) {
+    const points = positions.map(([lat, lon]) => world.forward(lat, lon));
+    const [xs, ys] = [0, 1].map((axis) => points.map((point) => point[axis]));
+    const [left, right, low, high] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+    view.centre = [(left + right) / 2, (low + high) / 2];
+    view.spanKm = Math.min(36000, Math.max(20, 1.6 * (right - left), 3.2 * (high - low)));
+  }
+
   function show(parent, records, coastlines, chosenRecord = () => {}) {
     const order = [...records.keys()].sort((a, b) => (records[a].radius_90_km ?? Infinity) - (records[b].radius_90_km ?? Infinity));
     let [chosen, least] = [order[0], 0];
-    const path = records.filter((record) => record.in_album && located(record)).map((record) => [record.latitude, record.longitude]);
+    const albums = [...new Set(records.map((record) => record.album).filter(Boolean))];
+    const paths = albums.map((album) => records.filter((record) => record.album === album && located(record))
+      .map((record) => [record.latitude, record.longitude]));
     const root = element("section", records.length > 1 ? "dg-map dg-several" : "dg-map");
     root.setAttribute("aria-label", "Map of the answers");
     const views = element("div", "dg-views");
@@ -402,8 +419,8 @@ const DualGeoMap = (() => {
       return {
         coastlines,
         spread: record.spread,
-        circles: circlesOf(record),
-        path: whole ? path : [],
+        circles: [...circlesOf(record), ...(whole && albums.length ? others.flatMap(regionOf) : [])],
+        paths: whole ? paths : [],
         marks: [...others.map((other) => answerMark(other, 6)), ...marksOf(record), ...(located(record) ? [answerMark(record, 11)] : [])],
         description: `${whole ? "World" : "Surroundings"}. ${record.photo}: ${headline(record)}`,
       };
@@ -412,6 +429,8 @@ const DualGeoMap = (() => {
       projection: world, spanKm: 36000, scene: scene(true), kind: "world" });
     const local = new View(views, "Round the answer. Circles: 50 % radius, and 90 % radius (dashed).", {
       projection: around(0, 0), spanKm: 100, scene: scene(false), kind: "local" });
+
+    if (paths.flat().length > 1) fit(globe, paths.flat());
 
     function choose(index) {
       chosen = index;
@@ -480,7 +499,7 @@ const DualGeoMap = (() => {
   function legend(records) {
     const box = element("ul", "dg-legend");
     const entries = [["answer", "Answer"], ["candidate", "Similar gallery photo"], ["cluster", "Cluster of them"], ["posterior", "Posterior; outlines hold 50 and 90 % of it"]];
-    if (records.some((record) => record.in_album)) entries.push(["path", "Path of the album"]);
+    if (records.some((record) => record.album)) entries.push(["path", "Path of each camera"]);
     for (const [kind, text] of entries) {
       const entry = element("li");
       entry.append(element("i", `dg-${kind}`), document.createTextNode(text));
@@ -492,9 +511,11 @@ const DualGeoMap = (() => {
   function detailOf(record) {
     const parts = [element("h2", "", record.photo.split("/").pop()), element("p", "dg-headline", headline(record))];
     if (located(record)) {
-      const facts = [
-        `Coordinates ${record.latitude}, ${record.longitude}`, `50 % radius ${rounded(record.radius_50_km)}`,
-        `90 % radius ${rounded(record.radius_90_km)}`, `within 25 km: ${percent(record.confidence_25km)}`];
+      const facts = [`Coordinates ${record.latitude}, ${record.longitude}`];
+      if (record.status !== "anchor" && record.radius_90_km !== null) {
+        facts.push(`50 % radius ${rounded(record.radius_50_km)}`, `90 % radius ${rounded(record.radius_90_km)}`,
+          `within 25 km: ${percent(record.confidence_25km)}`);
+      }
       parts.push(element("p", "", `${facts.join("; ")}.`));
     }
     if (record.note) parts.push(element("p", "", record.note));
