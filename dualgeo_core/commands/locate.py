@@ -134,7 +134,10 @@ def _photo_paths(named: list[str]) -> tuple[list[Path], list[str]]:
 def _answers(
     locator: "Locator", paths: list[Path], *, spread: bool
 ) -> Iterator[tuple[Path, "Answer | InputError", None]]:
-    """The answer for each photo, or why it cannot be read, in order; without an album. Photos are decoded while others are located."""
+    """The answer for each photo, or why it cannot be read, in order, and no album.
+
+    Photos are decoded while others are located.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool, _progress(len(paths)) as advance:
