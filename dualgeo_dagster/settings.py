@@ -53,6 +53,11 @@ class PromotionSettings(Section):
 
     benchmark: str | None = Field(None, description="Benchmark of the comparison; None: the first of the profile.")
     metric: Literal["acc_1km", "acc_25km", "acc_200km", "acc_750km", "acc_2500km"] = "acc_25km"
+    margin_points: float = Field(
+        5.0,
+        ge=0,
+        description="Largest loss in points of the metric that the 95 % interval may contain for a promotion.",
+    )
 
 
 class OrchestrationSettings(Section):

@@ -8,6 +8,7 @@ import torch
 
 from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.geo import destination
+from dualgeo_core.views.label_maps import root_class_shares
 from dualgeo_core.views.store import ViewBatch
 
 WIDTH, TOKENS, CLASSES, GRID = 48, 4, 12, 16
@@ -28,6 +29,9 @@ class MadeViews:
 
     def pooled(self, rows: np.ndarray) -> torch.Tensor:
         return self.pooled_nd[torch.from_numpy(np.asarray(rows))]
+
+    def class_shares(self, rows: np.ndarray) -> torch.Tensor:
+        return root_class_shares(self.label_maps_nhw[torch.from_numpy(np.asarray(rows))], classes=self.classes)
 
     def batch(self, rows: np.ndarray) -> ViewBatch:
         taken = torch.from_numpy(np.asarray(rows))

@@ -45,6 +45,19 @@ def test_a_row_without_a_position_is_missing():
     assert np.isinf(errors_km(predictions, truth)[0])
 
 
+@pytest.mark.parametrize("photographers", [1, 4, 5])
+def test_too_few_photographers_have_no_interval(photographers):
+    """With one photographer, resampling repeats the same photos: the interval would have no width."""
+    truth = _photos(40, photographers=photographers)
+    predictions = _off_by(truth, np.where(np.arange(40) == 0, 5000.0, 0.1))
+    scores = evaluate(predictions=predictions, truth=truth, bootstrap_samples=50)
+    assert scores["acc_25km"] == 97.5
+    assert (scores["acc_25km_interval"] is not None) == (photographers == 5)
+    if photographers < 5:
+        with pytest.raises(InputError, match="too few photographers to tell"):
+            paired_difference(challenger=predictions, champion=predictions, truth=truth, bootstrap_samples=50)
+
+
 def test_coverage_is_the_share_of_radii_that_hold_the_truth():
     truth = _photos(10)
     radius = np.where(np.arange(10) < 7, 6.0, 4.0)
@@ -55,11 +68,12 @@ def test_coverage_is_the_share_of_radii_that_hold_the_truth():
 
 
 def test_intervals_resample_photographers_not_photos():
-    """One photographer always right, one always wrong: resampling photos would call 50 % sure, two people cannot."""
-    truth = _photos(200, photographers=2)
-    predictions = _off_by(truth, np.where(truth["author"] == "a0", 0.1, 5000.0))
+    """Three photographers are always right, three always wrong: resampling photos would call 50 % sure."""
+    truth = _photos(200, photographers=6)
+    predictions = _off_by(truth, np.where(truth["author"].isin(["a0", "a1", "a2"]), 0.1, 5000.0))
     low, high = evaluate(predictions=predictions, truth=truth, bootstrap_samples=400)["acc_25km_interval"]
-    assert (low, high) == (0, 100)
+    assert low < 20
+    assert high > 80
     alone = truth.drop(columns="author")
     low, high = evaluate(predictions=predictions, truth=alone, bootstrap_samples=400)["acc_25km_interval"]
     assert 40 < low < 50 < high < 60

@@ -19,6 +19,14 @@ def test_folds_keep_photographers_whole_and_are_of_about_the_same_size(seed: int
     assert sizes.max() < 1.5 * sizes.mean()
 
 
+@pytest.mark.parametrize("photographers", [2, 3, 5])
+def test_no_fold_is_empty_however_few_the_photographers(photographers: int) -> None:
+    codes = np.repeat(np.arange(photographers), np.arange(photographers) + 20)
+    for seed in range(60):
+        fold = photographer_folds(codes, folds=photographers, seed=seed)
+        assert sorted(set(fold)) == list(range(photographers))
+
+
 def test_folds_follow_their_seed() -> None:
     photographers = np.repeat(np.arange(20), 5)
     folds = [photographer_folds(photographers, folds=4, seed=seed).tolist() for seed in (0, 0, 1)]

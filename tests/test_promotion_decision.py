@@ -9,7 +9,7 @@ import pytest
 
 from dualgeo_core.base.geo import destination
 from dualgeo_dagster.mlflow.promotion import Decision, decide
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
+from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION
 from dualgeo_dagster.settings import PromotionSettings
 
 PHOTOGRAPHERS, EACH = 10, 4
@@ -23,15 +23,22 @@ TRUTH = pd.DataFrame(
 )
 
 
-class ShelfOfTwo:
-    """A registry in memory: version 1 is champion and right everywhere, version 2 is the challenger."""
+class Shelf:
+    """A registry in memory: version 1 is champion and right everywhere, the others are put in as challengers."""
 
-    def __init__(self, challenger: pd.DataFrame) -> None:
-        self.predictions = {"1": predictions(wrong=[]), "2": challenger}
-        self.aliases = {CHAMPION: "1", CHALLENGER: "2"}
+    def __init__(self) -> None:
+        self.predictions = {"1": predictions(wrong=[])}
+        self.aliases = {CHAMPION: "1"}
+
+    def put(self, challenger: pd.DataFrame) -> None:
+        self.aliases[CHALLENGER] = str(len(self.predictions) + 1)
+        self.predictions[self.aliases[CHALLENGER]] = challenger
 
     def version_of(self, alias: str) -> str | None:
-        return self.aliases[alias]
+        return self.aliases.get(alias)
+
+    def mark_best(self, version: str) -> None:
+        self.aliases[BEST] = version
 
     def predictions_of(self, version: str, benchmark: str) -> pd.DataFrame:
         return self.predictions[version]
@@ -50,26 +57,49 @@ def predictions(wrong: list[str]) -> pd.DataFrame:
     return pd.DataFrame({"id": TRUTH["id"], "latitude": latitude, "longitude": longitude})
 
 
-def decision_on(shelf: ShelfOfTwo) -> Decision:
+def decision_on(shelf: Shelf, margin_points: float, truth: pd.DataFrame = TRUTH) -> Decision:
     workspace: Any = SimpleNamespace(
         profile=SimpleNamespace(
             name="made",
             photos=SimpleNamespace(benchmarks={"bench": None}),
             evaluation=SimpleNamespace(bootstrap_samples=400, seed=0),
         ),
-        photos=lambda benchmark: SimpleNamespace(frame=TRUTH),
+        photos=lambda benchmark: SimpleNamespace(frame=truth),
     )
-    return decide(shelf, workspace, PromotionSettings())  # type: ignore[arg-type]
+    return decide(shelf, workspace, PromotionSettings(margin_points=margin_points))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("photographers_lost", "promoted"), [(1, True), (6, False)])
-def test_a_challenger_is_blocked_only_where_the_whole_interval_is_below_zero(
-    photographers_lost: int, promoted: bool
+@pytest.mark.parametrize(("margin_points", "promoted"), [(0, False), (5, False), (40, True)])
+def test_a_challenger_is_promoted_only_where_the_whole_interval_is_above_the_margin(
+    margin_points: float, promoted: bool
 ) -> None:
-    wrong = [f"a{number}" for number in range(photographers_lost)]
-    shelf = ShelfOfTwo(challenger=predictions(wrong))
-    decision = decision_on(shelf)
-    assert decision.facts["difference"] == pytest.approx(-100 * photographers_lost / PHOTOGRAPHERS)
-    assert (decision.facts["interval_high"] >= 0) == promoted
+    """A tenth of the photos is lost: the interval of the difference reaches from about -30 to 0."""
+    shelf = Shelf()
+    shelf.put(predictions(wrong=["a0"]))
+    decision = decision_on(shelf, margin_points)
+    assert decision.facts["difference"] == pytest.approx(-100 / PHOTOGRAPHERS)
+    assert decision.facts["interval_low"] < -5 <= decision.facts["interval_high"]
     assert decision.promoted == promoted
     assert shelf.aliases[CHAMPION] == decision.champion == ("2" if promoted else "1")
+
+
+def test_small_losses_do_not_add_up() -> None:
+    """Each retraining loses one photographer more. The best champion so far stops what the present one would allow."""
+    shelf, promoted = Shelf(), []
+    for lost in range(1, 5):
+        shelf.put(predictions(wrong=[f"a{number}" for number in range(lost)]))
+        promoted.append(decision_on(shelf, margin_points=35).promoted)
+    assert promoted == [True, False, False, False]
+    assert shelf.aliases[CHAMPION] == "2"
+    shelf.put(predictions(wrong=[]))
+    assert decision_on(shelf, margin_points=35).promoted
+    assert shelf.aliases[BEST] == "6", "as good as the best, and newer"
+
+
+def test_too_few_photographers_keep_the_champion() -> None:
+    shelf = Shelf()
+    shelf.put(predictions(wrong=[]))
+    four = TRUTH[TRUTH["author"].isin(["a0", "a1", "a2", "a3"])]
+    decision = decision_on(shelf, 100, truth=four)
+    assert not decision.promoted
+    assert "too few photographers to tell" in decision.facts["decision"]

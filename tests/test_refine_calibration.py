@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.spatial import cKDTree
+from scipy.special import expit, logit
 
 from dualgeo_core.base.geo import EARTH_RADIUS_KM, THRESHOLDS_KM, destination, haversine_km
-from dualgeo_core.refine.calibration import Calibration, calibrate
+from dualgeo_core.refine.calibration import UNCALIBRATED, calibrate
 from dualgeo_core.refine.density import WIDTHS_KM, PhotoDensity
 from dualgeo_core.refine.evidence import gather_evidence
 from dualgeo_core.refine.fit import fit_refiner
@@ -69,11 +70,54 @@ def test_levels_make_up_for_few_photographers(photographers: int, quantile_50: f
     assert found.level_90 == pytest.approx(np.quantile(seen, quantile_90))
 
 
-def test_abstention_keeps_as_many_answers_as_the_risk_allows() -> None:
-    risk = [[0.0, 1.0, 0.4], [0.3, 0.7, 0.1], [0.6, 0.4, 0.05], [0.9, 0.1, 0.0]]
-    calibration = Calibration(level_50=0.5, level_90=0.9, confidence={}, risk=risk)
-    assert [calibration.least_confidence(most) for most in (0.5, 0.1, 0.07, 0.0)] == [0.0, 0.3, 0.6, 0.9]
-    assert replace(calibration, risk=risk[:2]).least_confidence(0.05) == float("inf")
+def test_abstention_keeps_as_many_answers_as_can_be_vouched_for() -> None:
+    """Many answers that prove the risk are needed, and where one bound fails no lower one is tried."""
+    risk = [
+        [0.0, 1.0, 0.4, 1e4],
+        [0.2, 0.8, 0.01, 1e4],
+        [0.3, 0.7, 0.1, 1e4],
+        [0.6, 0.4, 0.05, 1e3],
+        [0.9, 0.1, 0.0, 9],
+    ]
+    calibration = replace(UNCALIBRATED, risk=risk)
+    assert [calibration.least_confidence(most) for most in (0.5, 0.12, 0.07, 0.05)] == [0.0, 0.2, 0.6, float("inf")]
+    few = replace(calibration, risk=[[*row[:3], row[3] / 100] for row in risk])
+    assert few.least_confidence(0.12) == float("inf"), "the same shares of few answers prove nothing"
+
+
+@pytest.mark.parametrize(("photos", "photographers"), [(60, 20), (1000, 95)])
+def test_a_maximum_risk_is_kept_in_nine_fits_of_ten(photos: int, photographers: int) -> None:
+    """Calibrated masses, and photographers who are harder or easier than their masses say."""
+    random, limit, fits = np.random.default_rng(0), 0.1, 60
+
+    def drawn(count: int, people: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(mass within radii, error in km, photographers) of so many photos by so many people."""
+        codes = np.unique(random.integers(0, people, count), return_inverse=True)[1]
+        within = random.beta(2, 0.7, count)
+        odds = logit(np.clip(within, 1e-4, 1 - 1e-4)) + random.normal(0, 0.5, people)[codes]
+        mass = np.where(np.array(RADII_KM) < 25, 0, np.where(np.array(RADII_KM) < 20_000, within[:, None], 1.0))
+        return mass, np.where(random.random(count) < expit(odds), 5.0, 5000.0), codes
+
+    mass, error_km, _ = drawn(40_000, people=4000)
+    over, answered = [], []
+    for _ in range(fits):
+        fit = drawn(photos, people=photographers)
+        calibration = calibrate(mass=fit[0], error_km=fit[1], photographers=fit[2])
+        kept = calibration.confidences(mass)[:, THRESHOLDS_KM.index(25)] >= calibration.least_confidence(limit)
+        over.append(kept.any() and (error_km[kept] > 25).mean() > limit)
+        answered.append(kept.mean())
+    assert np.mean(over) <= 0.1 + 2 * np.sqrt(0.1 * 0.9 / fits)
+    if photos == 1000:
+        assert np.mean(answered) > 0.2, "it does not keep its promise by silence"
+
+
+@pytest.mark.parametrize("photographers", [1, 8, 9])
+def test_few_photographers_are_a_reason_for_doubt(photographers: int) -> None:
+    calibration = calibrate(
+        mass=_mass_of_radii(90), error_km=np.geomspace(0.3, 15_000, 90), photographers=np.arange(90) % photographers
+    )
+    assert (calibration.doubt is None) == (photographers >= 9)
+    assert photographers >= 9 or f"{photographers} photographers" in str(calibration.doubt)
 
 
 @pytest.mark.parametrize("background", [-10.0, 2.0, 50.0])
@@ -81,7 +125,7 @@ def test_the_mass_within_radii_counts_the_whole_earth(background: float) -> None
     """All mass lies on the Earth; if the evidence weighs nothing, a radius holds the share of the Earth it covers."""
     candidates = pd.DataFrame({"id": ["q", "q"], "rank": [1, 2], "latitude": [10.0, 11.0], "longitude": [20.0, 21.0]})
     head = replace(shipped_refiner().alone, background=background)
-    mass = locate(gather_evidence(candidates=candidates, answers=None), head=head, density=FLAT)[2][0]
+    mass = locate(gather_evidence(candidates=candidates, answers=None), head=head, density=FLAT, trust=np.ones(1))[2][0]
     assert mass[-1] == pytest.approx(1, abs=1e-4)
     assert (np.diff(mass) >= 0).all()
     if background == 50:

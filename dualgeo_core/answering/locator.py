@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from functools import partial
 from math import lcm
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -70,10 +69,11 @@ class Locator:
         self._require("segmenter", self._segmenter.fingerprint)
         retriever = _open_retriever(self._packed, device)
         density = gallery_density(retriever.gallery.frame)
+        self._refiner = load_refiner(folder / REFINER_FILE)
         self._answerer = Answerer(
             profile=self._profile,
             open_retriever=lambda: retriever,
-            open_refiner=partial(load_refiner, folder / REFINER_FILE),
+            open_refiner=lambda: self._refiner,
             open_density=lambda: density,
             replies=replies,
         )
@@ -90,6 +90,11 @@ class Locator:
     def lmm(self) -> LmmSettings:
         """The multimodal model that photos are sent to; its `model` is None if no photo is sent."""
         return self._profile.lmm
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What the calibration cannot vouch for, one line each."""
+        return self._refiner.doubts(least_likeness=self._profile.refinement.least_likeness)
 
     @property
     def fingerprint(self) -> str:

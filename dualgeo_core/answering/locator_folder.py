@@ -21,7 +21,7 @@ from dualgeo_core.settings import Profile, checkpoint, faults
 from dualgeo_core.views.store import Views, take_rows
 
 MODEL, INDEX, SEGMENTER, CHECKPOINT = "model", "index", "segmenter", "segmenter_checkpoint"
-PLACES, POOLED = "places.parquet", "pooled"
+PLACES, DESCRIBED = "places.parquet", "described"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LocatorFolder:
 
     @property
     def gallery(self) -> "PackedGallery":
-        """The gallery's positions, and the pooled vectors for finding near-duplicates."""
+        """The gallery's positions, and the vectors for finding near-duplicates and unlike queries."""
         return PackedGallery(self.folder)
 
 
@@ -54,12 +54,16 @@ class PackedGallery:
 
     def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """The frozen encoder's pooled vectors of these rows, shape (rows, width)."""
-        return take_rows(self._vectors, rows)
+        return take_rows([shard["pooled"] for shard in self._described], rows)
+
+    def class_shares(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The square roots of the classes' shares of the label maps of these rows, shape (rows, classes)."""
+        return take_rows([shard["class_shares"] for shard in self._described], rows)
 
     @cached_property
-    def _vectors(self) -> list[torch.Tensor]:
+    def _described(self) -> list[dict[str, torch.Tensor]]:
         remedy = "run the step locator again"
-        return [read_tensors(path, remedy=remedy)["pooled"] for path in sorted((self.folder / POOLED).iterdir())]
+        return [read_tensors(path, remedy=remedy) for path in sorted((self.folder / DESCRIBED).iterdir())]
 
 
 def pack_locator(
@@ -126,6 +130,8 @@ def _pack_gallery(gallery: Views, folder: Path) -> None:
         author=photographers.astype(str).where(photographers >= 0, None)
     )
     places.to_parquet(folder / PLACES, index=False)
-    (folder / POOLED).mkdir()
-    for key, shard in zip(gallery.shard_keys, gallery.shards, strict=True):
-        write_tensors(folder / POOLED / f"{key.name}.safetensors", {"pooled": shard.pooled_bd})
+    (folder / DESCRIBED).mkdir()
+    for key in gallery.shard_keys:
+        rows = np.asarray(key.rows)
+        described = {"pooled": gallery.pooled(rows), "class_shares": gallery.class_shares(rows)}
+        write_tensors(folder / DESCRIBED / f"{key.name}.safetensors", described)

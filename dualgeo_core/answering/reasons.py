@@ -18,7 +18,9 @@ def missing_evidence(status: str, candidates: pd.DataFrame, *, cluster_radius_km
 
 
 def _from_gallery(status: str, candidates: pd.DataFrame, *, cluster_radius_km: float) -> str:
-    if candidates.empty or status == "unlike_gallery":
+    if status == "unlike_gallery":
+        return "the photo is unlike all photos that the model was calibrated on"
+    if candidates.empty:
         return "no similar gallery photo"
     clusters = shown_clusters(candidates, radius_km=cluster_radius_km)
     if not clusters:

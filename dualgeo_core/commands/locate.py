@@ -89,6 +89,8 @@ def locate(
         from dualgeo_core.answering.locator import Locator
 
         locator = Locator(settings.locator, lmm_model=lmm, max_risk=max_risk, replies=settings.lmm_replies)
+        for doubt in locator.doubts:
+            typer.echo(f"Note: {doubt}.", err=True)
         _say_where_photos_go(locator)
         spread = map_file is not None
         located = (

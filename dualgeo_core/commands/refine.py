@@ -185,10 +185,14 @@ def evaluate(
 
 
 def _lines(scores: dict[str, Any]) -> list[str]:
+    from dualgeo_core.evaluation.scores import FEWEST_PHOTOGRAPHERS, TOO_FEW
+
     counts = (
         f"{scores['n']} photos by {scores['photographers']} photographers, {scores['n_missing']} without a prediction"
     )
     shown = [counts]
+    if scores["photographers"] < FEWEST_PHOTOGRAPHERS:
+        shown.append(f"95 % intervals: {TOO_FEW}")
     for name, value in scores.items():
         if name in ("n", "n_missing", "photographers") or name.endswith("_interval"):
             continue

@@ -1,4 +1,4 @@
-"""Photo sets of the synthetic Earth: photographer, cell, time and weather of each photo.
+"""Photo sets of the synthetic Earth: photographer, journey, cell, time and weather of each photo.
 
 These sets test the software. The pictures are drawings with simplified climates and street designs, so an accuracy
 measured on them does not transfer to real photos (docs/datasets.md).
@@ -8,6 +8,7 @@ import multiprocessing
 import os
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,7 +27,9 @@ from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter
 from dualgeo_core.settings import EarthPart, EarthSettings
 
 PARTS: tuple[EarthPart, ...] = get_args(EarthPart)
-GALLERY_PHOTOGRAPHERS = 5  # per city
+GALLERY_PHOTOGRAPHERS = 5  # who live in a city
+TRAVELLING = 0.3  # share of the gallery's photos that visitors from any city of the country take
+FIRST_YEAR, YEARS = 2004, 15
 QUERY_PHOTOGRAPHERS = 2  # per country: they visit several cities, and none of them takes gallery photos
 SHARD_PHOTOS = 256
 POOL_FROM = 200  # number of photos from which worker processes are worth their start-up time
@@ -51,6 +54,7 @@ class Shot:
     part: EarthPart
     number: int
     cell: Cell
+    neighbour_cities: tuple[str, ...]  # all cities of the cell's country
 
 
 def ingest_synthetic(
@@ -89,8 +93,7 @@ def take_photo(shot: Shot) -> IngestedPhoto:
     """One drawn photo. All its randomness is seeded by the Earth's seed, the part and the number."""
     rng = seeded(shot.earth.seed, shot.part, shot.number)
     cell, city = shot.cell, shot.cell.city
-    home = f"{city.country.code}-{city.name}-g" if shot.part == "gallery" else f"{city.country.code}-q"
-    author = f"{home}{rng.integers(GALLERY_PHOTOGRAPHERS if shot.part == 'gallery' else QUERY_PHOTOGRAPHERS)}"
+    author = _author(shot, rng)
     forward = bool(rng.random() < 0.75)
     conditions = _conditions(cell, forward, shot.part, rng)
     camera, lens = _equipment(author, shot.earth.image_size, cell, rng)
@@ -107,8 +110,32 @@ def take_photo(shot: Shot) -> IngestedPhoto:
         "hour": round(conditions.hour, 2),
         "night": conditions.night,
     }
-    photo_id = f"{shot.part}-{shot.number:05d}"
-    return IngestedPhoto(photo_id, round(float(latitude), 6), round(float(longitude), 6), author, image, more=facts)
+    return IngestedPhoto(
+        id=f"{shot.part}-{shot.number:05d}",
+        latitude=round(float(latitude), 6),
+        longitude=round(float(longitude), 6),
+        author=author,
+        image=image,
+        taken=_taken(author, cell, conditions),
+        more=facts,
+    )
+
+
+def _author(shot: Shot, rng: np.random.Generator) -> str:
+    """The photographer of a shot. Those of the gallery live in one city, and travel to others of their country."""
+    country = shot.cell.city.country.code
+    if shot.part != "gallery":
+        return f"{country}-q{rng.integers(QUERY_PHOTOGRAPHERS)}"
+    number, travels = rng.integers(GALLERY_PHOTOGRAPHERS), seeded(shot.earth.seed, "journey", shot.number)
+    home = str(travels.choice(shot.neighbour_cities)) if travels.random() < TRAVELLING else shot.cell.city.name
+    return f"{country}-{home}-g{number}"
+
+
+def _taken(author: str, cell: Cell, conditions: Conditions) -> datetime:
+    """The time of exposure. A photographer's journeys to different cities are mostly in different years."""
+    year = FIRST_YEAR + int(seeded("journey", author, cell.city.name).integers(YEARS))
+    local = datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=int(conditions.day), hours=conditions.hour)
+    return (local - timedelta(hours=cell.longitude / 15)).replace(microsecond=0)
 
 
 def _shots(earth: EarthSettings, part: EarthPart, photos: int, cells: tuple[Cell, ...]) -> list[Shot]:
@@ -116,7 +143,13 @@ def _shots(earth: EarthSettings, part: EarthPart, photos: int, cells: tuple[Cell
     rng = seeded(earth.seed, "order", part)
     rounds = -(-photos // len(cells))
     order = np.concatenate([rng.permutation(len(cells)) for _ in range(rounds)])[:photos]
-    return [Shot(earth, part, number, cells[row]) for number, row in enumerate(order)]
+    cities: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        cities.setdefault(cell.city.country.code, {})[cell.city.name] = None
+    return [
+        Shot(earth, part, number, cells[row], tuple(cities[cells[row].city.country.code]))
+        for number, row in enumerate(order)
+    ]
 
 
 def _conditions(cell: Cell, forward: bool, part: EarthPart, rng: np.random.Generator) -> Conditions:

@@ -17,7 +17,13 @@ HEADERS = {
     "acc_25km_low": "Within 25 km, 95 % interval: low (%)",
     "acc_25km_high": "Within 25 km, 95 % interval: high (%)",
     "median_km": "Median error (km)",
+    "coverage_50": "Within 50 % radius (%)",
     "coverage_90": "Within 90 % radius (%)",
+    "kind": "Kind",
+    "stratum": "Stratum",
+    "photos": "Photos",
+    "photographers": "Photographers",
+    "without position": "Photos without position",
     "n": "Photos",
 }
 Scores = dict[str, dict[str, dict[str, Any]]]  # by benchmark, then by method
@@ -33,7 +39,7 @@ def comparison_table(scores: Scores) -> pd.DataFrame:
     rows = []
     for benchmark, by_method in scores.items():
         for method, score in by_method.items():
-            low, high = score["acc_25km_interval"]
+            low, high = score["acc_25km_interval"] or (None, None)  # too few photographers to tell
             row = {"benchmark": benchmark, "method": method, **{name: score[name] for name in METRICS}}
             row |= {"acc_25km_low": low, "acc_25km_high": high, "median_km": score["median_km"]}
             rows.append({**row, "coverage_90": score["coverage_90"], "n": score["n"]})

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 
 from dualgeo_core.evaluation import plots
 from dualgeo_core.evaluation.report import comparison_table, for_people
+from dualgeo_core.evaluation.scores import TOO_FEW, enough_photographers
+from dualgeo_core.evaluation.strata import worst_stratum
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
@@ -31,12 +33,32 @@ class BenchmarkResult:
     truth: pd.DataFrame
 
 
-def report_page(results: Mapping[str, BenchmarkResult], *, profile: str, main_method: str) -> str:
-    """A self-contained HTML page with one section per benchmark."""
+def report_page(
+    results: Mapping[str, BenchmarkResult],
+    *,
+    profile: str,
+    main_method: str,
+    strata: pd.DataFrame,
+    doubts: Sequence[str],
+) -> str:
+    """A self-contained HTML page with one section per benchmark, coverage by stratum, and what is in doubt."""
     title = f"DualGeo: {html.escape(profile)}"
     head = f"<meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>"
     body = "".join(_section(name, result, main_method=main_method) for name, result in results.items())
-    return f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{title}</h1>{body}</body></html>"
+    notes = "".join(f"<p><strong>Note:</strong> {html.escape(doubt)}.</p>" for doubt in doubts)
+    coverage = _coverage(strata)
+    return (
+        f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{title}</h1>{notes}{body}{coverage}</body></html>"
+    )
+
+
+def _coverage(strata: pd.DataFrame) -> str:
+    worst = worst_stratum(strata)
+    told = "no stratum has enough photos to tell"
+    if len(worst):
+        row = worst.iloc[0]
+        told = f"{row['kind']}, {row['stratum']}: {row['coverage_90']:.1f} % ({row['photos']} photos)"
+    return f"<h2>Coverage by stratum</h2><p>Farthest from 90 %: {html.escape(told)}.</p>{_table(strata)}"
 
 
 def _section(benchmark: str, result: BenchmarkResult, *, main_method: str) -> str:
@@ -44,7 +66,7 @@ def _section(benchmark: str, result: BenchmarkResult, *, main_method: str) -> st
     table = comparison_table({benchmark: dict(result.scores)}).drop(columns="benchmark")
     parts = [
         f"<h2>{html.escape(benchmark)}</h2><p>{len(truth)} photos by {truth['author'].nunique()} photographers. "
-        "95 % intervals: bootstrap over photographers.</p>",
+        f"95 % intervals: {'bootstrap over photographers' if enough_photographers(truth) else TOO_FEW}.</p>",
         _table(table),
         _figure(plots.error_cdf(result.predictions, truth), "Share of photos within each distance"),
         _figure(plots.error_map(main, truth), f"Errors of {main_method}"),

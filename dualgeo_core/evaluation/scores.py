@@ -15,6 +15,13 @@ from dualgeo_core.photos.photographers import photographer_codes
 
 METRICS = tuple(f"acc_{threshold}km" for threshold in THRESHOLDS_KM)
 INTERVAL = (2.5, 97.5)
+FEWEST_PHOTOGRAPHERS = 5  # resamples of fewer photographers repeat each other, so that the interval is too narrow
+TOO_FEW = f"too few photographers to tell (fewer than {FEWEST_PHOTOGRAPHERS})"
+
+
+def enough_photographers(truth: pd.DataFrame) -> bool:
+    """Whether these photos have the FEWEST_PHOTOGRAPHERS that an interval needs."""
+    return len(set(photographer_codes(truth))) >= FEWEST_PHOTOGRAPHERS
 
 
 def errors_km(predictions: pd.DataFrame, truth: pd.DataFrame) -> NDArray[np.float64]:
@@ -33,8 +40,8 @@ def evaluate(
     """Scores of `predictions` (id, latitude, longitude[, radius_50_km, radius_90_km]) on `truth` (id, ..., author).
 
     Shares are in percent, distances in km. `<name>_interval` is the 95 % interval of the photographer-clustered
-    bootstrap. A photo without a prediction counts as wrong; coverage counts only photos that have a radius. A score
-    without any finite value is None. Raises InputError as `errors_km`.
+    bootstrap; None with fewer than FEWEST_PHOTOGRAPHERS. A photo without a prediction counts as wrong; coverage counts
+    only photos that have a radius. A score without any finite value is None. Raises InputError as `errors_km`.
     """
     errors = errors_km(predictions, truth)
     photographers = photographer_codes(truth)
@@ -54,6 +61,8 @@ def evaluate(
         counted = np.isfinite(radius) & np.isfinite(errors)
         _add_share(scores, f"coverage_{level}", hit=errors <= radius, counted=counted, weights=weights)
         scores[f"median_radius_{level}_km"] = _finite(np.median(radius[counted])) if counted.any() else None
+    if not enough_photographers(truth):
+        scores |= {name: None for name in scores if name.endswith("_interval")}
     return scores
 
 
@@ -68,8 +77,11 @@ def paired_difference(
     """Challenger minus champion for each metric of METRICS: difference and 95 % interval in points, and p-value.
 
     Both are scored on the same photos and the same resamples of photographers (paired bootstrap). `p_value` is
-    two-sided: twice the share of resamples on the other side of zero, at least 1 / resamples.
+    two-sided: twice the share of resamples on the other side of zero, at least 1 / resamples. Raises InputError with
+    fewer than FEWEST_PHOTOGRAPHERS.
     """
+    if not enough_photographers(truth):
+        raise InputError(f"the photos have {TOO_FEW}; add photos by others")
     challenger_errors, champion_errors = errors_km(challenger, truth), errors_km(champion, truth)
     weights = _resampled_weights(photographer_codes(truth), samples=bootstrap_samples, seed=seed)
     result = {}

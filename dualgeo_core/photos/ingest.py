@@ -8,14 +8,14 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import file_digest, fingerprint
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.photos.decode import UndecodableImage, check_image
-from dualgeo_core.photos.exif import exif_artist, exif_position
+from dualgeo_core.photos.exif import exif_artist, exif_position, exif_taken
 from dualgeo_core.photos.existing import ExistingSet, open_existing
 from dualgeo_core.photos.image_files import SUFFIXES, FolderImages, ImageFiles, open_images, read_photo
 from dualgeo_core.photos.listing import list_folder
 from dualgeo_core.photos.table import PhotoTable, TableRow
 from dualgeo_core.photos.writer import IngestedPhoto, PhotoWriter, check_out
 
-CHECKS_VERSION = 2  # part of the recipe; raise it with every change of what is accepted
+CHECKS_VERSION = 3  # part of the recipe; raise it with every change of what is accepted
 
 
 def ingest_folder(
@@ -65,7 +65,9 @@ def read_placed_photo(folder: Path, photo_id: str) -> IngestedPhoto:
     position, artist = exif_position(metadata), exif_artist(metadata)
     parents = PurePosixPath(photo_id).parts[:-1]
     author = artist or (parents[0] if parents else None)
-    return IngestedPhoto(photo_id, position.latitude, position.longitude, author, data, position.fault)
+    return IngestedPhoto(
+        photo_id, position.latitude, position.longitude, author, data, position.fault, exif_taken(metadata)
+    )
 
 
 def ingest_csv(
@@ -104,18 +106,18 @@ def ingest_csv(
 def read_listed_photo(files: ImageFiles, row: TableRow) -> IngestedPhoto:
     """One photo of a table, with its image, or with a fault."""
     fault = row.fault
-    data = b""
+    data, taken = b"", None
     if fault is None:
         try:
             data = files.read(row.id)
-            check_image(data)
+            taken = exif_taken(check_image(data))
         except UndecodableImage as error:
             fault = str(error)
         except FileNotFoundError:
             fault = "missing file"
         except OSError as error:
             fault = f"unreadable file ({error.strerror})"
-    return IngestedPhoto(row.id, row.latitude, row.longitude, row.author, data, fault)
+    return IngestedPhoto(row.id, row.latitude, row.longitude, row.author, data, fault, taken)
 
 
 def _with_counts(manifest: dict[str, Any], existing: ExistingSet, already_there: int) -> dict[str, Any]:

@@ -69,13 +69,19 @@ def _held_out(author: str | None, settings: TrainingSettings) -> bool:
 
 
 def photographer_folds(photographers: NDArray[np.int64], *, folds: int, seed: int) -> NDArray[np.int64]:
-    """A fold number per photo. Photos of one photographer share a fold, and folds have similar numbers of photos."""
+    """A fold number per photo. Photos of one photographer share a fold, and folds have similar numbers of photos.
+
+    No fold is empty if there are at least `folds` photographers.
+    """
     random = np.random.default_rng(seed)
     sizes = np.bincount(photographers)
     load = np.zeros(folds)
     fold_of = np.zeros(len(sizes), dtype=np.int64)
-    for photographer in np.argsort(-(sizes + random.uniform(0, 20, len(sizes)))):
-        fold = int(np.argmin(load + random.uniform(0, 40, folds)))
+    for dealt, photographer in enumerate(np.argsort(-(sizes + random.uniform(0, 20, len(sizes))))):
+        wanted = load + random.uniform(0, 40, folds)
+        if len(sizes) - dealt <= (load == 0).sum():  # the last photographers fill the empty folds
+            wanted[load > 0] = np.inf
+        fold = int(np.argmin(wanted))
         fold_of[photographer] = fold
         load[fold] += sizes[photographer]
     return fold_of[photographers]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -39,6 +40,7 @@ COLUMNS = {
     "latitude": pa.float64(),
     "longitude": pa.float64(),
     "author": pa.string(),
+    "taken": pa.timestamp("s", tz="UTC"),
     "image": pa.binary(),
 }
 IMAGE_COLUMNS = ("image", "label_map")
@@ -48,7 +50,10 @@ Note = dict[str, Any]  # contents of a finished shard, and the entry at which th
 
 @dataclass(frozen=True)
 class IngestedPhoto:
-    """One photo to be written. With a `fault`, only its id is used, and both go to the quarantine."""
+    """One photo to be written. With a `fault`, only its id is used, and both go to the quarantine.
+
+    `taken` is the time of exposure; a time without a zone counts as UTC.
+    """
 
     id: str
     latitude: float = float("nan")
@@ -56,6 +61,7 @@ class IngestedPhoto:
     author: str | None = None
     image: bytes = b""
     fault: str | None = None
+    taken: datetime | None = None
     more: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -87,7 +87,7 @@ class Artifacts:
             inputs |= self._model_input(representation)
         # The main representation's candidates are also stored with leakage.
         searched = [profile.model.variants, profile.model.main, profile.retrieval.model_dump(mode="json")]
-        return self._artifact("candidates", benchmark, recipe=[1, searched], inputs=inputs)
+        return self._artifact("candidates", benchmark, recipe=[2, searched], inputs=inputs)
 
     def clusters(self, benchmark: str) -> Artifact:
         radius_km = self.workspace.profile.refinement.cluster_radius_km
@@ -104,7 +104,8 @@ class Artifacts:
             "params_file": _given(profile.refinement.params_file, "refinement.params_file"),
             "shipped refiner": file_digest(SHIPPED),
         }
-        return self._artifact("refiner", recipe=[2, profile.retrieval.model_dump(mode="json"), split], inputs=inputs)
+        recipe = [3, profile.retrieval.model_dump(mode="json"), split, profile.refinement.least_likeness]
+        return self._artifact("refiner", recipe=recipe, inputs=inputs)
 
     def lmm_answers(self, benchmark: str) -> Artifact:
         profile = self.workspace.profile
@@ -118,7 +119,7 @@ class Artifacts:
             "lmm_answers": self.require(self.lmm_answers(benchmark)).content,
             "refiner": self.require(self.refiner()).content,
         }
-        recipe = [1, self.workspace.profile.refinement.model_dump(mode="json")]
+        recipe = [2, self.workspace.profile.refinement.model_dump(mode="json")]
         return self._artifact("predictions", benchmark, recipe=recipe, inputs=inputs)
 
     def scores(self, benchmark: str) -> Artifact:
@@ -127,7 +128,7 @@ class Artifacts:
             "predictions": self.require(self.predictions(benchmark)).content,
             "photos": self.workspace.photos(benchmark).fingerprint,
         }
-        recipe = [1, settings.bootstrap_samples, settings.seed]
+        recipe = [2, settings.bootstrap_samples, settings.seed]
         return self._artifact("scores", benchmark, recipe=recipe, inputs=inputs)
 
     def locator(self) -> Artifact:
@@ -140,7 +141,7 @@ class Artifacts:
             **self._model_input(profile.model.main),
         }
         # The locator keeps the cost limit, too, and what else a request to a multimodal model needs.
-        recipe = [1, profile.answering, profile.lmm.model_dump(mode="json")]
+        recipe = [2, profile.answering, profile.lmm.model_dump(mode="json")]
         return self._artifact("locator", recipe=recipe, inputs=inputs)
 
     def _found(self, benchmark: str) -> dict[str, str]:

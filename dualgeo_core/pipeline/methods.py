@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dualgeo_core.settings import Profile, ProfileMethod
+from dualgeo_core.settings import Profile, RefineMethod
 
 LEAKING = " with leakage"
 
@@ -12,11 +12,13 @@ class Method:
     """One row of the comparison: representation, refinement method, with or without the LMM's answers."""
 
     representation: str
-    refinement: ProfileMethod
+    refinement: RefineMethod
     answers: bool = False
 
     @property
     def name(self) -> str:
+        if self.refinement == "album":
+            return f"{self.representation}, all photos of an album together{' and answers' if self.answers else ''}"
         return f"{self.representation}, {self.refinement}{' and answers' if self.answers else ''}"
 
 
@@ -26,8 +28,9 @@ def main_method(profile: Profile) -> Method:
 
 
 def compared_methods(profile: Profile) -> list[Method]:
-    """Every representation with its nearest neighbour, every refinement of the main one, and leakage."""
+    """Every representation with its nearest neighbour, every refinement of the main one, albums, and leakage."""
     main = profile.model.main
     methods = [Method(representation, "rank1") for representation in profile.model.variants]
     methods += [Method(main, "dbscan"), Method(main, "hdbscan"), Method(main, "posterior"), main_method(profile)]
+    methods.append(Method(main, "album", answers=profile.lmm.enabled))
     return [*dict.fromkeys(methods), Method(f"{main}{LEAKING}", "posterior")]

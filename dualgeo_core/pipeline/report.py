@@ -7,9 +7,11 @@ import pandas as pd
 from dualgeo_core.base.files import atomic_file, fingerprint, write_json
 from dualgeo_core.evaluation.report import Scores, comparison_table, error_curve, headline_metrics
 from dualgeo_core.evaluation.report_page import BenchmarkResult, report_page
+from dualgeo_core.evaluation.strata import coverage_by_stratum, with_strata
 from dualgeo_core.pipeline.methods import compared_methods, main_method
-from dualgeo_core.pipeline.stage2 import predictions_by_method, read_scores
-from dualgeo_core.pipeline.workspace import Workspace
+from dualgeo_core.pipeline.opening import open_refiner
+from dualgeo_core.pipeline.stage2 import main_candidates, main_predictions, predictions_by_method, read_scores
+from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 
 
 def all_scores(workspace: Workspace) -> Scores:
@@ -20,7 +22,7 @@ def all_scores(workspace: Workspace) -> Scores:
 def write_report(workspace: Workspace) -> dict[str, Any]:
     """Writes the report files to `workspace.report`.
 
-    metrics.json and error_cdf.csv are about the main method, scores.csv about all methods.
+    metrics.json, error_cdf.csv and strata.csv are about the main method, scores.csv about all methods.
     """
     scores = all_scores(workspace)
     main = main_method(workspace.profile).name
@@ -31,12 +33,29 @@ def write_report(workspace: Workspace) -> dict[str, Any]:
     ]
     write_json(workspace.report / "metrics.json", metrics)
     _write_csv(workspace, "scores.csv", comparison_table(scores))
+    _write_csv(workspace, "strata.csv", coverage_by_stratum(photos_with_strata(workspace)))
     _write_csv(workspace, "error_cdf.csv", pd.concat(curves, ignore_index=True))
     return {
         "benchmarks": len(scores),
         "methods": len(compared_methods(workspace.profile)),
         "fingerprint": fingerprint(scores),
     }
+
+
+def photos_with_strata(workspace: Workspace) -> pd.DataFrame:
+    """Error, radii and strata of every query photo by the main method, with the column `benchmark`."""
+    gallery, parts = workspace.photos(GALLERY).frame, []
+    for name in workspace.profile.photos.benchmarks:
+        candidates = main_candidates(workspace, name)
+        similar = candidates[candidates["kind"] == "similar"]
+        photos = with_strata(
+            main_predictions(workspace, name),
+            workspace.photos(name).frame,
+            similarity=similar.groupby("id")["similarity"].max(),
+            gallery=gallery,
+        )
+        parts.append(photos.assign(benchmark=name))
+    return pd.concat(parts, ignore_index=True)
 
 
 def render_report(workspace: Workspace) -> str:
@@ -50,7 +69,13 @@ def render_report(workspace: Workspace) -> str:
         for name, by_method in all_scores(workspace).items()
     }
     profile = workspace.profile
-    return report_page(results, profile=profile.name, main_method=main_method(profile).name)
+    return report_page(
+        results,
+        profile=profile.name,
+        main_method=main_method(profile).name,
+        strata=coverage_by_stratum(photos_with_strata(workspace)),
+        doubts=open_refiner(workspace).doubts(least_likeness=profile.refinement.least_likeness),
+    )
 
 
 def _write_csv(workspace: Workspace, name: str, frame: pd.DataFrame) -> None:

@@ -17,6 +17,8 @@ from dualgeo_core.pipeline.artifacts import Artifacts, facts_of
 from dualgeo_core.pipeline.methods import compared_methods, main_method
 from dualgeo_core.pipeline.opening import open_answerer, open_refiner, open_views
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
+from dualgeo_core.refine.album.albums import albums_by_author
+from dualgeo_core.refine.album.fit import enough_albums
 from dualgeo_core.refine.clusters import clusters_of
 from dualgeo_core.refine.density import gallery_density
 from dualgeo_core.refine.fit import FEWEST_QUERIES, fit_refiner
@@ -38,7 +40,9 @@ def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
     artifact = Artifacts(workspace).refiner()
     if not artifact.is_current():
         refiner, fitted_on = _fitted(workspace, progress)
-        with new_artifact(artifact, {"fitted_on": fitted_on}) as folder:
+        doubts = refiner.doubts(least_likeness=workspace.profile.refinement.least_likeness)
+        facts = {"fitted_on": fitted_on, "doubts": "; ".join(doubts) or "none"}
+        with new_artifact(artifact, facts) as folder:
             save_refiner(folder / REFINER_FILE, replace(refiner, album=refiner.album or shipped_refiner().album))
     return facts_of(artifact)
 
@@ -50,12 +54,15 @@ def _fitted(workspace: Workspace, progress: Progress) -> tuple[Refiner, str]:
         return refiner_of(profile.refinement), profile.refinement.params_file
     gallery = open_views(workspace, GALLERY, intact=True)
     rows = split_by_photographer(gallery.frame, profile.training).queries
+    held_out = gallery.frame.iloc[rows]
+    albums = albums_by_author(held_out)
     if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
         return shipped_refiner(), f"the shipped refiner, because only {len(rows)} gallery photos are held out"
     refiner = fit_refiner(
         candidates=open_answerer(workspace).candidates(gallery, rows),
         answers=None,
-        truth=gallery.frame.iloc[rows],
+        truth=held_out,
+        albums=albums if enough_albums(albums) else None,
         density=gallery_density(gallery.frame),
         seed=profile.training.validation_seed,
         progress=progress,
@@ -154,7 +161,8 @@ def _predictions(workspace: Workspace, benchmark: str, progress: Progress) -> pd
     artifacts = Artifacts(workspace)
     candidates = read_table(artifacts.candidates(benchmark))
     answers = read_table(artifacts.lmm_answers(benchmark))
-    ids = workspace.photos(benchmark).frame["id"].tolist()
+    photos = workspace.photos(benchmark).frame
+    ids, albums = photos["id"].tolist(), albums_by_author(photos)
     answerer = open_answerer(workspace)
     parts = []
     for method in compared_methods(workspace.profile):
@@ -163,6 +171,7 @@ def _predictions(workspace: Workspace, benchmark: str, progress: Progress) -> pd
             answers=answers if method.answers else None,
             ids=ids,
             method=method.refinement,
+            albums=albums if method.refinement == "album" else None,
             progress=progress,
         )
         parts.append(predictions.assign(method=method.name))

@@ -1,15 +1,20 @@
 """Calibrated radii and confidences, and abstention at a maximum risk."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
+from scipy.stats import beta
 
 from dualgeo_core.base.geo import THRESHOLDS_KM, FloatArray
 from dualgeo_core.refine.kernels import RADII_KM
 
 LOG_RADII = np.log(np.array(RADII_KM))
+SURENESS = 0.9  # the probability with which a maximum risk is kept
+FEWEST_PHOTOGRAPHERS = 9  # with fewer, the conformal level of a 90 % radius would exceed 1
+_FIRST_TEST = 2  # times the effective number of answers, all of them right, that a maximum risk needs
 _EDGE = 1e-4
 
 
@@ -19,13 +24,14 @@ class Calibration:
 
     `level_q` is the posterior mass whose radius holds the true place q % of the time. `confidence` has slope and
     intercept of the log odds by threshold. `risk` has rows of (confidence at 25 km, share of answers with at least
-    that confidence, share of those that are wrong).
+    that confidence, share of those that are wrong, their effective number). `photographers` is their number.
     """
 
     level_50: float
     level_90: float
     confidence: dict[str, list[float]]
     risk: list[list[float]]
+    photographers: int
 
     def confidences(self, mass: FloatArray) -> FloatArray:
         """Probabilities (n, thresholds) of an error within THRESHOLDS_KM; `mass` (n, r) is the mass within RADII_KM."""
@@ -36,12 +42,33 @@ class Calibration:
         return np.maximum.accumulate(np.column_stack(columns), axis=1)
 
     def least_confidence(self, max_risk: float) -> float:
-        """The lowest confidence at 25 km with at most `max_risk` of the answers wrong; inf if there is none."""
-        safe = [confidence for confidence, _, wrong in self.risk if wrong <= max_risk]
-        return min(safe, default=float("inf"))
+        """The confidence at 25 km from which on at most `max_risk` of the answers are wrong, with probability SURENESS.
+
+        inf if none is known. Bounds are tested from the highest confidence down until one fails (learn then test with a
+        fixed sequence: Angelopoulos et al. 2021). The first one has enough answers for a test to succeed.
+        """
+        fewest = _FIRST_TEST * math.log(1 - SURENESS) / math.log(1 - max_risk)
+        allowed = math.inf
+        for confidence, _, wrong, effective in sorted(self.risk, reverse=True):
+            if effective < fewest:
+                continue
+            if _most_wrong(wrong, effective) > max_risk:
+                break
+            allowed = confidence
+        return allowed
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the radii may not hold what they promise; None if there is no reason."""
+        if self.photographers >= FEWEST_PHOTOGRAPHERS:
+            return None
+        return (
+            f"the radii are calibrated on {self.photographers} photographers, and a 90 % radius needs "
+            f"{FEWEST_PHOTOGRAPHERS}"
+        )
 
 
-UNCALIBRATED = Calibration(level_50=0.5, level_90=0.9, confidence={}, risk=[])
+UNCALIBRATED = Calibration(level_50=0.5, level_90=0.9, confidence={}, risk=[], photographers=0)
 
 
 def radius_at(mass: FloatArray, level: float) -> FloatArray:
@@ -74,9 +101,10 @@ def calibrate(*, mass: FloatArray, error_km: FloatArray, photographers: NDArray[
         str(threshold): _fit_log_odds(_log_odds(mass[:, RADII_KM.index(threshold)]), hits[:, column])
         for column, threshold in enumerate(THRESHOLDS_KM)
     }
-    fitted = Calibration(level_50=levels[0], level_90=levels[1], confidence=confidence, risk=[])
+    fitted = Calibration(level_50=levels[0], level_90=levels[1], confidence=confidence, risk=[], photographers=groups)
     sureness = fitted.confidences(mass)[:, THRESHOLDS_KM.index(25)]
-    return Calibration(**{**vars(fitted), "risk": _risk_table(sureness, ~hits[:, THRESHOLDS_KM.index(25)])})
+    wrong = ~hits[:, THRESHOLDS_KM.index(25)]
+    return replace(fitted, risk=_risk_table(sureness, wrong, photographers))
 
 
 def _log_odds(share: FloatArray) -> FloatArray:
@@ -96,10 +124,35 @@ def _fit_log_odds(odds: FloatArray, hit: NDArray[np.bool_]) -> list[float]:
     return [float(slope), float(intercept)]
 
 
-def _risk_table(sureness: FloatArray, wrong: NDArray[np.bool_]) -> list[list[float]]:
+def _risk_table(sureness: FloatArray, wrong: NDArray[np.bool_], photographers: NDArray[np.int64]) -> list[list[float]]:
+    likeness = _intraclass_correlation(wrong - (1 - sureness), photographers)
     rows = []
     for bound in np.linspace(0, 0.98, 50):
         sure = sureness >= bound
-        if sure.sum() >= 20:  # the share of wrong ones is unreliable for fewer answers
-            rows.append([round(float(bound), 4), float(sure.mean()), float(wrong[sure].mean())])
+        if sure.any():
+            answers = np.bincount(photographers[sure])
+            design_effect = 1 + ((answers**2).sum() / answers.sum() - 1) * likeness  # Kish 1965
+            effective = float(answers.sum() / design_effect)
+            rows.append([round(float(bound), 4), float(sure.mean()), float(wrong[sure].mean()), effective])
     return rows
+
+
+def _intraclass_correlation(residual: FloatArray, photographers: NDArray[np.int64]) -> float:
+    """How alike the residuals (n,) of one photographer are, 0 to 1 (analysis of variance); 1 for one photographer."""
+    sizes = np.bincount(photographers)
+    groups, n = len(sizes), len(residual)
+    if groups < 2:
+        return 1.0
+    if n == groups:
+        return 0.0
+    means = np.bincount(photographers, residual) / sizes
+    between = float((sizes * (means - residual.mean()) ** 2).sum()) / (groups - 1)
+    within = float(((residual - means[photographers]) ** 2).sum()) / (n - groups)
+    size = (n - float((sizes**2).sum()) / n) / (groups - 1)
+    total = between + (size - 1) * within
+    return float(np.clip((between - within) / total, 0, 1)) if total > 0 else 1.0
+
+
+def _most_wrong(wrong: float, effective: float) -> float:
+    """The upper bound of the share of wrong answers, with probability SURENESS (Clopper-Pearson)."""
+    return 1.0 if wrong >= 1 else float(beta.ppf(SURENESS, wrong * effective + 1, (1 - wrong) * effective))

@@ -3,6 +3,7 @@
 The shipped sample is 86,643 places of 100,000 photos of MP-16, rounded to 0.001° (GeoCLIP's gallery, MIT licence).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ WIDTHS_KM = (4.0, 12.0, 100.0, 400.0)
 SPOT_RADIUS_KM = 1.5
 MOST = 100_000  # positions used at most; `posterior` weighs candidates against a sample of this size
 _CELL_DEGREES = (0.1, 0.1, 0.5, 1.0)  # cell size of each width's raster; 0.1° limits the memory for 4 km
+_SAMPLE = 2_000  # places that tell the share of photos within a radius
 _FLOOR = 0.1  # share of the Earth's mean density that is added: photos at sea are rare, not impossible
 
 
@@ -53,6 +55,14 @@ class PhotoDensity:
         near = np.isfinite(distance)
         nearest = np.where(near, nearest, 0)
         return self.spot_count[nearest] * near, self.spot_sum[nearest] * near[:, None]
+
+    def share_within(self, latitude: ArrayLike, longitude: ArrayLike, radii_km: Sequence[float]) -> FloatArray:
+        """The share of photos within each of `radii_km` of each point (n, radii): that of a sample, with the floor."""
+        places = self.tree.data[:: -(-len(self.tree.data) // _SAMPLE)]
+        cosine = unit_vectors(latitude, longitude) @ places.T
+        angles = np.array(radii_km) / EARTH_RADIUS_KM
+        inside = np.stack([(cosine >= np.cos(min(angle, np.pi)) - 1e-12).mean(axis=1) for angle in angles], axis=1)
+        return (inside + _FLOOR * (1 - np.cos(np.minimum(angles, np.pi))) / 2) / (1 + _FLOOR)
 
 
 def density_of(latitude: ArrayLike, longitude: ArrayLike, photos: ArrayLike | None = None) -> PhotoDensity:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import FloatArray
 from dualgeo_core.refine.granularity import GRANULARITIES, granularity_of
-from dualgeo_core.refine.tables import ANSWERED, SCORES
+from dualgeo_core.refine.tables import ANSWERED, SCORES, VIEW_SIMILARITIES
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Evidence:
     longitude: FloatArray
     similarity: FloatArray
     gps_score: FloatArray
+    encoder_similarity: FloatArray
+    mask_similarity: FloatArray
     answer_latitude: FloatArray
     answer_longitude: FloatArray
     answer_granularity: NDArray[np.object_]
@@ -67,7 +69,8 @@ def gather_evidence(
     queries = np.array(list(ids), dtype=object)
     row_of = pd.Series(np.arange(len(queries)), index=queries)
     ranked = similar.sort_values("rank", kind="stable")
-    latitude, longitude, similarity, gps_score = _dense(ranked, row_of, ("latitude", "longitude", *SCORES))
+    columns = ("latitude", "longitude", *SCORES, *VIEW_SIMILARITIES)
+    latitude, longitude, similarity, gps_score, encoder, mask = _dense(ranked, row_of, columns)
     answer_latitude, answer_longitude, granularity = _dense(usable, row_of, ("latitude", "longitude", "granularity"))
     return Evidence(
         ids=queries,
@@ -75,6 +78,8 @@ def gather_evidence(
         longitude=longitude,
         similarity=similarity,
         gps_score=gps_score,
+        encoder_similarity=encoder,
+        mask_similarity=mask,
         answer_latitude=answer_latitude,
         answer_longitude=answer_longitude,
         answer_granularity=granularity.astype(object),

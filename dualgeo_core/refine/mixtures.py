@@ -9,7 +9,7 @@ from dualgeo_core.base.geo import FloatArray
 from dualgeo_core.refine.density import PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
 from dualgeo_core.refine.features import pairs_of
-from dualgeo_core.refine.posterior import component_weights
+from dualgeo_core.refine.posterior import component_weights, likeness_of
 from dualgeo_core.refine.refiner import Refiner
 
 
@@ -25,7 +25,7 @@ class Mixture:
 def mixtures_of(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) -> list[Mixture]:
     """The mixture of each query (n,); one without evidence has only background."""
     found = [Mixture(np.zeros((0, 3)), np.zeros((0, 0), dtype=np.float32), 1.0) for _ in range(len(evidence))]
-    answered = evidence.has_answers
+    answered, trust = evidence.has_answers, likeness_of(evidence, refiner)[1]
     for head, rows in (
         (refiner.alone, np.flatnonzero(evidence.has_candidates & ~answered)),
         (refiner.answered, np.flatnonzero(answered)),
@@ -38,5 +38,5 @@ def mixtures_of(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) 
         for row, points, known, kernels, rest in zip(
             rows, pairs.vectors, pairs.known, weights, background, strict=True
         ):
-            found[row] = Mixture(points[known], kernels[known], float(rest))
+            found[row] = Mixture(points[known], trust[row] * kernels[known], float(1 - trust[row] * (1 - rest)))
     return found

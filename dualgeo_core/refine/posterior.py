@@ -24,6 +24,7 @@ from dualgeo_core.refine.kernels import (
     look_up,
     within_table,
 )
+from dualgeo_core.refine.likeness import tempered, trust_of
 from dualgeo_core.refine.refiner import Head, Refiner
 
 CHUNK = 512  # queries per batch: enough to amortise calls, few enough for the CPU cache
@@ -33,20 +34,25 @@ _AREA = (1 - np.cos(np.array(RADII_KM) / EARTH_RADIUS_KM)) / 2  # share of the s
 
 @dataclass(frozen=True)
 class Posterior:
-    """Per query (n,): position, radii that hold the true place 50 and 90 % of the time, confidence (n, thresholds)."""
+    """Per query (n,): position, radii that hold the true place 50 and 90 % of the time, confidence (n, thresholds).
+
+    `likeness` is the p-value of the query being like the calibration photos; NaN if it is not known.
+    """
 
     latitude: FloatArray
     longitude: FloatArray
     radius_50_km: FloatArray
     radius_90_km: FloatArray
     confidence: FloatArray
+    likeness: FloatArray
 
 
 def posterior(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) -> Posterior:
     """The posterior of each query; NaN for queries with neither candidates nor answers."""
     n = len(evidence)
     latitude, longitude, radius_50, radius_90 = np.full((4, n), np.nan)
-    found = Posterior(latitude, longitude, radius_50, radius_90, np.full((n, len(THRESHOLDS_KM)), np.nan))
+    likeness, trust = likeness_of(evidence, refiner)
+    found = Posterior(latitude, longitude, radius_50, radius_90, np.full((n, len(THRESHOLDS_KM)), np.nan), likeness)
     answered = evidence.has_answers
     for head, rows in (
         (refiner.alone, np.flatnonzero(evidence.has_candidates & ~answered)),
@@ -54,18 +60,37 @@ def posterior(evidence: Evidence, *, refiner: Refiner, density: PhotoDensity) ->
     ):
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
-            latitude[chunk], longitude[chunk], mass = locate(evidence.take(chunk), head=head, density=density)
+            latitude[chunk], longitude[chunk], mass = locate(
+                evidence.take(chunk), head=head, density=density, trust=trust[chunk]
+            )
             found.radius_50_km[chunk] = radius_at(mass, head.calibration.level_50)
             found.radius_90_km[chunk] = radius_at(mass, head.calibration.level_90)
             found.confidence[chunk] = head.calibration.confidences(mass)
     return found
 
 
-def locate(evidence: Evidence, *, head: Head, density: PhotoDensity) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Latitude (n,), longitude (n,) and the posterior mass (n, r) within RADII_KM of that position, by one head."""
+def likeness_of(evidence: Evidence, refiner: Refiner) -> tuple[FloatArray, FloatArray]:
+    """Per query (n,): the p-value of being like the calibration photos, and the trust in its evidence.
+
+    An answer is evidence apart from the gallery, so a query with one is trusted. The p-value is NaN if it is not known.
+    """
+    if refiner.likeness is None:
+        return np.full(len(evidence), np.nan), np.ones(len(evidence))
+    share = refiner.likeness.share_less_like(evidence)
+    return refiner.likeness.p_value(share), np.where(evidence.has_answers, 1.0, trust_of(share))
+
+
+def locate(
+    evidence: Evidence, *, head: Head, density: PhotoDensity, trust: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Latitude (n,), longitude (n,) and the posterior mass (n, r) within RADII_KM of that position, by one head.
+
+    `trust` (n,) is the part of the posterior that the evidence keeps.
+    """
     pairs = pairs_of(evidence)
     weights, background = component_weights(evidence, pairs, head=head, density=density)
-    return decide(pairs, weights, background, snaps=head.snaps, density=density)
+    latitude, longitude, mass = decide(pairs, weights, background, snaps=head.snaps, density=density)
+    return latitude, longitude, tempered(mass, latitude, longitude, trust=trust, density=density)
 
 
 def decide(

@@ -11,7 +11,8 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import THRESHOLDS_KM, FloatArray, haversine_km
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.refine.album.albums import Albums, anchors_beside
-from dualgeo_core.refine.album.predict import album_part_of, album_posterior, albums_of, readings
+from dualgeo_core.refine.album.predict import album_part_of, album_posterior, albums_of, beside, readings
+from dualgeo_core.refine.calibration import SURENESS
 from dualgeo_core.refine.clusters import dbscan_labels, labels_by_mass
 from dualgeo_core.refine.density import PhotoDensity, shipped_density
 from dualgeo_core.refine.evidence import Evidence, gather_evidence
@@ -42,12 +43,12 @@ def predict(
 
     The methods `posterior` and `album` use `params` (default: the file in the settings, or the shipped fit) and
     `density` (default: the shipped sample); `album` also uses `albums` (read_albums). The other methods read only the
-    candidates and predict no radius. `cluster` is the number of the HDBSCAN cluster, 0 = heaviest; -1 = no cluster,
-    or not `with_clusters`.
-    `status` is `ok`, `no_answer` (answers were given, but none is usable for this photo), `no_candidates` (only an
-    answer) or `anchor` (the albums give the position). Without a position it is `no_evidence` or `abstained`
-    (settings.max_risk). Raises InputError if no confidence level keeps `max_risk`, or if albums are missing or do not
-    fit the refiner.
+    candidates and predict no radius. `cluster` is the number of the HDBSCAN cluster, 0 = heaviest; -1 = no cluster, or
+    not `with_clusters`. `likeness` is a p-value, NaN if it is not known. `status` is `ok`, `no_answer` (answers were
+    given, but none is usable for this photo), `no_candidates` (only an answer) or `anchor` (the albums give the
+    position). Without a position it is `no_evidence`, `abstained` (settings.max_risk) or `unlike_gallery`
+    (settings.least_likeness). Raises InputError if `max_risk` cannot be kept, or if albums are missing or do not fit
+    the refiner.
     """
     evidence = gather_evidence(candidates=candidates, answers=answers, ids=ids)
     count = len(evidence)
@@ -74,6 +75,7 @@ def predict(
     predictions["status"] = _status(evidence, gathered, method=method, answers_given=answers is not None)
     if refiner is not None and settings.max_risk is not None:
         _abstain(predictions, evidence, gathered, refiner=refiner, max_risk=settings.max_risk)
+    _withhold_unlike(predictions, evidence, gathered, least_likeness=settings.least_likeness)
     return predictions[list(PREDICTION_COLUMNS)].iloc[:count]
 
 
@@ -116,6 +118,7 @@ def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings
             "confidence_25km": found.confidence[:, THRESHOLDS_KM.index(25)],
             "cluster": _clusters(evidence, found, settings=settings) if with_clusters else -1,
             "place": place_names(found.latitude, found.longitude),
+            "likeness": found.likeness,
         }
     )
 
@@ -123,12 +126,12 @@ def _table(evidence: Evidence, found: Posterior, *, settings: RefinementSettings
 def _abstain(
     predictions: pd.DataFrame, evidence: Evidence, albums: Albums | None, *, refiner: Refiner, max_risk: float
 ) -> None:
-    """Blanks predictions below the confidence at which at most `max_risk` of the answers are over 25 km off."""
+    """Blanks predictions that are too unsure for `max_risk` (`Calibration.least_confidence`)."""
     bounds = [head.calibration.least_confidence(max_risk) for head in (refiner.alone, refiner.answered)]
     if not np.isfinite(bounds).any():
         raise InputError(
-            f"max_risk {max_risk:g} cannot be kept: at every confidence a larger share of answers is over 25 km off; "
-            "raise max_risk"
+            f"max_risk {max_risk:g} cannot be kept with a probability of {SURENESS:g}: the refiner is calibrated on "
+            "too few photos, or too many of its answers are over 25 km off; raise max_risk, or fit it on more photos"
         )
     least = np.where(evidence.has_answers, bounds[1], bounds[0])
     if albums is not None:
@@ -136,11 +139,26 @@ def _abstain(
             least[reading.rows] = reading.head.calibration.least_confidence(max_risk)
         least[albums.is_anchor] = 0
     unsure = (predictions["confidence_25km"] < least) & predictions["latitude"].notna()
+    _withhold(predictions, unsure.to_numpy(), status="abstained")
+
+
+def _withhold_unlike(
+    predictions: pd.DataFrame, evidence: Evidence, albums: Albums | None, *, least_likeness: float
+) -> None:
+    """Blanks predictions of photos unlike the gallery, unless an answer or another photo of the album tells more."""
+    unlike = (predictions["likeness"] < least_likeness).to_numpy() & ~evidence.has_answers
+    if albums is not None:
+        unlike &= ~albums.is_anchor & ~beside(albums, ~unlike & (evidence.has_candidates | albums.is_anchor))
+    _withhold(predictions, unlike, status="unlike_gallery")
+
+
+def _withhold(predictions: pd.DataFrame, rows: NDArray[np.bool_], *, status: str) -> None:
+    """Blanks the predictions `rows` (n,), except for their likeness."""
     blank = ["latitude", "longitude", "radius_50_km", "radius_90_km", "confidence_25km"]
-    predictions.loc[unsure, blank] = np.nan
-    predictions.loc[unsure, "cluster"] = -1
-    predictions.loc[unsure, "place"] = ""
-    predictions.loc[unsure, "status"] = "abstained"
+    predictions.loc[rows, blank] = np.nan
+    predictions.loc[rows, "cluster"] = -1
+    predictions.loc[rows, "place"] = ""
+    predictions.loc[rows, "status"] = status
 
 
 def _chosen(evidence: Evidence, *, method: RefineMethod, settings: RefinementSettings) -> Posterior:
@@ -154,7 +172,9 @@ def _chosen(evidence: Evidence, *, method: RefineMethod, settings: RefinementSet
         column = choose(*points, settings)
         latitude[row], longitude[row] = points[0][column], points[1][column]
     unsure = np.full((len(evidence), len(THRESHOLDS_KM)), np.nan)
-    return Posterior(latitude, longitude, radius_50_km=nothing, radius_90_km=nothing, confidence=unsure)
+    return Posterior(
+        latitude, longitude, radius_50_km=nothing, radius_90_km=nothing, confidence=unsure, likeness=nothing
+    )
 
 
 def _rank1(latitude: FloatArray, longitude: FloatArray, similarity: FloatArray, settings: RefinementSettings) -> int:

@@ -14,9 +14,10 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import atomic_file
 
 ANSWERED = "answered"
+VIEW_SIMILARITIES = ("encoder_similarity", "mask_similarity")  # of query and candidate, before training
 SCORES = ("similarity", "gps_score")  # by the retriever, and by a GPS encoder for photo and place
 PLACED = ("ok", "no_answer", "no_candidates", "anchor")  # statuses of a prediction that has a position
-UNPLACED = ("no_evidence", "abstained")
+UNPLACED = ("no_evidence", "abstained", "unlike_gallery")
 PREDICTION_COLUMNS = (
     "id",
     "latitude",
@@ -26,14 +27,16 @@ PREDICTION_COLUMNS = (
     "confidence_25km",
     "cluster",
     "place",
+    "likeness",
     "status",
 )
 
 
 def read_candidates(path: Path) -> pd.DataFrame:
-    """Retrieved gallery photos: id, kind (similar|dissimilar), rank (1 is best), latitude, longitude[, SCORES].
+    """Retrieved gallery photos: id, kind (similar|dissimilar), rank (1 is best), latitude, longitude, and scores.
 
-    Ranks are unique per id and kind; positions are on Earth; scores, if present, are finite.
+    The scores are those of SCORES and VIEW_SIMILARITIES that the file has. Ranks are unique per id and kind; positions
+    are on Earth; scores are finite.
     """
     frame = _read(path, required=("id", "kind", "rank", "latitude", "longitude"))
     _require(path, frame, "kind", frame["kind"].isin(["similar", "dissimilar"]), "is neither similar nor dissimilar")
@@ -43,7 +46,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
     _check_positions(path, frame, needed=np.ones(len(frame), bool))
     twice = frame.duplicated(["id", "kind", "rank"])
     _require(path, frame, "rank", ~twice, "occurs twice for this id and kind; keep one row per rank")
-    for column in SCORES:
+    for column in (*SCORES, *VIEW_SIMILARITIES):
         if column in frame:
             frame[column] = _numbers(path, frame, column)
     return frame

@@ -14,6 +14,7 @@ from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.retrieval.embeddings import Vectors
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, Neighbours
+from dualgeo_core.retrieval.view_similarities import DescribedPhotos, with_view_similarities
 from dualgeo_core.settings import Representation, RetrievalSettings
 from dualgeo_core.views.store import Views
 
@@ -22,15 +23,11 @@ HUBNESS_REACH = 4  # CSLS reorders this many times the requested candidates
 QUERIES_AT_ONCE = 256
 
 
-class Gallery(Protocol):
+class Gallery(DescribedPhotos, Protocol):
     """The searched photos. Row i of the index is `frame.iloc[i]` (id, latitude, longitude, author)."""
 
     @property
     def frame(self) -> pd.DataFrame: ...
-
-    def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
-        """The frozen encoder's pooled vectors (n, e) of `rows`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,8 @@ class Retriever:
 
         The queries are `rows` of `queries` (default: all). Photos by the query's photographer and near-duplicates of
         the query are not candidates. Columns: id, kind (similar or dissimilar), rank (from 1), gallery_row, gallery_id,
-        latitude, longitude, similarity, and gps_score if there is a model. The least similar photos are the neighbours
+        latitude, longitude, similarity, encoder_similarity, mask_similarity, and gps_score if there is a model. The
+        least similar photos are the neighbours
         of the negated vector; the LMM's prompt lists them as a contrast.
         """
         rows = np.arange(len(queries.frame)) if rows is None else rows
@@ -76,10 +74,11 @@ class Retriever:
         return embed(model=self.model, views=queries, variant=self.representation, rows=rows, device=self.device)
 
     def _scored(self, queries: Views, rows: NDArray[np.int64], **found: Neighbours) -> pd.DataFrame:
-        """One row per query and neighbour, with the GPS encoder's score of the place."""
+        """One row per query and neighbour, with the views' similarities and the GPS encoder's score of the place."""
         ids = queries.frame["id"].iloc[rows].to_numpy()
         parts = [_candidate_rows(kind, neighbours, ids, self.gallery.frame) for kind, neighbours in found.items()]
         candidates = pd.concat(parts, ignore_index=True)
+        candidates = with_view_similarities(candidates, gallery=self.gallery, queries=queries, rows=rows)
         return with_gps_scores(candidates, model=self.model, queries=queries, rows=rows, device=self.device)
 
     def _reordered_by_csls(self, found: Neighbours) -> Neighbours:

@@ -64,7 +64,15 @@ class RefinementSettings(Section):
         None,
         gt=0,
         lt=1,
-        description="Largest share of answers more than 25 km off. Less confident ones are withheld; None: no limit.",
+        description="Largest share of answers more than 25 km off, kept with a probability of 0.9 over calibration "
+        "photographers. Less confident answers are withheld; None: no limit.",
+    )
+
+    least_likeness: float = Field(
+        0.03,
+        ge=0,
+        lt=1,
+        description="p-value below which a photo is unlike the gallery and gets no position; 0: every photo gets one.",
     )
 
     @model_validator(mode="after")

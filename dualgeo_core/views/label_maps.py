@@ -44,6 +44,13 @@ def iou_by_class(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, clas
     return np.where(union > 0, intersection / np.maximum(union, 1), np.nan)
 
 
+def root_class_shares(label_maps_bhw: torch.Tensor, *, classes: int) -> torch.Tensor:
+    """The square root of each class's share of each label map, (b, classes), float16."""
+    labels_bp = label_maps_bhw.flatten(1).long()
+    counts_bc = torch.zeros(len(labels_bp), classes).scatter_add_(1, labels_bp, torch.ones(labels_bp.shape))
+    return (counts_bc / labels_bp.shape[1]).sqrt().half()
+
+
 def mean_iou(label_maps_bhw: LabelMaps, true_label_maps_bhw: LabelMaps, classes: int) -> float:
     """The mean of `iou_by_class` over the classes that occur."""
     return float(np.nanmean(iou_by_class(label_maps_bhw, true_label_maps_bhw, classes)))

@@ -16,6 +16,7 @@ from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.shards import ShardKey
 from dualgeo_core.base.tensors import read_tensors
 from dualgeo_core.photos.photo_set import Photos
+from dualgeo_core.views.label_maps import root_class_shares
 
 
 class ViewBatch(NamedTuple):
@@ -52,6 +53,11 @@ class Views:
     def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """The pooled vectors of these rows, as in `batch`."""
         return self._take(rows, ViewBatch._fields.index("pooled_bd"))
+
+    def class_shares(self, rows: NDArray[np.int64]) -> torch.Tensor:
+        """The square roots of the classes' shares of the label maps of these rows, (n, classes)."""
+        label_maps_bhw = self._take(rows, ViewBatch._fields.index("label_maps_bhw"))
+        return root_class_shares(label_maps_bhw, classes=self.classes)
 
     def _take(self, rows: NDArray[np.int64], field: int) -> torch.Tensor:
         return take_rows([shard[field] for shard in self.shards], rows)

@@ -50,18 +50,18 @@ def versions(
         typer.Option(
             metavar="KEEP",
             min=1,
-            help="First delete old versions with their files. The newest KEEP, the champion, the challenger and the "
-            "version that `dualgeo rollback` restores are kept.",
+            help="First delete old versions with their files. The newest KEEP, the champion, the challenger, the best "
+            "champion so far and the version that `dualgeo rollback` restores are kept.",
         ),
     ] = None,
 ) -> None:
     """Lists all versions of a profile's model, and why the current champion was chosen."""
-    from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
+    from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION
 
     with _registry(profile) as registry:
         for version in registry.prune(prune) if prune is not None else ():
             typer.echo(f"{registry.model} version {version}  deleted")
-        aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
+        aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER, BEST)}
         for version in registry.versions():
             names = ", ".join(alias for alias, points_to in aliases.items() if points_to == version)
             typer.echo(f"{registry.model} version {version}  {names}".rstrip())

@@ -69,9 +69,15 @@ def _table(benchmark: str, frame: "pd.DataFrame") -> Table:
     table.add_column("Method", no_wrap=True)
     for column in ("1 km", "25 km", "25 km, 95 % interval", "200 km", "750 km", "2500 km", "Median error (km)"):
         table.add_column(column, justify="right")
+    import pandas as pd
+
+    from dualgeo_core.evaluation.scores import TOO_FEW
+
     for row in frame.to_dict("records"):
         accuracies = {name: f"{row[name]:.1f}" for name in row if str(name).startswith("acc_")}
         interval = f"{accuracies['acc_25km_low']}-{accuracies['acc_25km_high']}"
+        if pd.isna(row["acc_25km_low"]):
+            interval = TOO_FEW
         far = (accuracies[f"acc_{threshold}km"] for threshold in (200, 750, 2500))
         near = (accuracies["acc_1km"], accuracies["acc_25km"], interval)
         table.add_row(str(row["method"]), *near, *far, f"{row['median_km']:.1f}")

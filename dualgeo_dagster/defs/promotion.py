@@ -1,4 +1,4 @@
-"""Registration and promotion: every model becomes a version, and is promoted unless the test shows it is worse."""
+"""Registration and promotion: every model becomes a version, and is promoted if it is shown not worse."""
 
 import dagster as dg
 
@@ -49,16 +49,19 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
         dg.AssetCheckSpec(
             "challenger_is_not_worse",
             asset="champion",
-            description="The challenger is not shown worse than the champion (paired bootstrap by photographer).",
+            description="The challenger is shown to be no worse than the champion and the best champion so far, up to "
+            "a margin (paired bootstrap by photographer).",
         )
     ],
 )
 @retried
 def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
-    """The model version in service. The challenger replaces it unless a paired test shows that it is worse.
+    """The model version in service. The challenger replaces it if a paired test shows that it is not worse.
 
-    The comparison prevents a worse model from going into service unnoticed. The metadata contain the difference, its
-    95 % interval and the decision; `dualgeo promote` and `dualgeo rollback` override it.
+    The comparison prevents a worse model from going into service, at once or by many small losses: the challenger is
+    compared with the champion and with the best champion so far, up to the margin
+    `orchestration.promotion.margin_points`. The metadata contain the difference, its 95 % interval and the decision;
+    `dualgeo promote` and `dualgeo rollback` override it.
     """
     from dualgeo_dagster.mlflow.promotion import decide
     from dualgeo_dagster.mlflow.registry import Registry

@@ -1,12 +1,14 @@
-"""The promotion decision: a paired bootstrap test by photographer on the promotion benchmark."""
+"""The promotion decision: paired tests of non-inferiority by photographer on the promotion benchmark."""
 
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.evaluation.scores import paired_difference
+from dualgeo_core.evaluation.scores import TOO_FEW, enough_photographers, paired_difference
 from dualgeo_core.pipeline.workspace import Workspace
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION, Registry
 from dualgeo_dagster.settings import PromotionSettings
 
 
@@ -20,48 +22,111 @@ class Decision:
 
 
 def decide(registry: Registry, workspace: Workspace, settings: PromotionSettings) -> Decision:
-    """Promotes the challenger unless the test shows it worse, that is, the 95 % interval lies below zero.
+    """Promotes the challenger if it is shown to be at most `settings.margin_points` worse than two other versions.
 
-    Both are scored on the photos of the current benchmark that both have predicted. The champion stays if there are
-    none, or if it has no predictions on this benchmark. A challenger that a rollback replaced is not promoted again.
+    These are the champion and the best champion so far, so that many small losses do not add up. Each pair is scored on
+    the photos of the current benchmark that both have predicted. The lower bound of the 95 % interval of the difference
+    must not be below the margin. The champion stays if the benchmark has too few photographers, if the two have no
+    photo in common, or if the champion has no predictions on it. A challenger that a rollback replaced is not promoted
+    again.
     """
     challenger, champion = registry.version_of(CHALLENGER), registry.version_of(CHAMPION)
     assert challenger is not None, "the asset challenger sets this alias"
     facts: dict[str, Any] = {"old": champion or "none", "new": challenger}
     if champion is None:
         registry.promote(challenger, reason="the first version")
+        registry.mark_best(challenger)
         return Decision(True, challenger, {**facts, "decision": "promoted: the first version"})
     if champion == challenger:
         return Decision(True, champion, {**facts, "decision": "already the champion"})
-    command = f"dualgeo promote {challenger} --profile {workspace.profile.name}"
-    undone = registry.rollback_of(challenger)
-    if undone is not None:
-        fault = f"blocked: version {challenger} was rolled back by {undone.by} on {undone.when} ({undone.reason})"
-        return Decision(False, champion, {**facts, "decision": f"{fault}. To promote it anyway, run `{command}`"})
     benchmark = settings.benchmark or next(iter(workspace.profile.photos.benchmarks))
-    new = registry.predictions_of(challenger, benchmark)
-    try:
-        old = registry.predictions_of(champion, benchmark)
-    except InputError as error:
-        fault = f"blocked: {error}. To promote it anyway, run `{command}`"
+    facts |= {"benchmark": benchmark, "metric": settings.metric, "margin": settings.margin_points}
+    fault = _undone(registry, challenger)
+    if fault is None:
+        comparison = _Comparison(registry, workspace, settings, benchmark)
+        try:
+            fault, found = comparison.fault(challenger, champion)
+            best = comparison.best(champion)
+            facts |= {**found, "best so far": best}
+            if fault is None and best != champion:
+                fault, from_best = comparison.fault(challenger, best)
+                facts |= {f"{name} from the best": value for name, value in from_best.items()}
+        except InputError as error:
+            fault = str(error)
+    if fault is not None:
+        command = f"dualgeo promote {challenger} --profile {workspace.profile.name}"
+        fault = f"blocked: {fault}. To promote it anyway, run `{command}`"
         return Decision(False, champion, {**facts, "decision": fault})
-    truth = workspace.photos(benchmark).frame
-    truth = truth[truth["id"].isin(new["id"]) & truth["id"].isin(old["id"])]
-    facts |= {"benchmark": benchmark, "metric": settings.metric, "compared photos": len(truth)}
-    if truth.empty:
-        return Decision(
-            False, champion, {**facts, "decision": "blocked: challenger and champion have no photo in common"}
-        )
-    found = paired_difference(
-        challenger=new[new["id"].isin(truth["id"])],
-        champion=old[old["id"].isin(truth["id"])],
-        truth=truth,
-        bootstrap_samples=workspace.profile.evaluation.bootstrap_samples,
-        seed=workspace.profile.evaluation.seed,
-    )[settings.metric]
-    interval = f"{found['low']:+.2f} to {found['high']:+.2f} points"
-    facts |= {"difference": found["difference"], "interval_low": found["low"], "interval_high": found["high"]}
-    if found["high"] < 0:
-        return Decision(False, champion, {**facts, "decision": f"blocked: shown worse ({interval})"})
-    registry.promote(challenger, reason=f"not shown worse on {benchmark} ({interval})")
-    return Decision(True, challenger, {**facts, "decision": f"promoted: not shown worse ({interval})"})
+    interval = f"{facts['interval_low']:+.2f} to {facts['interval_high']:+.2f} points"
+    reason = f"at most {settings.margin_points:g} points worse on {benchmark} ({interval})"
+    registry.promote(challenger, reason=reason)
+    registry.mark_best(best if comparison.is_better(best, challenger) else challenger)
+    return Decision(True, challenger, {**facts, "decision": f"promoted: {reason}"})
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Versions of the registered model on one benchmark."""
+
+    registry: Registry
+    workspace: Workspace
+    settings: PromotionSettings
+    benchmark: str
+
+    def fault(self, challenger: str, other: str) -> tuple[str | None, dict[str, Any]]:
+        """Why the challenger may be worse than the other version, and the numbers. Raises InputError as `_pair`."""
+        new, old, truth = self._pair(challenger, other)
+        facts: dict[str, Any] = {"compared photos": len(truth)}
+        if truth.empty:
+            return f"versions {challenger} and {other} have no photo in common", facts
+        if not enough_photographers(truth):
+            return f"{self.benchmark} has {TOO_FEW}", facts
+        found = self._difference(new, old, truth)
+        facts |= {"difference": found["difference"], "interval_low": found["low"], "interval_high": found["high"]}
+        margin = self.settings.margin_points
+        if found["low"] >= -margin:
+            return None, facts
+        interval = f"{found['low']:+.2f} to {found['high']:+.2f} points"
+        if found["high"] < 0:
+            return f"shown worse than version {other} ({interval})", facts
+        return f"it may be over {margin:g} points worse than version {other} ({interval})", facts
+
+    def best(self, champion: str) -> str:
+        """The best champion so far; the present one, if the best was not evaluated on this benchmark."""
+        best = self.registry.version_of(BEST)
+        try:
+            return best if best is not None and self.is_better(best, champion) else champion
+        except InputError:
+            return champion
+
+    def is_better(self, version: str, other: str) -> bool:
+        """Whether the version has a better score on the photos that both have predicted."""
+        new, old, truth = self._pair(version, other)
+        return version != other and not truth.empty and self._difference(new, old, truth)["difference"] > 0
+
+    def _pair(self, version: str, other: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """Both predictions and the true places of the photos in common.
+
+        Raises InputError if a version has no predictions on the benchmark.
+        """
+        new, old = (self.registry.predictions_of(name, self.benchmark) for name in (version, other))
+        truth = self.workspace.photos(self.benchmark).frame
+        truth = truth[truth["id"].isin(new["id"]) & truth["id"].isin(old["id"])]
+        return new[new["id"].isin(truth["id"])], old[old["id"].isin(truth["id"])], truth
+
+    def _difference(self, new: pd.DataFrame, old: pd.DataFrame, truth: pd.DataFrame) -> dict[str, float]:
+        evaluation = self.workspace.profile.evaluation
+        return paired_difference(
+            challenger=new,
+            champion=old,
+            truth=truth,
+            bootstrap_samples=evaluation.bootstrap_samples,
+            seed=evaluation.seed,
+        )[self.settings.metric]
+
+
+def _undone(registry: Registry, challenger: str) -> str | None:
+    undone = registry.rollback_of(challenger)
+    if undone is None:
+        return None
+    return f"version {challenger} was rolled back by {undone.by} on {undone.when} ({undone.reason})"

@@ -1,4 +1,4 @@
-"""The registered model of a profile: versions, the aliases challenger and champion, and the promotion history."""
+"""The registered model of a profile: versions, the aliases challenger, champion and best, and the promotion history."""
 
 import getpass
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION, CHALLENGER, BEST = "champion", "challenger", "best"
 TRAIL = "promotion."
 ROLLBACK = "rollback: "
 PRUNED = "pruned"  # the tag of a version whose files are being deleted
@@ -150,6 +150,10 @@ class Registry:
         self._client.set_registered_model_alias(self.model, CHAMPION, version)
         return promotion
 
+    def mark_best(self, version: str) -> None:
+        """Marks the champion with the best score so far, which later challengers are compared with."""
+        self._client.set_registered_model_alias(self.model, BEST, version)
+
     def rollback(self, *, reason: str) -> Promotion:
         """Restores the previous champion; a second call restores the one before it.
 
@@ -190,9 +194,10 @@ class Registry:
     def prune(self, keep: int) -> list[str]:
         """Deletes old versions with their files, and returns their numbers.
 
-        The newest `keep` versions, the champion, the challenger and the version that a rollback restores are kept.
+        The newest `keep` versions, the champion, the challenger, the best champion so far and the version that a
+        rollback restores are kept.
         """
-        in_use = {self.version_of(CHAMPION), self.version_of(CHALLENGER), self._previous_champion()}
+        in_use = {*map(self.version_of, (CHAMPION, CHALLENGER, BEST)), self._previous_champion()}
         deleted = [version for version in self.versions()[keep:] if version not in in_use]
         for version in deleted:
             self._delete(version)

@@ -13,6 +13,7 @@ MEANINGS = {
     "cluster": "Cluster number, 0 = heaviest; -1 = no cluster",
     "confidence_25km": "Probability of an error of at most 25 km, 0 to 1",
     "country": "Country code (synthetic sets only)",
+    "encoder_similarity": "Cosine of the frozen encoder's vectors of query and gallery photo",
     "evidence": "Visible evidence named by the multimodal model",
     "gallery_id": "Id of the gallery photo",
     "gallery_row": "Row of the gallery photo in the index, from 0",
@@ -24,9 +25,11 @@ MEANINGS = {
     "kind": "Type of candidate: similar (nearest first) or dissimilar (farthest first)",
     "label_map": "True class ids as one-channel PNG (synthetic sets only)",
     "latitude": "Latitude in degrees north (WGS84)",
+    "likeness": "p-value of the query being like the photos that the radii were calibrated on, 0 to 1",
     "location": "Place named by the multimodal model",
     "longitude": "Longitude in degrees east (WGS84)",
     "mask": "Class ids as one-channel PNG, in the photo's square crop",
+    "mask_similarity": "Overlap of the classes' shares in the label maps of query and gallery photo, 0 to 1",
     "mass": "Share of the candidates' total similarity, 0 to 1",
     "members": "Number of candidates in the cluster",
     "method": "Representation and refinement method of the prediction",
@@ -43,6 +46,7 @@ MEANINGS = {
     "season": "Season (synthetic sets only)",
     "similarity": "Similarity (inner product of unit vectors), -1 to 1",
     "status": "Status: ok or answered; otherwise the reason for a missing answer",
+    "taken": "Time of exposure (UTC); null if unknown",
     "weather": "Weather (synthetic sets only)",
 }
 

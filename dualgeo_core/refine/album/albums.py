@@ -96,6 +96,19 @@ class Albums:
         return np.sort(others[chosen])
 
 
+def albums_by_author(photos: pd.DataFrame) -> pd.DataFrame:
+    """The album table of a photo set (id, author[, taken]): an album is all photos of one author, in order of time.
+
+    A photo by an unknown author is an album by itself.
+    """
+    alone = "\0" + photos["id"].astype(str)
+    albums = pd.DataFrame({"id": photos["id"], "album": photos["author"].where(photos["author"].notna(), alone)})
+    if "taken" in photos:
+        since_1970 = pd.to_datetime(photos["taken"], utc=True) - pd.Timestamp(0, tz="UTC")
+        albums["taken"] = since_1970.dt.total_seconds()
+    return albums
+
+
 def gather_albums(table: pd.DataFrame, ids: Sequence[str], *, order_column: str | None) -> Albums:
     """The albums of photos `ids`; `order_column` of the table gives their order."""
     known = table.set_index("id").reindex(list(ids))

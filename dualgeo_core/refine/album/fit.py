@@ -31,13 +31,14 @@ _LEAST_GAP_QUANTILE, _LEAST_GAP_SHARE = 0.01, 0.1
 
 @dataclass(frozen=True)
 class Sample:
-    """Photos with known places, by photographer."""
+    """Photos with known places, by photographer, and the trust in the evidence of each."""
 
     evidence: Evidence
     latitude: FloatArray
     longitude: FloatArray
     photographers: NDArray[np.int64]
     density: PhotoDensity
+    trust: FloatArray
 
     def without_answers(self) -> "Sample":
         """The same with candidates alone."""
@@ -84,6 +85,12 @@ def fit_album_part(
             "fingerprint": fingerprint(table.to_csv(index=False)),
         },
     )
+
+
+def enough_albums(table: pd.DataFrame) -> bool:
+    """Whether these albums, of one author each, are enough to fit on: see `fit_album_part`."""
+    together = table[table["album"].duplicated(keep=False)]
+    return len(together) >= FEWEST_PHOTOS and together["album"].nunique() >= 2
 
 
 def _order_column(table: pd.DataFrame) -> OrderColumn | None:
@@ -172,7 +179,9 @@ def _view(sample: Sample, albums: Albums, fold: _Fold) -> AlbumView:
     """All photos as the fits on the fold's training photographers show them."""
     train = fold.train
     rates = fit_rates(albums.take(train), sample.latitude[train], sample.longitude[train])
-    return view_albums(sample.evidence, albums, singles=fold.singles, rates=rates, density=sample.density)
+    return view_albums(
+        sample.evidence, albums, singles=fold.singles, rates=rates, density=sample.density, trust=sample.trust
+    )
 
 
 def _maximised(sample: Sample, view: AlbumView, rows: Rows) -> AlbumHead:

@@ -45,9 +45,12 @@ class Mixtures:
 
 
 def single_photo_mixtures(
-    evidence: Evidence, albums: Albums, *, alone: Head, answered: Head, density: PhotoDensity
+    evidence: Evidence, albums: Albums, *, alone: Head, answered: Head, density: PhotoDensity, trust: FloatArray
 ) -> Mixtures:
-    """The mixtures that the single-photo heads give; an anchor's is one kernel of the smallest scale at its place."""
+    """The mixtures that the single-photo heads give; an anchor's is one kernel of the smallest scale at its place.
+
+    `trust` (n,) is the part of a photo's mixture that its evidence keeps; the rest goes to the background.
+    """
     pairs = pairs_of(evidence)
     weights = np.zeros((*pairs.known.shape, len(SCALES_KM)), dtype=np.float32)
     background = np.ones(len(evidence), dtype=np.float32)
@@ -61,6 +64,8 @@ def single_photo_mixtures(
             weights[chunk], background[chunk] = component_weights(
                 evidence.take(chunk), pairs.take(chunk), head=head, density=density
             )
+    weights *= trust.astype(np.float32)[:, None, None]
+    background = (1 - trust * (1 - background)).astype(np.float32)
     anchors = np.flatnonzero(albums.is_anchor)
     weights[anchors], background[anchors], pairs.known[anchors] = 0, 0, False
     weights[anchors, 0, 0], pairs.known[anchors, 0] = 1, True

@@ -47,10 +47,18 @@ class AlbumView:
 
 
 def view_albums(
-    evidence: Evidence, albums: Albums, *, singles: tuple[Head, Head], rates: NearnessRates, density: PhotoDensity
+    evidence: Evidence,
+    albums: Albums,
+    *,
+    singles: tuple[Head, Head],
+    rates: NearnessRates,
+    density: PhotoDensity,
+    trust: FloatArray,
 ) -> AlbumView:
-    """`singles` are the single-photo heads for photos without and with a usable answer."""
-    mixtures = single_photo_mixtures(evidence, albums, alone=singles[0], answered=singles[1], density=density)
+    """`singles` are the single-photo heads for photos without and with a usable answer; `trust` is per photo (n,)."""
+    mixtures = single_photo_mixtures(
+        evidence, albums, alone=singles[0], answered=singles[1], density=density, trust=trust
+    )
     return AlbumView(mixtures, albums, rates, candidates=evidence.latitude.shape[1], density=density)
 
 

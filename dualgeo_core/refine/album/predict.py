@@ -11,13 +11,13 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import FloatArray, unit_vectors
 from dualgeo_core.refine.album.albums import Albums, Rows, gather_albums
 from dualgeo_core.refine.album.heads import AlbumFit, AlbumHead, AlbumPart
-from dualgeo_core.refine.album.posterior import album_weights, locate_in_album, view_albums
+from dualgeo_core.refine.album.posterior import AlbumView, album_weights, locate_in_album, view_albums
 from dualgeo_core.refine.calibration import radius_at
 from dualgeo_core.refine.density import PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
 from dualgeo_core.refine.kernels import SCALES_KM
 from dualgeo_core.refine.mixtures import Mixture, mixtures_of
-from dualgeo_core.refine.posterior import CHUNK, Posterior, posterior
+from dualgeo_core.refine.posterior import CHUNK, Posterior, likeness_of, posterior
 from dualgeo_core.refine.refiner import Refiner
 
 
@@ -41,9 +41,7 @@ def album_posterior(evidence: Evidence, albums: Albums, *, refiner: Refiner, den
     if not read:
         return _with_anchors(found, albums)
     for reading in read:
-        view = view_albums(
-            evidence, albums, singles=(refiner.alone, refiner.answered), rates=reading.fit.rates, density=density
-        )
+        view = _view(evidence, albums, reading, refiner=refiner, density=density)
         calibration = reading.head.calibration
         for start in range(0, len(reading.rows), CHUNK):
             rows = reading.rows[start : start + CHUNK]
@@ -60,9 +58,7 @@ def album_mixtures(evidence: Evidence, albums: Albums, *, refiner: Refiner, dens
     for reading in readings(evidence, albums, part=album_part_of(refiner)):
         if not len(reading.rows):
             continue
-        view = view_albums(
-            evidence, albums, singles=(refiner.alone, refiner.answered), rates=reading.fit.rates, density=density
-        )
+        view = _view(evidence, albums, reading, refiner=refiner, density=density)
         points = view.points(reading.rows)
         pairs = view.pairs(reading.rows, points)
         weights, background = album_weights(view, reading.rows, points, pairs, head=reading.head)
@@ -74,6 +70,19 @@ def album_mixtures(evidence: Evidence, albums: Albums, *, refiner: Refiner, dens
         here = unit_vectors(albums.latitude[row : row + 1], albums.longitude[row : row + 1])
         found[row] = Mixture(here, np.eye(1, len(SCALES_KM), dtype=np.float32), 0.0)
     return found
+
+
+def _view(
+    evidence: Evidence, albums: Albums, reading: Reading, *, refiner: Refiner, density: PhotoDensity
+) -> AlbumView:
+    return view_albums(
+        evidence,
+        albums,
+        singles=(refiner.alone, refiner.answered),
+        rates=reading.fit.rates,
+        density=density,
+        trust=likeness_of(evidence, refiner)[1],
+    )
 
 
 def album_part_of(refiner: Refiner) -> AlbumPart:
@@ -122,6 +131,13 @@ def has_company_in_order(albums: Albums, counted: NDArray[np.bool_] | None = Non
     return ordered & has_company(albums, ordered if counted is None else ordered & counted)
 
 
+def beside(albums: Albums, counted: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which photos (n,) are in an album with at least one of the `counted` photos."""
+    in_album = albums.album >= 0
+    sizes = np.bincount(albums.album[in_album & counted], minlength=int(albums.album.max(initial=0)) + 1)
+    return in_album & (sizes[albums.album] > 0)
+
+
 def _with_anchors(found: Posterior, albums: Albums) -> Posterior:
     anchor = albums.is_anchor
 
@@ -134,4 +150,5 @@ def _with_anchors(found: Posterior, albums: Albums) -> Posterior:
         radius_50_km=known(found.radius_50_km, 0.0),
         radius_90_km=known(found.radius_90_km, 0.0),
         confidence=known(found.confidence, 1.0),
+        likeness=found.likeness,
     )
