@@ -1,6 +1,7 @@
-"""Ablation of Stage 1: nearest-neighbour accuracy by variant, loss, GPS projection and retrieval vector.
+"""Ablation of Stage 1: nearest-neighbour accuracy by variant, relighting, retrieval vector, loss and GPS projection.
 
     python benchmarks/ablation.py                                   # the synthetic Earth, with 400 queries per set
+    python benchmarks/ablation.py --earth 11 --tables 1             # another Earth
     dualgeo ingest csv photos.csv photos/ --out data/folder         # real photos, split by photographer
     python benchmarks/ablation.py --profile folder
 
@@ -10,7 +11,7 @@ resample query photographers and seeds together. A difference is computed on the
 """
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,13 @@ from dualgeo_core.earth.ingest import ingest_synthetic
 from dualgeo_core.model.embed import embed, retrieval_views
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.model.retrieval_head import RetrievalViews
+from dualgeo_core.model.tokens import PATCH
 from dualgeo_core.model.trainer import train
-from dualgeo_core.model.validation import fit_retrieval_head
+from dualgeo_core.model.validation import Light, fit_retrieval_head, shift
+from dualgeo_core.photos.photo_set import MANIFEST
 from dualgeo_core.photos.photographers import split_by_photographer
 from dualgeo_core.pipeline import stage1
-from dualgeo_core.pipeline.opening import open_views, profile_device
+from dualgeo_core.pipeline.opening import open_relit_views, open_views, profile_device
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.settings import (
     EarthSettings,
@@ -43,7 +46,7 @@ from dualgeo_core.settings import (
     TrainingSettings,
     load_settings,
 )
-from dualgeo_core.views.store import Views
+from dualgeo_core.views.store import ViewBatch, Views
 from dualgeo_dagster.mlflow.store import local_store
 from dualgeo_dagster.settings import keep_libraries_quiet
 
@@ -57,25 +60,45 @@ class Row:
     """One row of a table: a representation, and the settings in which it differs from the profile."""
 
     name: str
-    variant: Representation = "cross_attention"
+    variant: Representation = "joint"
     model: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    relit: bool = True  # whether training, retrieval vector and validation know relit photos
+    mask_noise: float = 0.0  # share of label-map patches that get a random class, in gallery and queries
     refits: str | None = None  # name of the row whose trained model is used with another retrieval head
 
 
 TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
-    "Variants, compared with image only": (
-        "image only",
+    "Variants, compared with concatenation": (
+        "concatenation",
         (
             Row("encoder", variant="encoder"),
             Row("mask only", variant="mask_only"),
             Row("image only", variant="image_only"),
             Row("concatenation", variant="concatenation"),
             Row("cross-attention", variant="cross_attention"),
+            Row("late fusion (control)", variant="late_fusion"),
+            Row("joint"),
+            Row("no relighting", relit=False),
         ),
     ),
-    "Losses, compared with cross-attention": (
-        "cross-attention",
+    "Training light and masks, compared with joint": (
+        "joint",
+        (
+            Row("mask noise", mask_noise=0.2),
+            Row("trained on relit photos", training={"relit_share": 0.5, "epochs": 20}),
+        ),
+    ),
+    "Retrieval vector, compared with joint": (
+        "joint",
+        (
+            Row("no whitening", model={"whitening": 0.0}, refits="joint"),
+            Row("half whitening", model={"whitening": 0.5}, refits="joint"),
+            Row("full whitening", model={"whitening": 1.0}, refits="joint"),
+        ),
+    ),
+    "Losses, compared with joint": (
+        "joint",
         (
             Row("no GPS queue", training={"gps_queue": 0}),
             Row("hard targets", training={"soft_target_km": 0.0}),
@@ -84,15 +107,8 @@ TABLES: dict[str, tuple[str, tuple[Row, ...]]] = {
         ),
     ),
     "GPS projection, compared with unit sphere": (
-        "cross-attention",
+        "joint",
         (Row("Equal Earth", model={"projection": "equal_earth"}),),
-    ),
-    "Retrieval vector, compared with cross-attention": (
-        "cross-attention",
-        (
-            Row("no whitening", model={"whitening": 0.0}, refits="cross-attention"),
-            Row("full whitening", model={"whitening": 1.0}, refits="cross-attention"),
-        ),
     ),
 }
 
@@ -106,7 +122,9 @@ class Ablation:
         for name in names:
             stage1.make_features(workspace, name, progress=say)
             stage1.make_masks(workspace, name, progress=say)
+        stage1.make_relit_views(workspace, progress=say)
         self.views: dict[str, Views] = {name: open_views(workspace, name) for name in names}
+        self.relit = open_relit_views(workspace, self.views[GALLERY])
         self.benchmarks = names[1:]
 
     def distances(self, row: Row) -> dict[str, NDArray[np.float64]]:
@@ -119,8 +137,9 @@ class Ablation:
 
     def _run(self, row: Row, seed: int) -> pd.DataFrame:
         profile = with_differences(self.workspace.profile, row, seed)
-        parts = [profile.model.model_dump(), profile.training.model_dump()]
-        recipe = fingerprint(row.name, row.variant, row.refits, parts, [v.fingerprint for v in self.views.values()])
+        views = [*self.views.values(), *self.relit]
+        parts = [asdict(row), profile.model.model_dump(), profile.training.model_dump()]
+        recipe = fingerprint(parts, [v.fingerprint for v in views])
         artifact = Artifact(self._seed_folder(row.name, seed) / "distances", step="ablation", recipe=recipe, inputs={})
         if not artifact.is_current():
             model = self._model(row, seed, profile)
@@ -135,33 +154,53 @@ class Ablation:
             return None
         folder = self._seed_folder(row.refits or row.name, seed) / "model"
         if row.refits is None:
-            train(views=self.views[GALLERY], profile=profile, variant=row.variant, folder=folder, progress=say)
+            train(
+                views=self._seen(row, GALLERY),
+                relit=self._relit(row),
+                profile=profile,
+                variant=row.variant,
+                folder=folder,
+                progress=say,
+            )
         model = DualViewModel.from_pretrained(folder).to(profile_device(profile))
         if row.refits is not None:
-            self._refit(model, profile)
+            self._refit(row, model, profile)
         return model
 
-    def _refit(self, model: DualViewModel, profile: Profile) -> None:
-        views, device = self.views[GALLERY], profile_device(profile)
+    def _refit(self, row: Row, model: DualViewModel, profile: Profile) -> None:
+        views, device = self._seen(row, GALLERY), profile_device(profile)
         split = split_by_photographer(views.frame, profile.training)
 
-        def seen(rows: NDArray[np.int64]) -> RetrievalViews:
+        def seen(views: Views, rows: NDArray[np.int64]) -> RetrievalViews:
             pieces = [retrieval_views(model, views.batch(part), device) for part in np.array_split(rows, 8)]
             return RetrievalViews._make(torch.cat(x) if x[0] is not None else None for x in zip(*pieces, strict=True))
 
+        held_out = Light(seen(views, split.queries))
+        for relit in self._relit(row)[:1]:
+            moved = shift(views.pooled(split.gallery), relit.pooled(split.gallery)).to(device)
+            held_out = Light(held_out.clean, seen(relit, split.queries), encoder_shift=moved)
         fit_retrieval_head(
             head=model.retrieval_head,
-            gallery_views=seen(split.gallery),
-            query_views=seen(split.queries),
+            gallery_views=seen(views, split.gallery),
+            held_out=held_out,
             gallery=views.frame.iloc[split.gallery],
             queries=views.frame.iloc[split.queries],
             whitening=profile.model.whitening,
         )
 
+    def _seen(self, row: Row, name: str) -> Views:
+        """The views of a photo set as the row sees them."""
+        return with_mask_noise(self.views[name], row.mask_noise) if row.mask_noise else self.views[name]
+
+    def _relit(self, row: Row) -> tuple[Views, ...]:
+        if not row.relit:
+            return ()
+        return tuple(with_mask_noise(views, row.mask_noise) for views in self.relit) if row.mask_noise else self.relit
+
     def _search(self, row: Row, model: DualViewModel | None, benchmark: str) -> pd.DataFrame:
         device = profile_device(self.workspace.profile)
         gallery, queries = (
-            embed(model=model, views=self.views[name], variant=row.variant, device=device)
+            embed(model=model, views=self._seen(row, name), variant=row.variant, device=device)
             for name in (GALLERY, benchmark)
         )
         frame = self.views[benchmark].frame
@@ -186,17 +225,15 @@ class Ablation:
 
     def table(self, title: str, base: str, rows: tuple[Row, ...]) -> str:
         """A Markdown table: accuracies averaged over seeds, and at 25 km the interval and the difference to `base`."""
-        lines = [f"### {title}", ""]
+        lines = [
+            f"### {title} (seeds: {self.seeds})",
+            "",
+            "| queries | representation | 1 km | 25 km | 200 km | 750 km | 2500 km | 25 km, 95 % | 25 km, difference |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
         for benchmark in self.benchmarks:
             frame = self.views[benchmark].frame
             authors = frame["author"].fillna(frame["id"]).astype("category").cat.codes.to_numpy()
-            lines += [
-                f"{benchmark}: {len(frame)} queries by {authors.max() + 1} photographers, {self.seeds} seeds",
-                "",
-                "| | Within 1 km (%) | 25 km (%) | 200 km (%) | 750 km (%) | 2500 km (%) "
-                "| 25 km, 95 % interval (%) | 25 km, difference and 95 % interval (points) |",
-                "|---|---|---|---|---|---|---|---|",
-            ]
             reference = self.distances(ROWS[base])[benchmark] <= 25
             for row in rows:
                 distance = self.distances(row)[benchmark]
@@ -204,9 +241,9 @@ class Ablation:
                 low, high = interval(hits, authors)
                 accuracy = " | ".join(f"{100 * (distance <= radius).mean():.1f}" for radius in RADII_KM)
                 change = "" if row.name == base else difference(hits, reference, authors)
-                lines.append(f"| {row.name} | {accuracy} | {low:.1f} to {high:.1f} | {change} |")
-            lines.append("")
-        return "\n".join(lines)
+                queries = benchmark.replace("_", " ") if row is rows[0] else ""
+                lines.append(f"| {queries} | {row.name} | {accuracy} | {low:.1f} to {high:.1f} | {change} |")
+        return "\n".join([*lines, ""])
 
 
 def difference(hits: NDArray[np.bool_], reference: NDArray[np.bool_], authors: NDArray[np.integer[Any]]) -> str:
@@ -240,13 +277,31 @@ def with_differences(profile: Profile, row: Row, seed: int) -> Profile:
     return profile.model_copy(update={"model": model, "training": training})
 
 
-def ingest_earth(settings: Settings) -> None:
+def with_mask_noise(views: Views, share: float) -> Views:
+    """The same photos with worse masks: each patch of 4 x 4 cells gets a random class with probability `share`."""
+
+    def noisy(number: int, shard: ViewBatch) -> ViewBatch:
+        random = torch.Generator().manual_seed(number)
+        maps_nhw = shard.label_maps_bhw
+        patches = (len(maps_nhw), views.label_grid // PATCH, views.label_grid // PATCH)
+        wrong = torch.rand(patches, generator=random) < share
+        classes = torch.randint(views.classes, patches, generator=random, dtype=torch.uint8)
+        wrong, classes = (x.repeat_interleave(PATCH, 1).repeat_interleave(PATCH, 2) for x in (wrong, classes))
+        return shard._replace(label_maps_bhw=torch.where(wrong, classes, maps_nhw))
+
+    shards = tuple(noisy(number, shard) for number, shard in enumerate(views.shards))
+    return replace(views, shards=shards, fingerprint=fingerprint(views.fingerprint, "mask noise", share))
+
+
+def ingest_earth(settings: Settings, seed: int) -> None:
     """Writes the photo sets of the synthetic Earth, with more queries than the demo."""
-    data = settings.data
-    earth = EarthSettings()
-    ingest_synthetic(earth=earth, part="gallery", photos=EARTH_GALLERY, out=data / "earth_gallery", progress=say)
-    for part in ("same_weather", "other_weather", "night", "other_season"):
-        ingest_synthetic(earth=earth, part=part, photos=EARTH_QUERIES, out=data / f"earth_{part}", progress=say)
+    counts = {"gallery": EARTH_GALLERY} | dict.fromkeys(
+        ("same_weather", "other_weather", "night", "other_season"), EARTH_QUERIES
+    )
+    for part, photos in counts.items():
+        out = settings.data / f"earth_{part}"
+        if not (out / MANIFEST).is_file():
+            ingest_synthetic(earth=EarthSettings(seed=seed), part=part, photos=photos, out=out, progress=say)
 
 
 say = spoken(print, every_s=20)
@@ -257,15 +312,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="demo", help="name of the profile to train")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds per row")
-    parser.add_argument("--tables", type=int, default=len(TABLES), help="number of tables to compute")
+    parser.add_argument("--earth", type=int, default=EarthSettings().seed, help="seed of the synthetic Earth (demo)")
+    parser.add_argument("--tables", type=int, default=3, help=f"number of tables to compute, of {len(TABLES)}")
     arguments = parser.parse_args()
     keep_libraries_quiet()
     settings = load_settings(arguments.profile)
     tracking_uri = local_store(settings.home).tracking_uri
     folder = settings.home / "artifacts" / "ablation"
     if arguments.profile == "demo":
-        settings = settings.model_copy(update={"home": folder / "earth"})
-        ingest_earth(settings)
+        folder = folder / f"earth-{arguments.earth}"
+        settings = settings.model_copy(update={"home": folder})
+        ingest_earth(settings, arguments.earth)
     workspace = Workspace(settings)
     stage1.make_segmenter(workspace, progress=say)
     ablation = Ablation(workspace, folder / arguments.profile, arguments.seeds, tracking_uri)

@@ -30,7 +30,8 @@ photos:
     by_night: {photo_set: by_night}
 segmenter: {kind: codebook, image_size: 64, mask_size: 16, codebook_classes: 8, codebook_photos: 60}
 encoder: {name: efficientnet-lite0, image_size: 64, token_grid: 2}
-model: {variants: [encoder, cross_attention], width: 32, heads: 2, label_grid: 16, gps_hidden: 32}
+relighting: {copies: 1}
+model: {variants: [encoder, joint], width: 32, heads: 2, label_grid: 16, gps_hidden: 32}
 training: {epochs: 2, batch_size: 32, learning_rate: 1.0e-3, validation_share: 0.2}
 retrieval: {candidates: 10}
 evaluation: {bootstrap_samples: 50}

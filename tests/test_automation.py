@@ -65,6 +65,8 @@ def test_new_gallery_data_rebuilds_what_depends_on_it_in_order(deployment: Deplo
     deployment.make("gallery_features", "2")
     assert deployment.requested() == {"gallery_masks"}, "models wait for the masks"
     deployment.make("gallery_masks", "2")
+    assert deployment.requested() == {"relit_views"}, "regions of light are those of the masks"
+    deployment.make("relit_views", "2")
     assert deployment.requested() == {"models"}, "embeddings wait for the models"
     deployment.make("models", "2")
     assert deployment.requested() == {"gallery_embeddings"}
@@ -81,7 +83,7 @@ def test_nothing_is_made_of_half_new_data(deployment: Deployment) -> None:
     for benchmark in BENCHMARKS:
         deployment.make("benchmark_masks", "2", benchmark)
     deployment.make("gallery_masks", "2")
-    in_order = ["models", "gallery_embeddings", "gallery_index"]
+    in_order = ["relit_views", "models", "gallery_embeddings", "gallery_index"]
     for asset in in_order:
         assert deployment.requested() == {asset}, "candidates wait for the index, though their masks are there"
         deployment.make(asset, "2")

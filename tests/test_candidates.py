@@ -39,7 +39,7 @@ def model_for(views: MadeViews) -> DualViewModel:
     settings = ModelSettings(width=16, heads=2, label_grid=16, gps_hidden=16)
     architecture = Architecture.of(
         settings=settings,
-        variant="cross_attention",
+        variant="joint",
         encoder_width=views.width,
         image_tokens=views.tokens_per_photo,
         classes=views.classes,
@@ -60,11 +60,11 @@ def queries() -> MadeViews:
 def retriever(tmp_path: Path) -> Retriever:
     gallery = make_views(places=6, photos_per_place=4)
     model = model_for(gallery)
-    shards = [Shard(embed(model=model, views=gallery, variant="cross_attention"))]  # type: ignore[arg-type]
+    shards = [Shard(embed(model=model, views=gallery, variant="joint"))]  # type: ignore[arg-type]
     artifact = Artifact(tmp_path / "index", step="gallery_index", recipe="made", inputs={})
     build_index(artifact, shards=shards, specification="Flat")  # type: ignore[arg-type]
     return Retriever(
-        representation="cross_attention",
+        representation="joint",
         model=model,
         index=GalleryIndex(artifact.path, probes=1),
         gallery=gallery,

@@ -74,7 +74,7 @@ def test_mlflow_run_holds_settings_curve_scores_and_data(graph_home: Home, mlflo
     assert run.info.status == "FINISHED"
     assert run.data.params["training.batch_size"] == "32"
     assert {f"{benchmark}/acc_25km" for benchmark in BENCHMARKS} <= run.data.metrics.keys()
-    curve = client.get_metric_history(run.info.run_id, "training/cross_attention/loss")
+    curve = client.get_metric_history(run.info.run_id, "training/joint/loss")
     assert len({point.step for point in curve}) > 1
     inputs = {given.dataset.name: given.dataset.digest for given in run.inputs.dataset_inputs}
     assert inputs.keys() == {"gallery", *BENCHMARKS}
@@ -139,7 +139,7 @@ def test_report_agrees_with_predictions(graph_home: Home) -> None:
     workspace = Workspace(load_settings("tiny", home=graph_home.path))
     truth = workspace.photos("by_day").frame.set_index("id")
     found = pd.read_parquet(workspace.folder("predictions", "by_day") / "table.parquet")
-    found = found[found["method"] == "cross_attention, posterior"].set_index("id").loc[truth.index]
+    found = found[found["method"] == "joint, posterior"].set_index("id").loc[truth.index]
     errors = haversine_km(found["latitude"], found["longitude"], truth["latitude"], truth["longitude"])
     metrics = json.loads((workspace.report / "metrics.json").read_text())
     assert metrics["by_day"]["acc_25km"] == pytest.approx(100 * (errors <= 25).mean(), abs=1e-3)
@@ -178,7 +178,7 @@ def test_stale_predictions_of_another_benchmark_do_not_block(
 
 
 def test_terminal_shows_scores_and_where_to_look(graph_home: Home) -> None:
-    assert "cross_attention, posterior" in graph_home.printed
+    assert "joint, posterior" in graph_home.printed
     assert "make ui" in graph_home.printed
     assert "MLflow run" in graph_home.printed
 

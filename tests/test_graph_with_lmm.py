@@ -46,8 +46,8 @@ def test_answers_move_predictions_and_faults_do_not(home: Path, monkeypatch: pyt
     assert again["cached"] == queries // 2, "what was answered once is not asked again"
     make_predictions(asking, BENCHMARK)
     found = predictions_by_method(asking, BENCHMARK)
-    answered = found["cross_attention, posterior and answers"].set_index("id")
-    alone = found["cross_attention, posterior"].set_index("id").loc[answered.index]
+    answered = found["joint, posterior and answers"].set_index("id")
+    alone = found["joint, posterior"].set_index("id").loc[answered.index]
     silent = answered["status"] == "no_answer"
     assert 0 < silent.sum() == queries - again["status answered"]
     same = ["latitude", "longitude"]

@@ -29,6 +29,7 @@ PROFILE = Profile.model_validate(
         "photos": {"gallery": {"photo_set": "set"}, "benchmarks": {"queries": {"photo_set": "queries"}}},
         "segmenter": {"kind": "codebook", "image_size": 64, "mask_size": 12, "codebook_classes": 5, "batch_size": 4},
         "encoder": {"name": "efficientnet-lite0", "image_size": 64, "token_grid": 2, "batch_size": 4},
+        "relighting": {"copies": 1},
         "model": {"variants": ["encoder"], "main": "encoder", "label_grid": 8},
     }
 )
@@ -50,6 +51,7 @@ def make_gallery(workspace: Workspace) -> dict[str, tuple[int, int]]:
     made = {
         "masks": stage1.make_masks(workspace, GALLERY),
         "features": stage1.make_features(workspace, GALLERY),
+        "relit_views": stage1.make_relit_views(workspace),
         "embeddings": stage1.make_embeddings(workspace, "encoder"),
         "index": stage1.make_index(workspace, "encoder"),
     }
@@ -57,11 +59,11 @@ def make_gallery(workspace: Workspace) -> dict[str, tuple[int, int]]:
 
 
 def files_of(workspace: Workspace) -> dict[str, Path]:
-    """Masks, label maps, features and embeddings by their path below the artifacts."""
+    """Masks, label maps, features, relit views and embeddings by their path below the artifacts."""
     root = workspace.settings.artifacts
     return {
         str(path.relative_to(root)): path
-        for step in ("masks", "label_maps", "features", "embeddings")
+        for step in ("masks", "label_maps", "features", "relit_views", "embeddings")
         for path in sorted((root / step).rglob("photos-*"))
     }
 
@@ -75,7 +77,7 @@ def test_a_grown_gallery_computes_its_new_photos_and_equals_one_made_from_scratc
     make_photos(grown.settings.data, numbers=range(10))
     assert set(make_gallery(grown).values()) == {(10, 0)}
     inodes = {name: path.stat().st_ino for name, path in files_of(grown).items()}
-    assert len(inodes) == 2 * 4
+    assert len(inodes) == 2 * 5
     assert set(make_gallery(grown).values()) == {(0, 10)}
 
     make_photos(grown.settings.data, numbers=range(10, 18), add=True)
@@ -83,7 +85,7 @@ def test_a_grown_gallery_computes_its_new_photos_and_equals_one_made_from_scratc
     made = make_gallery(grown)
 
     assert set(made.values()) == {(8, 10)}
-    assert counting.seen == 8
+    assert counting.seen == 2 * 8, "each photo clean and relit"
     assert inodes.items() <= {name: path.stat().st_ino for name, path in files_of(grown).items()}.items()
     shutil.copytree(grown.settings.data, scratch.settings.data)
     shutil.copytree(grown.folder("segmenter"), scratch.folder("segmenter"))  # the grown gallery keeps its own
@@ -91,7 +93,8 @@ def test_a_grown_gallery_computes_its_new_photos_and_equals_one_made_from_scratc
     assert {name: path.read_bytes() for name, path in files_of(grown).items()} == {
         name: path.read_bytes() for name, path in files_of(scratch).items()
     }
-    for kind, name in (("masks", GALLERY), ("features", GALLERY), ("embeddings", "encoder"), ("index", "encoder")):
+    made_from_photos = (("masks", GALLERY), ("features", GALLERY), ("relit_views", "1"))
+    for kind, name in (*made_from_photos, ("embeddings", "encoder"), ("index", "encoder")):
         folder = grown.folder(kind, name)
         twin = scratch.settings.artifacts / folder.relative_to(grown.settings.artifacts)
         assert (folder / RECORD).read_bytes() == (twin / RECORD).read_bytes()
@@ -133,7 +136,14 @@ def test_a_set_that_shrinks_or_changes_takes_over_what_it_still_holds(tmp_path: 
     made = make_gallery(workspace)
 
     assert (workspace.folder("segmenter") / CODEBOOK).read_bytes() != codebook, "it was fitted on photos that are gone"
-    assert made == {"masks": (14, 0), "features": (7, 7), "embeddings": (14, 0), "index": (14, 0)}
+    every = (14, 0)
+    assert made == {
+        "masks": every,
+        "features": (7, 7),
+        "relit_views": every,
+        "embeddings": every,
+        "index": every,
+    }
     assert sorted(path.name for path in workspace.folder("features", GALLERY).glob("photos-*")) == [
         "photos-00000.safetensors",
         "photos-00001.safetensors",
@@ -145,7 +155,8 @@ def test_other_label_maps_embed_the_gallery_anew(tmp_path: Path) -> None:
     make_gallery(workspace_of(tmp_path))
     made = make_gallery(workspace_of(tmp_path, label_grid=16))
     # The raw encoder's embeddings come out the same, so the index of them stays.
-    assert made == {"masks": (0, 10), "features": (0, 10), "embeddings": (10, 0), "index": (0, 10)}
+    kept, anew = (0, 10), (10, 0)
+    assert made == {"masks": kept, "features": kept, "relit_views": anew, "embeddings": anew, "index": kept}
 
 
 def test_a_trained_model_embeds_new_photos_and_another_one_all_of_them(tmp_path: Path) -> None:

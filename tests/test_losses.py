@@ -28,7 +28,7 @@ def _loss(**settings) -> AlignmentLoss:
 
 
 def _scales(value: float = 10.0) -> nn.ParameterDict:
-    return nn.ParameterDict({view: nn.Parameter(torch.tensor(math.log(value))) for view in ("image", "mask")})
+    return nn.ParameterDict({view: nn.Parameter(torch.tensor(math.log(value))) for view in ViewEmbeddings._fields})
 
 
 def _info_nce(view: torch.Tensor, places: torch.Tensor, own: torch.Tensor, scale: float) -> float:
@@ -54,10 +54,18 @@ def _cross_entropy(from_bd: torch.Tensor, to_nd: torch.Tensor, targets_bn: torch
 def test_loss_is_symmetric_info_nce_of_both_views() -> None:
     views, gps, degrees = _batch(7)
     losses = _loss(mask_weight=0.3)(views, gps, degrees, _scales())
-    image, mask = (_info_nce(view, gps, gps, scale=10.0) for view in views)
+    image, mask = (_info_nce(view, gps, gps, scale=10.0) for view in (views.image, views.mask))
     assert losses["image_loss"].item() == pytest.approx(image, rel=1e-5)
     assert losses["mask_loss"].item() == pytest.approx(mask, rel=1e-5)
     assert losses["loss"].item() == pytest.approx(image + 0.3 * mask, rel=1e-5)
+
+
+def test_the_joint_view_has_a_loss_of_its_own() -> None:
+    views, gps, degrees = _batch(6)
+    joint = _batch(6, seed=1)[0].image
+    losses = _loss(mask_weight=0.3)(views._replace(joint=joint), gps, degrees, _scales())
+    without = _loss(mask_weight=0.3)(views, gps, degrees, _scales())
+    assert losses["loss"].item() - without["loss"].item() == pytest.approx(_info_nce(joint, gps, gps, 10.0), rel=1e-4)
 
 
 def test_mask_only_is_not_silenced_by_its_weight() -> None:

@@ -10,7 +10,14 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.model.fusion import Architecture, DualViewModel, LabelTokens, new_model
 from dualgeo_core.settings import ModelSettings, Representation
 
-VARIANTS: tuple[Representation, ...] = ("mask_only", "image_only", "concatenation", "cross_attention")
+VARIANTS: tuple[Representation, ...] = (
+    "mask_only",
+    "image_only",
+    "concatenation",
+    "cross_attention",
+    "late_fusion",
+    "joint",
+)
 
 
 def _model(variant: Representation, **settings) -> DualViewModel:
@@ -65,6 +72,30 @@ def test_cross_attention_carries_each_view_into_the_other() -> None:
     assert not torch.allclose(before.image, after.image)
     before, after = model(pooled, tokens, maps), model(pooled, tokens.flip(-1), maps)
     assert not torch.allclose(before.mask, after.mask)
+
+
+@pytest.mark.parametrize("variant", ["joint", "late_fusion"])
+def test_each_view_keeps_a_vector_that_the_other_view_cannot_change(variant) -> None:
+    model, (pooled, tokens, maps) = _model(variant), _photos(4)
+    before, other_mask = model(pooled, tokens, maps), model(pooled, tokens, (maps + 1) % 5)
+    other_image = model(pooled + 1, tokens.flip(-1), maps)
+    assert torch.equal(before.image, other_mask.image)
+    assert torch.equal(before.mask, other_image.mask)
+    assert not torch.allclose(before.joint, other_mask.joint)
+    assert not torch.allclose(before.joint, other_image.joint)
+
+
+def test_tokens_see_the_other_view_in_joint_and_not_in_late_fusion() -> None:
+    """The joint vector of readouts that saw one view each changes less than that of readouts that saw both."""
+    image, mask = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0)).split(1)
+    for variant, sees in (("joint", True), ("late_fusion", False)):
+        model = _model(variant)
+        inputs = []
+        model.joint_head.register_forward_pre_hook(lambda module, given, inputs=inputs: inputs.append(given[0]))
+        model._joined(image, mask)
+        model._joined(image, mask.flip(-1))
+        across_image = slice(32, 64)
+        assert torch.equal(inputs[0][:, across_image], inputs[1][:, across_image]) == (not sees)
 
 
 def test_class_ids_are_names_and_not_levels() -> None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from dualgeo_dagster.mlflow.registry import CHAMPION, Registry
 
 # Nothing to train and one benchmark, for speed.
-OTHER_PROFILE = TINY_PROFILE.replace("[encoder, cross_attention]", "[encoder], main: encoder").replace(
+OTHER_PROFILE = TINY_PROFILE.replace("[encoder, joint]", "[encoder], main: encoder").replace(
     "    by_night: {photo_set: by_night}\n", ""
 )
 

@@ -271,7 +271,7 @@ def test_gps_scores_are_of_the_right_photo_and_place() -> None:
     settings = ModelSettings(width=16, heads=2, label_grid=16, gps_hidden=16)
     architecture = Architecture.of(
         settings=settings,
-        variant="cross_attention",
+        variant="joint",
         encoder_width=queries.width,
         image_tokens=queries.tokens_per_photo,
         classes=queries.classes,

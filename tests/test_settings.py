@@ -118,9 +118,10 @@ def benchmark(name: str) -> str:
         (PHOTOS + "model: {fourier_sigmas: []}", "model.fourier_sigmas: Tuple should have at least 1 item"),
         (PHOTOS + "model: {fourier_sigmas: [1, .nan]}", "model.fourier_sigmas.1: Input should be"),
         (PHOTOS + "model: {fourier_sigmas: [0]}", "model.fourier_sigmas.0: Input should be greater than 0"),
-        (PHOTOS + "model: {variants: []}", "model.main is cross_attention, which is not in model.variants"),
-        (PHOTOS + "model: {variants: [encoder]}", "model.main is cross_attention, which is not in model.variants"),
-        (PHOTOS + "model: {variants: [cross_attention, cross_attention]}", "variants names a representation twice"),
+        (PHOTOS + "training: {relit_share: 0.5}", "relit_share is 0.5, but relighting.copies is 0; set copies to 1"),
+        (PHOTOS + "model: {variants: []}", "model.main is joint, which is not in model.variants"),
+        (PHOTOS + "model: {variants: [encoder]}", "model.main is joint, which is not in model.variants"),
+        (PHOTOS + "model: {variants: [joint, joint]}", "variants names a representation twice"),
         (PHOTOS + "model: {gps_weights: geoclip, width: 128}", "model: gps_weights geoclip needs width 512"),
         (PHOTOS + "model: {gps_weights: geoclip}", "pip install --no-deps geoclip"),
         # training

@@ -57,7 +57,8 @@ def _profile(model: dict | None = None, **training) -> Profile:
 
 
 def _train(folder: Path, views: MadeViews | None = None, variant="cross_attention", **options) -> TrainingResult:
-    named = {name: options.pop(name) for name in ("on_metrics", "profile", "give_up_others") if name in options}
+    names = ("on_metrics", "profile", "give_up_others", "relit")
+    named = {name: options.pop(name) for name in names if name in options}
     return train(
         views=views or make_views(),
         profile=named.pop("profile", None) or _profile(**options),
@@ -138,6 +139,28 @@ def test_stopped_and_resumed_gives_the_same_weights(tmp_path: Path, stop_after: 
     _train(tmp_path / "halves", on_metrics=lambda step, metrics: curve_of_halves.append((step, metrics["loss"])))
     assert curve_of_halves == curve
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
+
+
+def test_relit_copies_are_read_and_resumed_alike(tmp_path: Path) -> None:
+    """The light of each photo of a step is drawn from the step's number, so a resumed run draws the same."""
+
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        if step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    relit = [make_views(weather=3.0), make_views(weather=2.0, noise=0.7)]
+    whole = _train(tmp_path / "whole", relit=relit, variant="joint")
+    with pytest.raises(TrainingInterruptedError):
+        _train(tmp_path / "halves", relit=relit, variant="joint", on_metrics=stop)
+    assert _train(tmp_path / "halves", relit=relit, variant="joint").validation == whole.validation
+    assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
+    _train(tmp_path / "clean", variant="joint")
+    clean, learned = (_weights(tmp_path / name)["image_head.1.weight"] for name in ("clean", "whole"))
+    assert not torch.equal(clean, learned)
+    other = [make_views(weather=4.0, seed=9), relit[1]]
+    steps: list[int] = []
+    _train(tmp_path / "whole", relit=other, variant="joint", on_metrics=lambda step, metrics: steps.append(step))
+    assert steps, "other light trains anew"
 
 
 def test_a_stop_after_the_last_step_is_not_forgotten(tmp_path: Path) -> None:

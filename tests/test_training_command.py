@@ -20,7 +20,7 @@ def environment(graph_home: Home, tmp_path: Path) -> dict[str, str]:
     for profile, epochs in (("short", 2), ("long", 500)):
         text = TINY_PROFILE.replace("epochs: 2", f"epochs: {epochs}, patience: 500")
         (tmp_path / "profiles" / f"{profile}.yaml").write_text(text)
-        for views in ("segmenter", "features", "masks", "label_maps"):
+        for views in ("segmenter", "features", "masks", "label_maps", "relit_views"):
             shutil.copytree(graph_home.path / "artifacts" / "tiny" / views, tmp_path / "artifacts" / profile / views)
     return {**os.environ, "DUALGEO_HOME": str(tmp_path)}
 

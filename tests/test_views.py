@@ -1,7 +1,7 @@
 """Both views of a photo: alignment, order, interruptions, and refusal of views of other photos."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from PIL import Image
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.photos.photo_set import Photos, PhotoShard
 from dualgeo_core.settings import EncoderSettings, SegmenterSettings
-from dualgeo_core.views.batches import square_batches
+from dualgeo_core.views.batches import in_order, square_batches
 from dualgeo_core.views.codebook import CODEBOOK, Codebook, fit_codebook
 from dualgeo_core.views.crop import LabelMaps, resize_labels, square_crop, square_crop_labels
 from dualgeo_core.views.encoder import Encoder, load_encoder, weights_digest
@@ -380,3 +380,18 @@ def test_the_segformer_network_is_that_of_transformers(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"cut")
     with pytest.raises(InputError, match=r"model\.safetensors"):
         load_segformer(str(tmp_path), None)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_made_on_threads_keep_their_order_and_hold_few(workers: int) -> None:
+    taken = []
+
+    def batches() -> Iterator[int]:
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    made = in_order(lambda number: 10 * number, batches(), workers=workers)
+    assert next(made) == 0
+    assert len(taken) <= workers + 1
+    assert list(made) == [10 * number for number in range(1, 20)]

@@ -23,9 +23,9 @@ def train(
 
     An interrupted run resumes from its last checkpoint; a finished run is left unchanged. On several processes:
 
-        accelerate launch --num-processes 8 -m dualgeo_core.cli train cross_attention --profile paper
+        accelerate launch --num-processes 8 -m dualgeo_core.cli train joint --profile paper
 
-        torchrun --nproc-per-node 8 -m dualgeo_core.cli train cross_attention --profile paper
+        torchrun --nproc-per-node 8 -m dualgeo_core.cli train joint --profile paper
     """
     from accelerate import PartialState
 

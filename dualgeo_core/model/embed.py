@@ -86,7 +86,7 @@ def view_embeddings(model: DualViewModel, batch: ViewBatch, device: str | torch.
 def retrieval_views(model: DualViewModel, batch: ViewBatch, device: str | torch.device) -> RetrievalViews:
     """The trained views and the frozen encoder's pooled vectors, as input of the retrieval head."""
     trained = view_embeddings(model, batch, device)
-    return RetrievalViews(image=trained.image, mask=trained.mask, encoder=batch.pooled_bd.to(device).float())
+    return RetrievalViews(**trained._asdict(), encoder=batch.pooled_bd.to(device).float())
 
 
 def _batches(views: Views, rows: NDArray[np.int64] | None) -> Iterator[ViewBatch]:

@@ -1,4 +1,4 @@
-"""Symmetric contrastive loss of both views against places, over all processes, with queued GPS negatives.
+"""Symmetric contrastive loss of the views against places, over all processes, with queued GPS negatives.
 
 Shapes: b photos of this process, a = b x processes, q queued places, d joint width.
 """
@@ -83,10 +83,8 @@ class AlignmentLoss(nn.Module):
         if self.training and self.queue:
             self.queue_gps_qd = torch.cat([gps_ad.detach(), self.queue_gps_qd])[: self.queue]
             self.queue_points_q3 = torch.cat([points_a3, self.queue_points_q3])[: self.queue]
-        if len(losses) == 1:
-            (total,) = losses.values()
-        else:
-            total = losses["image_loss"] + self.mask_weight * losses["mask_loss"]
+        weights = {"mask_loss": self.mask_weight} if len(losses) > 1 else {}
+        total = torch.stack([weights.get(name, 1.0) * loss for name, loss in losses.items()]).sum()
         return {"loss": total, **losses}
 
 

@@ -1,9 +1,10 @@
-"""The retrieval vector: trained image view, trained mask view and frozen encoder, each whitened and weighted.
+"""The retrieval vector: the trained views and the frozen encoder, each whitened and weighted.
 
 The inner product of two vectors is the weighted mean of the views' cosines, so one index searches all views.
-Shapes: n photos, d joint width, e encoder width.
+Shapes: n photos, m relit photos, d joint width, e encoder width.
 """
 
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -13,15 +14,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-VIEWS = ("image", "mask", "encoder")
-
 
 class RetrievalViews(NamedTuple):
-    """Input of the retrieval head: (n, d), (n, d) and (n, e); None for a view that the variant does not use."""
+    """Input of the retrieval head: three of (n, d) and one of (n, e); None for a view that the variant does not use."""
 
     image: Tensor | None
     mask: Tensor | None
-    encoder: Tensor
+    joint: Tensor | None
+    encoder: Tensor | None
+
+
+VIEWS = RetrievalViews._fields
+SHIFT_FLOOR = 0.1  # share of the mean variance of a photo's shift that every direction gets
 
 
 class RetrievalHead(nn.Module):
@@ -34,7 +38,7 @@ class RetrievalHead(nn.Module):
 
     def __init__(self, *, width: int, encoder_width: int) -> None:
         super().__init__()
-        self.register_buffer("weights", torch.tensor([0.5, 0.5, 0.0]))
+        self.register_buffer("weights", torch.tensor([float(view != "encoder") for view in VIEWS]) / (len(VIEWS) - 1))
         for view in VIEWS:
             width_in = encoder_width if view == "encoder" else width
             self.register_buffer(f"{view}_mean", torch.zeros(width_in))
@@ -55,31 +59,45 @@ class RetrievalHead(nn.Module):
         return functional.normalize((functional.normalize(vectors_nd.float(), dim=-1) - mean) @ linear, dim=-1)
 
     @torch.no_grad()
-    def fit_maps(self, views: RetrievalViews, whitening: float) -> None:
+    def fit_maps(self, views: RetrievalViews, whitening: float, shifts: RetrievalViews | None = None) -> None:
         """Sets each view's map to its principal axes, each divided by its standard deviation to the power `whitening`.
 
-        The encoder's view keeps as many axes as the trained views have, which limits the size of the index.
+        `shifts` (m, d) are the differences between unit vectors of relit and of clean photos. Directions in which light
+        moves a photo are shrunk before the axes are computed. The encoder's view keeps as many axes as the trained
+        views have, which limits the size of the index.
         """
         for view, vectors_nd in zip(VIEWS, views, strict=True):
             if vectors_nd is not None:
-                mean, linear = _principal_axes(functional.normalize(vectors_nd.float(), dim=-1), whitening)
+                shift_md = getattr(shifts, view, None)
+                mean, linear = _principal_axes(functional.normalize(vectors_nd.float(), dim=-1), whitening, shift_md)
                 target = self.get_buffer(f"{view}_map")
                 self.get_buffer(f"{view}_mean").copy_(mean)
                 target.copy_(linear[:, : target.shape[1]])
 
 
-def _principal_axes(vectors_nd: Tensor, whitening: float) -> tuple[Tensor, Tensor]:
+def _principal_axes(vectors_nd: Tensor, whitening: float, shift_md: Tensor | None) -> tuple[Tensor, Tensor]:
     """Mean (d,) and axes (d, d) by descending variance; variances have a floor, so that noise is not amplified."""
     # Without whitening the cosines must not change, so the vectors are not centred either.
     mean = vectors_nd.mean(dim=0) if whitening > 0 else torch.zeros_like(vectors_nd[0])
     centred = (vectors_nd - mean).double()
-    variances, axes = torch.linalg.eigh(centred.T @ centred / len(centred))
+    steady_dd = torch.eye(centred.shape[1], dtype=torch.float64, device=centred.device)
+    if shift_md is not None:
+        steady_dd = _against_shifts(shift_md.double())
+    covariance_dd = steady_dd.T @ (centred.T @ centred / len(centred)) @ steady_dd
+    variances, axes = torch.linalg.eigh(covariance_dd)
     variances, axes = variances.flip(0), axes.flip(1)
     floor = 1e-3 * variances[0]
-    return mean, (axes * variances.clamp(min=floor) ** (-whitening / 2)).float()
+    return mean, (steady_dd @ axes * variances.clamp(min=floor) ** (-whitening / 2)).float()
 
 
-def weight_grid(present: tuple[bool, bool, bool], steps: int = 4) -> NDArray[np.float32]:
+def _against_shifts(shift_md: Tensor) -> Tensor:
+    """A map (d, d) after which shifts of light are about as large in every direction (within-class whitening)."""
+    variances, axes = torch.linalg.eigh(shift_md.T @ shift_md / len(shift_md))
+    floor = SHIFT_FLOOR * variances.mean() + torch.finfo().tiny  # if light moves nothing, all directions are alike
+    return axes * (variances.clamp(min=0) + floor) ** -0.5
+
+
+def weight_grid(present: Sequence[bool], steps: int = 4) -> NDArray[np.float32]:
     """All weights (grid, views) in steps of 1/`steps` that sum to one; views that are not `present` have weight 0."""
     shares = [
         share

@@ -1,6 +1,7 @@
 """Training of one variant: returns a finished run, resumes an unfinished one."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,7 @@ class TrainingResult:
     retrieval_weights: dict[str, float]
 
 
-RECIPE = 2  # increase it when the same settings train a different model
+RECIPE = 3  # increase it when the same settings train a different model
 
 
 def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]:
@@ -45,10 +46,15 @@ def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]
     }
 
 
-def model_artifact(folder: Path, *, profile: Profile, variant: Representation, views: str) -> Artifact:
-    """The artifact in `folder` of the model for these settings; `views` is the fingerprint of the views."""
+def model_artifact(
+    folder: Path, *, profile: Profile, variant: Representation, views: str, relit: Sequence[str] = ()
+) -> Artifact:
+    """The artifact in `folder` of the model for these settings; `views` and `relit` are fingerprints of views."""
     return Artifact(
-        path=folder, step="models", recipe=fingerprint(training_recipe(profile, variant)), inputs={"views": views}
+        path=folder,
+        step="models",
+        recipe=fingerprint(training_recipe(profile, variant)),
+        inputs={"views": views} | {f"relit views {copy}": content for copy, content in enumerate(relit, start=1)},
     )
 
 
@@ -58,6 +64,7 @@ def train(
     profile: Profile,
     variant: Representation,
     folder: Path,
+    relit: Sequence[Views] = (),
     augmented: "AugmentedEncoding | None" = None,
     give_up_others: bool = False,
     on_metrics: OnMetrics = lambda step, metrics: None,
@@ -65,23 +72,25 @@ def train(
 ) -> TrainingResult:
     """Trains one variant, writes its best epoch's model to `folder` and returns the result.
 
-    A finished run of the same recipe is returned without training. Batches come from `views`, or from `augmented` if
-    `training.recompute` is set; validation always reads `views`. Checkpoints are in `<folder>.partial`, from which an
-    unfinished run resumes. If `give_up_others` is set, an unfinished run with other settings is deleted.
+    A finished run of the same recipe is returned without training. Batches come from `views` and their `relit` copies,
+    or from `augmented` if `training.recompute` is set. Validation reads `views` and the first relit copy. Checkpoints
+    are in `<folder>.partial`, from which an unfinished run resumes. If `give_up_others` is set, an unfinished run with
+    other settings is deleted.
 
     Raises InputError if the unfinished run has other settings, the loss is not finite, or memory runs out. Raises
     TrainingInterruptedError after SIGTERM or Ctrl-C, once a checkpoint is saved.
     """
     if profile.training.recompute and augmented is None:
         raise InputError("training.recompute is true, but only cached features are available; set it to false")
-    artifact = model_artifact(folder, profile=profile, variant=variant, views=views.fingerprint)
-    recipe = training_recipe(profile, variant) | {"views": views.fingerprint}
+    contents = [copy.fingerprint for copy in relit]
+    artifact = model_artifact(folder, profile=profile, variant=variant, views=views.fingerprint, relit=contents)
+    recipe = training_recipe(profile, variant) | {"views": views.fingerprint, "relit": contents}
     if not artifact.is_current():
         if give_up_others:
             _delete_other_run(unfinished_run(folder), recipe)
         try:
             with Interruption() as interruption:
-                run = TrainingRun(views, augmented, profile, variant, folder, recipe, interruption)
+                run = TrainingRun(views, relit, augmented, profile, variant, folder, recipe, interruption)
                 run.train(on_metrics, progress)
                 run.finish(artifact)
             if interruption.requested:

@@ -7,7 +7,7 @@ state.
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,10 @@ from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
 from dualgeo_core.model.losses import AlignmentLoss, clamp_temperatures
 from dualgeo_core.model.retrieval_head import VIEWS, RetrievalViews
-from dualgeo_core.model.validation import fit_retrieval_head, nearest_km, recall_at_1
+from dualgeo_core.model.validation import Light, fit_retrieval_head, mean_recall, nearest_km, recall_at_1, shift
 from dualgeo_core.photos.photographers import split_by_photographer
 from dualgeo_core.settings import Profile, Representation, TrainingSettings
-from dualgeo_core.views.store import ViewBatch, Views
+from dualgeo_core.views.store import ViewBatch, Views, batch_in_light
 
 if TYPE_CHECKING:
     from dualgeo_core.model.augmentation import AugmentedEncoding
@@ -43,6 +43,7 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 CHECKPOINT, BEST, RESULT = "checkpoint.safetensors", "best.safetensors", "training.json"
 MAX_GRADIENT_NORM = 1.0
 ENCODE_ROWS = 512
+RELIT = 1  # the stream of random numbers that draws each photo's light
 
 
 def unfinished_run(folder: Path) -> Path:
@@ -87,6 +88,7 @@ class TrainingRun:
     def __init__(
         self,
         views: Views,
+        relit: Sequence[Views],
         augmented: "AugmentedEncoding | None",
         profile: Profile,
         variant: Representation,
@@ -94,10 +96,11 @@ class TrainingRun:
         recipe: dict[str, Any],
         interruption: Interruption,
     ) -> None:
-        self.views, self.profile, self.settings, self.variant = views, profile, profile.training, variant
+        self.views, self.relit = views, tuple(relit)
+        self.profile, self.settings, self.variant = profile, profile.training, variant
         self.folder, self.partial, self.recipe = folder, unfinished_run(folder), recipe
         self.interruption = interruption
-        self.read: Callable[[NDArray[np.int64]], Any] = augmented.read if augmented else views.batch
+        self.augmented = augmented
         self.prepare: Callable[[Any], ViewBatch] = augmented.views if augmented else lambda batch: batch
         self.accelerator = Accelerator(
             mixed_precision=self.settings.precision,
@@ -179,7 +182,7 @@ class TrainingRun:
 
             def read(step: int) -> tuple[NDArray[np.int64], Any]:
                 rows = self._rows(step)
-                return rows, reader.submit(self.read, np.array_split(rows, self.processes)[self.rank])
+                return rows, reader.submit(self._read, step, rows)
 
             following = read(self.position.step)
             for step in range(self.position.step, self.steps):
@@ -190,6 +193,16 @@ class TrainingRun:
         epoch, position = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng([self.settings.seed, epoch]).permutation(self.split.training)
         return order[position * self.batch_size : (position + 1) * self.batch_size]
+
+    def _read(self, step: int, rows: NDArray[np.int64]) -> Any:
+        """This process's part of `rows`: augmented photos, or a view of each in the light drawn for it."""
+        own = np.array_split(rows, self.processes)[self.rank]
+        if self.augmented:
+            return self.augmented.read(own)
+        random = np.random.default_rng([self.settings.seed, step, RELIT])
+        relit = random.random(len(rows)) < self.settings.relit_share
+        copies = np.where(relit, random.integers(len(self.relit), size=len(rows)) + 1, 0) if self.relit else 0 * rows
+        return batch_in_light((self.views, *self.relit), own, np.array_split(copies, self.processes)[self.rank])
 
     def _step(self, step: int, rows: NDArray[np.int64], read: Any) -> dict[str, float]:
         torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, step, self.rank]).generate_state(1)[0]))
@@ -243,8 +256,13 @@ class TrainingRun:
         """Recall of the trained views alone; saves the weights if this epoch is the best so far."""
         head = self.model.retrieval_head
         queries, gallery = (self._frame(rows) for rows in (self.split.queries, self.split.gallery))
-        similarity = head(self._views(self.split.queries)) @ head(self._views(self.split.gallery)).T
-        recall = recall_at_1(nearest_km(similarity, queries, gallery))
+        gallery_nd = head(self._views(self.views, self.split.gallery))
+        recall = mean_recall(
+            [
+                recall_at_1(nearest_km(head(self._views(views, self.split.queries)) @ gallery_nd.T, queries, gallery))
+                for views in (self.views, *self.relit[:1])
+            ]
+        )
         if recall["recall_mean"] > self.position.best.get("recall_mean", -1.0):
             self.position.best, self.position.best_step = recall, self.position.step
             self.position.epochs_without_gain = 0
@@ -255,13 +273,13 @@ class TrainingRun:
             self.position.epochs_without_gain += 1
         return recall
 
-    def _views(self, rows: NDArray[np.int64]) -> RetrievalViews:
-        """The views of `rows`; each process encodes its share."""
+    def _views(self, views: Views, rows: NDArray[np.int64]) -> RetrievalViews:
+        """The trained `views` of `rows`; each process computes its share."""
         self.model.eval()
         per_process = math.ceil(len(rows) / self.processes)
         own = rows[np.minimum(np.arange(self.rank * per_process, (self.rank + 1) * per_process), len(rows) - 1)]
         parts = [
-            retrieval_views(self.model, self.views.batch(own[start : start + ENCODE_ROWS]), self.accelerator.device)
+            retrieval_views(self.model, views.batch(own[start : start + ENCODE_ROWS]), self.accelerator.device)
             for start in range(0, len(own), ENCODE_ROWS)
         ]
         shared = (
@@ -269,6 +287,15 @@ class TrainingRun:
             for batches in zip(*parts, strict=True)
         )
         return RetrievalViews._make(shared)
+
+    def _held_out(self) -> Light:
+        """The held-out photos, clean and in the light of the first copy."""
+        clean = self._views(self.views, self.split.queries)
+        if not self.relit:
+            return Light(clean)
+        relit, gallery = self._views(self.relit[0], self.split.queries), self.split.gallery
+        moved = shift(self.views.pooled(gallery), self.relit[0].pooled(gallery)).to(self.accelerator.device)
+        return Light(clean, relit, encoder_shift=moved)
 
     def _frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
         return self.views.frame.iloc[rows]
@@ -291,11 +318,10 @@ class TrainingRun:
         self.accelerator.wait_for_everyone()
         remedy = f"delete {self.partial} to train from the start"
         self.model.load_state_dict(read_tensors(self.partial / BEST, remedy=remedy))
-        gallery_views, query_views = self._views(self.split.gallery), self._views(self.split.queries)
         recall = fit_retrieval_head(
             head=self.model.retrieval_head,
-            gallery_views=gallery_views,
-            query_views=query_views,
+            gallery_views=self._views(self.views, self.split.gallery),
+            held_out=self._held_out(),
             gallery=self._frame(self.split.gallery),
             queries=self._frame(self.split.queries),
             whitening=self.profile.model.whitening,

@@ -58,6 +58,19 @@ class Artifacts:
         artifact = self._artifact("label_maps", photos_name, recipe=[1, self.workspace.profile.model.label_grid])
         return replace(artifact, step="masks", inputs={"masks": masks})
 
+    def relit_views(self, copy: int) -> Artifact:
+        """Both views of a relit copy of the gallery; copies are numbered from 1."""
+        profile = self.workspace.profile
+        relighting = profile.relighting.model_dump(mode="json", exclude={"copies"})
+        seen_by = [profile.encoder.fingerprint, profile.segmenter.fingerprint, profile.model.label_grid]
+        inputs = {
+            "photos": self.workspace.photos(GALLERY).fingerprint,
+            "masks": self.require(self.masks(GALLERY)).content,
+            "encoder": str(self.require(self.features(GALLERY)).facts["encoder"]),
+            "segmenter": str(self.require(self.segmenter()).facts["fingerprint"]),
+        }
+        return self._artifact("relit_views", str(copy), recipe=[1, relighting, seen_by, copy], inputs=inputs)
+
     def views(self, photos_name: str) -> str:
         """The content hash of both views of a photo set."""
         features = self.require(self.features(photos_name))

@@ -17,6 +17,7 @@ from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import Profile, Representation
 from dualgeo_core.views.encoder import Encoder, load_encoder
+from dualgeo_core.views.relit import load_relit_views
 from dualgeo_core.views.segmenter import Segmenter, load_segmenter
 from dualgeo_core.views.store import Views, load_views
 
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 def profile_device(profile: Profile) -> torch.device:
     """The device of the profile's models."""
     return choose_device(profile.device, threads=profile.threads)
+
+
+def profile_workers(profile: Profile) -> int:
+    """The number of batches that the profile's frozen models compute at once: one per CPU thread, one on a GPU."""
+    return profile.threads if profile_device(profile).type == "cpu" else 1
+
+
+def training_threads(profile: Profile) -> int:
+    """CPU threads that train one model. On a CPU, several models share the profile's threads and train side by side."""
+    models = sum(variant != "encoder" for variant in profile.model.variants)
+    return max(1, profile.threads // models) if models and profile_workers(profile) > 1 else profile.threads
 
 
 def open_encoder(workspace: Workspace) -> Encoder:
@@ -63,6 +75,20 @@ def open_views(workspace: Workspace, photos_name: str, *, intact: bool = False) 
         part.require_intact() if intact else part.require()
     features, masks, label_maps = (part.path for part in parts)
     return load_views(photos=workspace.photos(photos_name), features=features, masks=masks, label_maps=label_maps)
+
+
+def open_relit_views(workspace: Workspace, gallery: Views, *, intact: bool = False) -> tuple[Views, ...]:
+    """The views of each relit copy of the gallery, in its rows; none if the profile has no relighting.
+
+    To calibrate on photos in other light, pass one to `Answerer.candidates` with the rows of held-out photographers
+    (`split_by_photographer(...).queries`). Raises InputError as `open_views`.
+    """
+    found = []
+    for copy in range(1, workspace.profile.relighting.copies + 1):
+        artifact = Artifacts(workspace).relit_views(copy)
+        record = artifact.require_intact() if intact else artifact.require()
+        found.append(load_relit_views(artifact.path, record, gallery=gallery))
+    return tuple(found)
 
 
 def open_augmentation(workspace: Workspace) -> "AugmentedEncoding | None":

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from dualgeo_core.base.artifacts import Artifact
+from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.frames import read_parquet, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.earth.canvas import CLASSES
@@ -24,11 +25,14 @@ from dualgeo_core.pipeline.opening import (
     open_augmentation,
     open_encoder,
     open_model,
+    open_relit_views,
     open_retriever,
     open_segmenter,
     open_views,
     profile_device,
+    profile_workers,
     require_same_views,
+    training_threads,
 )
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.retrieval.embeddings import build_embeddings, read_embeddings
@@ -38,6 +42,7 @@ from dualgeo_core.views.crop import square_crop_labels
 from dualgeo_core.views.features import build_features
 from dualgeo_core.views.label_maps import decode_png, mean_iou
 from dualgeo_core.views.masks import build_label_maps, build_masks
+from dualgeo_core.views.relit import RelitEncoding, build_relit_views
 from dualgeo_core.views.segmenter import fit_segmenter
 
 Facts = dict[str, Any]
@@ -75,7 +80,12 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
     segmenter, artifacts = open_segmenter(workspace), Artifacts(workspace)
     masks = artifacts.masks(photos_name)
     made = build_masks(
-        masks, photos=photos, segmenter=segmenter, settings=workspace.profile.segmenter, progress=progress
+        masks,
+        photos=photos,
+        segmenter=segmenter,
+        settings=workspace.profile.segmenter,
+        workers=profile_workers(workspace.profile),
+        progress=progress,
     )
     label_maps = artifacts.label_maps(photos_name)
     if not label_maps.is_current():
@@ -113,9 +123,46 @@ def make_features(workspace: Workspace, photos_name: str, progress: Progress = s
     encoder = open_encoder(workspace)
     artifact = Artifacts(workspace).features(photos_name, encoder=encoder.fingerprint)
     made = build_features(
-        artifact, photos=photos, encoder=encoder, settings=workspace.profile.encoder, progress=progress
+        artifact,
+        photos=photos,
+        encoder=encoder,
+        settings=workspace.profile.encoder,
+        workers=profile_workers(workspace.profile),
+        progress=progress,
     )
     return {"rows": len(photos), **made, "width": encoder.width, "fingerprint": artifact.require().content}
+
+
+def make_relit_views(workspace: Workspace, progress: Progress = silent) -> Facts:
+    """Writes both views of every relit copy of the gallery; nothing if the profile has no relighting."""
+    profile = workspace.profile
+    copies = profile.relighting.copies
+    made = [_make_relit_copy(workspace, copy, progress) for copy in range(1, copies + 1)]
+    counts = {count: sum(facts[count] for facts in made) for count in ("computed", "taken_over")}
+    return {"copies": copies, **counts, "fingerprint": fingerprint([facts["fingerprint"] for facts in made])}
+
+
+def _make_relit_copy(workspace: Workspace, copy: int, progress: Progress) -> Facts:
+    profile, artifacts = workspace.profile, Artifacts(workspace)
+    artifact, masks = artifacts.relit_views(copy), artifacts.masks(GALLERY)
+    made = build_relit_views(
+        artifact,
+        photos=workspace.photos(GALLERY),
+        masks=masks.path,
+        masks_record=artifacts.require(masks),
+        copy=copy,
+        encoding=RelitEncoding(
+            encoder=open_encoder(workspace),
+            segmenter=open_segmenter(workspace),
+            settings=profile.relighting,
+            size=max(profile.encoder.image_size, profile.segmenter.image_size),
+            batch_size=profile.encoder.batch_size,
+            label_grid=profile.model.label_grid,
+        ),
+        workers=profile_workers(profile),
+        progress=progress,
+    )
+    return {**made, "fingerprint": artifact.require().content}
 
 
 def make_model(
@@ -127,13 +174,15 @@ def make_model(
 ) -> TrainingResult:
     """Trains the model of one representation. With several training processes, each one calls this function."""
     profile = workspace.profile
-    torch.set_num_threads(profile.threads)
+    gallery, augmented = open_views(workspace, GALLERY, intact=True), open_augmentation(workspace)
+    torch.set_num_threads(training_threads(profile))
     return train(
-        views=open_views(workspace, GALLERY, intact=True),
+        views=gallery,
+        relit=open_relit_views(workspace, gallery, intact=True),
         profile=profile,
         variant=representation,
         folder=workspace.folder("models", representation),
-        augmented=open_augmentation(workspace),
+        augmented=augmented,
         give_up_others=give_up_others,
         on_metrics=on_metrics,
         progress=progress,

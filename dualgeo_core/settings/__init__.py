@@ -22,6 +22,7 @@ from dualgeo_core.settings.refinement import (
     RefinementSettings,
     RefineMethod,
 )
+from dualgeo_core.settings.relighting import RelightingSettings
 from dualgeo_core.settings.representation import (
     EncoderSettings,
     ModelSettings,
@@ -48,6 +49,7 @@ __all__ = [
     "ProfileMethod",
     "RefineMethod",
     "RefinementSettings",
+    "RelightingSettings",
     "Representation",
     "RetrievalSettings",
     "Section",

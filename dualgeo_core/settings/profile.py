@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 from dualgeo_core.settings.base import Positive, Section, matching
 from dualgeo_core.settings.photos import LONGEST_NAME, PhotoSettings
 from dualgeo_core.settings.refinement import EvaluationSettings, LmmSettings, RefinementSettings
+from dualgeo_core.settings.relighting import RelightingSettings
 from dualgeo_core.settings.representation import EncoderSettings, ModelSettings, SegmenterSettings, TrainingSettings
 from dualgeo_core.settings.retrieval import RetrievalSettings
 from dualgeo_core.settings.serving import ServingSettings
@@ -39,6 +40,7 @@ class Profile(Section):
     photos: PhotoSettings
     segmenter: SegmenterSettings = SegmenterSettings()
     encoder: EncoderSettings = EncoderSettings()
+    relighting: RelightingSettings = RelightingSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -61,6 +63,15 @@ class Profile(Section):
         if self.model.main not in self.model.variants:
             raise ValueError(
                 f"model.main is {self.model.main}, which is not in model.variants; add it there or choose one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _training_has_the_light_it_reads(self) -> Self:
+        if self.training.relit_share and not self.relighting.copies:
+            raise ValueError(
+                f"training.relit_share is {self.training.relit_share:g}, but relighting.copies is 0; "
+                "set copies to 1 or more, or relit_share to 0"
             )
         return self
 

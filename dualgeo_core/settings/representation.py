@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from dualgeo_core.settings.base import InnerShare, Positive, Section, Seed, Share, Text, ViewSettings
 
-Representation = Literal["encoder", "mask_only", "image_only", "concatenation", "cross_attention"]
+Representation = Literal[
+    "encoder", "mask_only", "image_only", "concatenation", "cross_attention", "late_fusion", "joint"
+]
 # The shape of GeoCLIP's published GPS encoder.
 GEOCLIP = {"width": 512, "gps_hidden": 1024, "projection": "equal_earth", "fourier_sigmas": (1.0, 16.0, 256.0)}
 
@@ -38,9 +40,9 @@ class EncoderSettings(ViewSettings):
 
 class ModelSettings(Section):
     variants: tuple[Representation, ...] = Field(
-        ("cross_attention",), description="Representations to train and compare; `encoder` needs no training."
+        ("joint",), description="Representations to train and compare; `encoder` needs no training."
     )
-    main: Representation = Field("cross_attention", description="Representation used for answers; one of `variants`.")
+    main: Representation = Field("joint", description="Representation used for answers; one of `variants`.")
     width: int = Field(512, ge=8, description="Width of the tokens and of the joint embedding space.")
     heads: Positive = Field(8, description="Attention heads; a divisor of `width`.")
     layers: Positive = Field(1, description="Number of bidirectional cross-attention layers.")
@@ -84,7 +86,12 @@ class TrainingSettings(Section):
     learning_rate: float = Field(3e-5, gt=0, description="Peak learning rate (AdamW).")
     weight_decay: float = Field(1e-6, ge=0)
     warmup_share: Share = Field(0.05, description="Share of steps with linear learning-rate warm-up.")
-    mask_loss_weight: float = Field(1.0, ge=0, description="Weight of the mask-GPS InfoNCE loss; image-GPS has 1.")
+    mask_loss_weight: float = Field(
+        1.0, ge=0, description="Weight of the mask-GPS InfoNCE loss; image-GPS and joint-GPS have 1."
+    )
+    relit_share: Share = Field(
+        0.0, description="Share of photos that a training step reads from a relit copy; 0 = clean photos only."
+    )
     gps_queue: int = Field(4096, ge=0, description="Number of extra GPS negatives kept from earlier steps.")
     soft_target_km: float = Field(
         0.0, ge=0, description="Distance in km within which photos share their target; 0 = hard targets."

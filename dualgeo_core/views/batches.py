@@ -1,14 +1,20 @@
-"""Batches of square photos from a shard, decoded in threads while the model computes."""
+"""Batches of square photos from a shard, decoded in threads while models compute on all CPU threads."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
+import torch
 from PIL import Image
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.photos.decode import UndecodableImage, decode_image
 from dualgeo_core.photos.photo_set import PhotoShard
 from dualgeo_core.views.crop import square_crop
+
+Batch = TypeVar("Batch")
+Made = TypeVar("Made")
 
 DECODERS = 2  # Pillow releases the GIL while it decodes; two threads are faster than a model on a CPU
 
@@ -28,6 +34,29 @@ def square_batches(shard: PhotoShard, *, size: int, batch_size: int) -> Iterator
         for start in range(0, len(shard.ids), batch_size):
             current, upcoming = upcoming, submit(start + batch_size)
             yield [future.result() for future in current]
+
+
+def in_order(make: Callable[[Batch], Made], batches: Iterable[Batch], *, workers: int) -> Iterator[Made]:
+    """`make(batch)` of each batch, in order, on `workers` threads. Holds at most one finished batch per thread.
+
+    With several workers each uses one of torch's threads: small models do not divide one batch well.
+    """
+    if workers == 1:
+        yield from map(make, batches)
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            running: deque[Future[Made]] = deque()
+            for batch in batches:
+                running.append(pool.submit(make, batch))
+                if len(running) > workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _square(photo_id: str, data: bytes, size: int) -> Image.Image:

@@ -11,12 +11,18 @@ from dualgeo_core.base.shards import Advance, ShardKey, build_shards
 from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import EncoderSettings
-from dualgeo_core.views.batches import square_batches
+from dualgeo_core.views.batches import in_order, square_batches
 from dualgeo_core.views.encoder import Encoder
 
 
 def build_features(
-    artifact: Artifact, *, photos: Photos, encoder: Encoder, settings: EncoderSettings, progress: Progress = silent
+    artifact: Artifact,
+    *,
+    photos: Photos,
+    encoder: Encoder,
+    settings: EncoderSettings,
+    workers: int = 1,
+    progress: Progress = silent,
 ) -> dict[str, int]:
     """Makes `artifact` of pooled_nd and tokens_ntd (float16) of each shard, rows in the order of `photos.frame`.
 
@@ -25,11 +31,11 @@ def build_features(
 
     def write(key: ShardKey, path: Path, advance: Advance) -> None:
         pooled, tokens, done = [], [], 0
-        for images in square_batches(photos.shard(key.name), size=settings.image_size, batch_size=settings.batch_size):
-            encoded = encoder.encode(images)
+        batches = square_batches(photos.shard(key.name), size=settings.image_size, batch_size=settings.batch_size)
+        for encoded in in_order(encoder.encode, batches, workers=workers):
             pooled.append(encoded.pooled_bd.half())
             tokens.append(encoded.tokens_btd.half())
-            done += len(images)
+            done += len(encoded.pooled_bd)
             advance(done)
         features = {"pooled": torch.cat(pooled), "tokens": torch.cat(tokens)}
         if not all(bool(torch.isfinite(values).all()) for values in features.values()):

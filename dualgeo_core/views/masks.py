@@ -16,7 +16,7 @@ from dualgeo_core.base.shards import Advance, Keys, ShardKey, build_shards
 from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import SegmenterSettings
-from dualgeo_core.views.batches import square_batches
+from dualgeo_core.views.batches import in_order, square_batches
 from dualgeo_core.views.crop import resize_labels
 from dualgeo_core.views.label_maps import decode_png, encode_png
 from dualgeo_core.views.segmenter import Segmenter
@@ -30,6 +30,7 @@ def build_masks(
     photos: Photos,
     segmenter: Segmenter,
     settings: SegmenterSettings,
+    workers: int = 1,
     progress: Progress = silent,
 ) -> dict[str, int]:
     """Makes `artifact` of (id, mask) tables, one per shard, rows in the order of `photos.frame`.
@@ -39,8 +40,9 @@ def build_masks(
 
     def write(key: ShardKey, path: Path, advance: Advance) -> None:
         shard, masks = photos.shard(key.name), list[bytes]()
-        for images in square_batches(shard, size=settings.image_size, batch_size=settings.batch_size):
-            masks.extend(encode_png(label_map) for label_map in segmenter.segment(images))
+        batches = square_batches(shard, size=settings.image_size, batch_size=settings.batch_size)
+        for label_maps in in_order(segmenter.segment, batches, workers=workers):
+            masks.extend(map(encode_png, label_maps))
             advance(len(masks))
         # PNG is already compressed.
         pq.write_table(pa.table({"id": shard.ids, "mask": pa.array(masks, pa.binary())}), path, compression="none")

@@ -63,6 +63,14 @@ class Views:
         return take_rows([shard[field] for shard in self.shards], rows)
 
 
+def batch_in_light(lights: Sequence[Views], rows: NDArray[np.int64], light: NDArray[np.int64]) -> ViewBatch:
+    """The views of these rows in this order, row i read from `lights[light[i]]`. All of `lights` have the same rows."""
+    order = np.argsort(light, kind="stable")
+    parts = [views.batch(rows[light == number]) for number, views in enumerate(lights) if (light == number).any()]
+    back = torch.from_numpy(np.argsort(order))
+    return ViewBatch(*(torch.cat(values)[back] for values in zip(*parts, strict=True)))
+
+
 def take_rows(shards: Sequence[torch.Tensor], rows: NDArray[np.int64]) -> torch.Tensor:
     """These rows, in this order, of the tensor whose consecutive parts are `shards`. Reads only these rows."""
     rows = np.asarray(rows, dtype=np.int64)

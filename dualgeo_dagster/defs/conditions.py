@@ -18,7 +18,11 @@ STALE_AND_READY = (
     & ~dg.AutomationCondition.in_progress()
 )
 # While an ancestor is being rebuilt, the direct dependencies are still based on older data.
-BEING_REBUILT = dg.AutomationCondition.in_progress() | dg.AutomationCondition.data_version_changed()
+BEING_REBUILT = (
+    dg.AutomationCondition.will_be_requested()
+    | dg.AutomationCondition.in_progress()
+    | dg.AutomationCondition.data_version_changed()
+)
 
 
 def with_rebuild_conditions(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:

@@ -8,7 +8,7 @@ from datetime import timedelta
 import dagster as dg
 
 from dualgeo_core.base.files import fingerprint
-from dualgeo_dagster.defs.views import gallery_features, gallery_masks
+from dualgeo_dagster.defs.views import gallery_features, gallery_masks, relit_views
 from dualgeo_dagster.mlflow.provenance import is_unattended
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, workspace
@@ -25,7 +25,7 @@ FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_windo
     group_name="training",
     kinds={"torch", "mlflow"},
     code_version="1",
-    deps=[gallery_masks, gallery_features],
+    deps=[gallery_masks, gallery_features, relit_views],
     pool=ACCELERATOR,
     freshness_policy=FRESH,
     config_schema=training_fields(workspace().settings, ("seed", "epochs", "batch_size", "learning_rate")),

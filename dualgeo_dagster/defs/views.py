@@ -57,6 +57,25 @@ def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> d
 
 @dg.asset(
     group_name="views",
+    kinds={"torch", "safetensors"},
+    code_version="1",
+    pool=ACCELERATOR,
+    deps=[gallery_photos, gallery_masks, gallery_features],
+)
+@retried
+def relit_views(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
+    """Both views of the gallery photos in other light: darkness, veils, other colours. Empty without relighting.
+
+    A gallery shows most places in one light. The retrieval vector learns from relit photos what light changes in a
+    view, and training can read them too. Kinds and strengths of light are set with `relighting` in the profile.
+    """
+    from dualgeo_core.pipeline.stage1 import make_relit_views
+
+    return result(make_relit_views(workspace(), progress=progress_log(context)), tracking)
+
+
+@dg.asset(
+    group_name="views",
     kinds={"transformers", "parquet"},
     code_version="1",
     pool=ACCELERATOR,

@@ -9,21 +9,18 @@ has sent a message to Dagster.
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
-from contextlib import suppress
 
-import psutil
 from dagster_pipes import PipesContext, open_dagster_pipes
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import Representation, load_settings
-from dualgeo_dagster.mlflow.run import Curve, TrackedRun
 from dualgeo_dagster.mlflow.store import without_password
 from dualgeo_dagster.retries import comes_from_outside
+from dualgeo_dagster.runtime.side_by_side import Order, models_at_once, stop_with, train_one, train_side_by_side
 from dualgeo_dagster.settings import keep_libraries_quiet
 
 MAIN_PROCESS_SECONDS = 60  # time for the main process to report an error that all processes find
@@ -37,7 +34,7 @@ def main() -> None:
     try:
         if os.environ.get("RANK", "0") == "0":
             with open_dagster_pipes() as pipes:
-                threading.Thread(target=_stop_with, args=[pipes.get_extra("step_pid")], daemon=True).start()
+                threading.Thread(target=stop_with, args=[pipes.get_extra("step_pid")], daemon=True).start()
                 code = _main_process(pipes)
         else:
             code = _other_process()
@@ -89,16 +86,6 @@ def trained_representations(workspace: Workspace) -> list[Representation]:
     return [name for name in workspace.profile.model.variants if name != "encoder"]
 
 
-def _stop_with(step_pid: int) -> None:
-    """Stops this process at a checkpoint when the process of the Dagster step dies.
-
-    Otherwise it would continue unobserved, and write to the same folder as the run that replaces it.
-    """
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(step_pid).wait()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _report(error: Exception, pipes: PipesContext) -> int:
     """Sends a user error or an outage to Dagster, which shows or retries it. Returns the exit code.
 
@@ -114,34 +101,14 @@ def _report(error: Exception, pipes: PipesContext) -> int:
 
 
 def _train_and_report(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
-    from mlflow import MlflowClient
-
-    from dualgeo_core.base.progress import spoken
-    from dualgeo_core.pipeline.artifacts import Artifacts
-    from dualgeo_core.pipeline.stage1 import make_model
-
-    run = TrackedRun(MlflowClient(tracking_uri=pipes.get_extra("tracking_uri")), pipes.get_extra("mlflow_run_id"))
-    curve = Curve(run)
-    for representation in trained_representations(workspace):
-
-        def log(step: int, metrics: dict[str, float], representation: str = representation) -> None:
-            curve.add(step, {f"training/{representation}/{key}": value for key, value in metrics.items()})
-
-        trained = make_model(
-            workspace,
-            representation,
-            on_metrics=log,
-            give_up_others=unattended,
-            progress=spoken(pipes.log.info),
-        )
-        curve.finish()
-        pipes.report_custom_message(
-            {
-                "representation": representation,
-                "validation": trained.validation,
-                "fingerprint": Artifacts(workspace).model(representation).require().content,
-            }
-        )
+    names, at_once = trained_representations(workspace), models_at_once(workspace)
+    order = Order(pipes.get_extra("tracking_uri"), pipes.get_extra("mlflow_run_id"), unattended)
+    if at_once > 1:
+        made = train_side_by_side(json.loads(sys.argv[1]), names, order, at_once=at_once, say=pipes.log.info)
+    else:
+        made = (train_one(workspace, name, order, say=pipes.log.info) for name in names)
+    for message in made:
+        pipes.report_custom_message(message)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from service_processes import BIN, Service, Webserver, free_port, wait_for
 from dualgeo_dagster.commands.ui import write_workspace_file
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 
-MODEL = "cross_attention"
+MODEL = "joint"
 PROFILE = TINY_PROFILE.replace("    by_night: {photo_set: by_night}\n", "").replace("[encoder, ", "[")
 RETRAINED = (
     *("models", "gallery_embeddings", "gallery_index", "candidates", "refiner", "clusters", "lmm_answers", "locator"),

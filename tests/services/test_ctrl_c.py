@@ -24,7 +24,7 @@ def test_ctrl_c_cancels_the_run_at_a_checkpoint(tmp_path: Path, new_home: Callab
         text=True,
         start_new_session=True,
     )
-    checkpoint = home.path / "artifacts" / "tiny" / "models" / "cross_attention.partial" / "checkpoint.safetensors"
+    checkpoint = home.path / "artifacts" / "tiny" / "models" / "joint.partial" / "checkpoint.safetensors"
     wait_for(lambda: checkpoint.exists() or process.poll() is not None, "a checkpoint")
     started = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)

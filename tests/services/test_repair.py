@@ -16,7 +16,7 @@ from dualgeo_core.pipeline.verification import remove_damaged, verify
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.settings import Settings, load_profile
 
-BENCHMARK, MODEL = "by_day", "cross_attention"
+BENCHMARK, MODEL = "by_day", "joint"
 
 
 def run_steps(workspace: Workspace) -> None:
@@ -25,6 +25,7 @@ def run_steps(workspace: Workspace) -> None:
     for name in (GALLERY, BENCHMARK):
         stage1.make_masks(workspace, name)
         stage1.make_features(workspace, name)
+    stage1.make_relit_views(workspace)
     stage1.make_model(workspace, MODEL, on_metrics=lambda step, metrics: None)
     stage1.make_embeddings(workspace, MODEL)
     stage1.make_index(workspace, MODEL)
@@ -100,7 +101,7 @@ def test_every_file_that_is_lost_cut_or_altered_comes_back_to_the_byte(workspace
 
 def test_what_is_damaged_reaches_no_locator(workspace: Workspace) -> None:
     folder = workspace.settings.artifacts
-    for kind in ("features/gallery", "index/cross_attention", "models/cross_attention", "segmenter", "refiner"):
+    for kind in ("features/gallery", "index/joint", "models/joint", "segmenter", "refiner"):
         path = next(path for path in sorted((folder / kind).iterdir()) if path.name != RECORD)
         content = path.read_bytes()
         alter(path)
@@ -138,7 +139,7 @@ def test_what_a_photo_set_has_lost_is_named(workspace: Workspace, lost: str) -> 
         [damage] = verify(workspace)
         assert damage.path == folder / (lost or "set.json")
         assert damage.is_photo_set
-        assert {"features/gallery", "models/cross_attention", "locator"} <= set(damage.dependents)
+        assert {"features/gallery", "models/joint", "locator"} <= set(damage.dependents)
     finally:
         aside.replace(folder / lost)
 
@@ -192,7 +193,7 @@ def test_a_damaged_photo_shard_is_refused_and_named(workspace: Workspace) -> Non
     try:
         found = verify(workspace)
         assert [damage.path for damage in found] == [shard]
-        assert {"masks/gallery", "models/cross_attention", "locator", "scores/by_day"} <= set(found[0].dependents)
+        assert {"masks/gallery", "models/joint", "locator", "scores/by_day"} <= set(found[0].dependents)
         features.replace(aside)
         with pytest.raises(InputError, match=f"{shard.name} is damaged"):
             stage1.make_features(workspace, GALLERY)
