@@ -73,6 +73,8 @@ def _run(
         log_level="warning",
         access_log=False,
         server_header=False,
+        http="h11",  # the faster parser limits neither the size of headers nor requires a host
+        h11_max_incomplete_event_size=64 * 1024,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
     )
