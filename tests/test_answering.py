@@ -17,9 +17,12 @@ from dualgeo_core.answering.answers import Answer
 from dualgeo_core.answering.locator import Locator
 from dualgeo_core.cli import app
 from dualgeo_core.photos.decode import decode_image
+from dualgeo_core.photos.photographers import split_by_photographer
 from dualgeo_core.pipeline.methods import main_method
+from dualgeo_core.pipeline.opening import open_answerer, open_relit_views, open_views
 from dualgeo_core.pipeline.stage1 import make_candidates
 from dualgeo_core.pipeline.stage2 import (
+    in_every_light,
     main_candidates,
     make_lmm_answers,
     make_locator,
@@ -135,6 +138,21 @@ def test_hubness_and_a_multimodal_model_hold_for_locate_too(workspace: Workspace
     for before, after in zip(plain, expected, strict=True):
         assert before["candidates"] != after["candidates"], "hubs were marked down"
         assert before["latitude"] != after["latitude"], "the model was heeded"
+
+
+def test_calibration_sees_held_out_photos_in_every_light(graph_home: Home) -> None:
+    workspace = Workspace(load_settings("tiny", home=graph_home.path))
+    gallery = open_views(workspace, GALLERY)
+    rows = split_by_photographer(gallery.frame, workspace.profile.training).queries
+    lights = (gallery, *open_relit_views(workspace, gallery))
+
+    candidates, truth = in_every_light(open_answerer(workspace), lights, rows)
+
+    taken, relit = truth[truth["copy_of"].isna()], truth[truth["copy_of"].notna()]
+    assert taken["id"].tolist() == relit["copy_of"].tolist() == gallery.frame["id"].iloc[rows].tolist()
+    assert set(candidates["id"]) == set(truth["id"])
+    best = candidates[(candidates["kind"] == "similar") & (candidates["rank"] == 1)].set_index("id")["similarity"]
+    assert (best[taken["id"]].to_numpy() != best[relit["id"]].to_numpy()).all()
 
 
 def test_a_near_duplicate_in_the_gallery_is_no_candidate(graph_home: Home) -> None:

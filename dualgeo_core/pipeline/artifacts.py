@@ -114,10 +114,14 @@ class Artifacts:
             "index": self.require(self.index(main)).content,
             "views": self.views(GALLERY),
             **self._model_input(main),
+            **{
+                f"relit {copy}": self.require(self.relit_views(copy)).content
+                for copy in range(1, profile.relighting.copies + 1)
+            },
             "params_file": _given(profile.refinement.params_file, "refinement.params_file"),
             "shipped refiner": file_digest(SHIPPED),
         }
-        recipe = [3, profile.retrieval.model_dump(mode="json"), split, profile.refinement.least_likeness]
+        recipe = [4, profile.retrieval.model_dump(mode="json"), split, profile.refinement.least_likeness]
         return self._artifact("refiner", recipe=recipe, inputs=inputs)
 
     def lmm_answers(self, benchmark: str) -> Artifact:

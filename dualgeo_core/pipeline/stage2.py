@@ -1,10 +1,14 @@
 """Stage 2, from candidates to scores: one function per artifact, in pipeline order."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from dualgeo_core.answering.answerer import Answerer
 from dualgeo_core.answering.locator_folder import pack_locator, read_locator_folder
 from dualgeo_core.base.artifacts import Artifact, new_artifact
 from dualgeo_core.base.files import read_json, write_json
@@ -15,7 +19,7 @@ from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.photos.photographers import split_by_photographer
 from dualgeo_core.pipeline.artifacts import Artifacts, facts_of
 from dualgeo_core.pipeline.methods import compared_methods, main_method
-from dualgeo_core.pipeline.opening import open_answerer, open_refiner, open_views
+from dualgeo_core.pipeline.opening import open_answerer, open_refiner, open_relit_views, open_views
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.refine.album.albums import albums_by_author
 from dualgeo_core.refine.album.fit import enough_albums
@@ -25,6 +29,7 @@ from dualgeo_core.refine.fit import FEWEST_QUERIES, fit_refiner
 from dualgeo_core.refine.lmm.answers import ANSWER_COLUMNS
 from dualgeo_core.refine.predict import refiner_of
 from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner, shipped_refiner
+from dualgeo_core.views.store import Views
 
 SCORES_FILE = "scores.json"
 Facts = dict[str, Any]
@@ -58,16 +63,37 @@ def _fitted(workspace: Workspace, progress: Progress) -> tuple[Refiner, str]:
     albums = albums_by_author(held_out)
     if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
         return shipped_refiner(), f"the shipped refiner, because only {len(rows)} gallery photos are held out"
+    lights = (gallery, *open_relit_views(workspace, gallery))
+    candidates, truth = in_every_light(open_answerer(workspace), lights, rows)
     refiner = fit_refiner(
-        candidates=open_answerer(workspace).candidates(gallery, rows),
+        candidates=candidates,
         answers=None,
-        truth=held_out,
+        truth=truth,
         albums=albums if enough_albums(albums) else None,
         density=gallery_density(gallery.frame),
         seed=profile.training.validation_seed,
         progress=progress,
     )
-    return refiner, f"{len(rows)} gallery photos by photographers held out of training"
+    light = "" if len(lights) == 1 else f", as they are and relit {len(lights) - 1} times"
+    return refiner, f"{len(rows)} gallery photos by photographers held out of training{light}"
+
+
+def in_every_light(
+    answerer: Answerer, lights: Sequence[Views], rows: NDArray[np.int64]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Candidates and true places of photos `rows` in each of `lights`. Those of the first light keep their ids.
+
+    The column `copy_of` of the others names the photo in the first light.
+    """
+    candidates: list[pd.DataFrame] = []
+    truth: list[pd.DataFrame] = []
+    for number, views in enumerate(lights):
+        suffix = f" relit {number}" if number else ""
+        photos = views.frame.iloc[rows]
+        for parts, frame in ((candidates, answerer.candidates(views, rows)), (truth, photos)):
+            parts.append(frame.assign(id=frame["id"] + suffix))
+        truth[-1]["copy_of"] = photos["id"] if number else None
+    return pd.concat(candidates, ignore_index=True), pd.concat(truth, ignore_index=True)
 
 
 def make_locator(workspace: Workspace) -> Facts:
