@@ -22,7 +22,9 @@ from dualgeo_dagster.settings import keep_libraries_quiet
 keep_libraries_quiet()
 MODULES = [photos, views, training, retrieval, refinement, benchmarks, promotion]
 assets = [
-    asset.map_asset_specs(lambda spec: spec.replace_attributes(owners=orchestration().owners))
+    asset.map_asset_specs(
+        lambda spec: spec.replace_attributes(owners=orchestration().owners, tags={**spec.tags, "profile": NAME})
+    )
     for asset in dg.load_assets_from_modules(MODULES, key_prefix=NAME)
     if isinstance(asset, dg.AssetsDefinition)  # these modules also import the observed sources
 ]

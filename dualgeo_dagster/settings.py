@@ -1,5 +1,6 @@
 """Settings of Dagster and MLflow, from the profile's section `orchestration` and the environment."""
 
+import getpass
 import logging
 import os
 import time
@@ -71,7 +72,7 @@ class OrchestrationSettings(Section):
 
 
 class TrackingEnvironment(BaseSettings):
-    """The environment variables MLFLOW_TRACKING_URI and DUALGEO_MLFLOW_UI."""
+    """The environment variables MLFLOW_TRACKING_URI, DUALGEO_MLFLOW_UI and DUALGEO_DAGSTER_UI."""
 
     model_config = SettingsConfigDict(extra="ignore")
 
@@ -80,6 +81,11 @@ class TrackingEnvironment(BaseSettings):
         "http://127.0.0.1:5000",
         validation_alias="DUALGEO_MLFLOW_UI",
         description="Address of MLflow's web page, for links in Dagster.",
+    )
+    dagster_ui: str = Field(
+        "http://127.0.0.1:3000",
+        validation_alias="DUALGEO_DAGSTER_UI",
+        description="Address of Dagster's web page, for links in MLflow and in the terminal.",
     )
 
 
@@ -96,6 +102,14 @@ def orchestration_of(profile: Profile) -> OrchestrationSettings:
             f"which is not in photos.benchmarks; use one of: {', '.join(profile.photos.benchmarks)}"
         )
     return settings
+
+
+def current_user() -> str:
+    """The name of the user; in a container, the user may have an id without a name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def keep_libraries_quiet() -> None:

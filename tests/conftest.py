@@ -204,7 +204,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A browser page; its final state is saved as a screenshot with the test's name."""
-    page = browser.new_page(viewport={"width": 1700, "height": 1000})
+    page = browser.new_page(viewport={"width": 1500, "height": 950})
     page.set_default_timeout(WAIT_MS)
     yield page
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)

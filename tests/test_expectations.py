@@ -98,4 +98,4 @@ def predictions(**changes: list) -> pd.DataFrame:
 )
 def test_predictions(changes: dict, queries: int, passes: bool) -> None:
     verdict = check_predictions(predictions(**changes), queries=queries)
-    assert verdict.passed == passes, verdict.table
+    assert verdict.passed == passes, verdict.findings

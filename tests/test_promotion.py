@@ -59,6 +59,7 @@ class Shelf:
             locator=self._workspace.locator,
             predictions={benchmark: predictions},
             tags={"locator": f"number {next(self._numbers)}"},
+            description="made by a test",
         )
 
 

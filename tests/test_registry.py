@@ -46,7 +46,11 @@ class Shop:
         locator.mkdir(exist_ok=True)
         (locator / "weights").write_text(content)
         return self.registry.register(
-            run_id=self.run_id, locator=locator, predictions={"by_day": PREDICTIONS}, tags={"locator": content}
+            run_id=self.run_id,
+            locator=locator,
+            predictions={"by_day": PREDICTIONS},
+            tags={"locator": content},
+            description="made by a test",
         )
 
     def files(self) -> list[str]:
@@ -93,6 +97,30 @@ def test_a_locked_database_is_an_outage_and_other_database_errors_are_not(shop: 
     with pytest.raises(sqlite3.OperationalError) as broken:
         sqlite3.connect(shop.home / "none").execute("SELECT * FROM nothing")
     assert not comes_from_outside(broken.value)
+
+
+def test_what_is_champion_answers_in_the_terminal(shop: Shop) -> None:
+    """`dualgeo locate` reads the folder that a promotion or a rollback fills with the champion's locator."""
+    settings = load_settings("tiny", home=shop.home)
+    assert settings.locator_in_service == settings.artifacts / "locator"
+    first, second = shop.put("first"), shop.put("second")
+    for command in (["promote", first], ["promote", second], ["rollback"]):
+        CliRunner().invoke(app, [*command, "--profile", "tiny"], catch_exceptions=False)
+        champion = shop.registry.version_of(CHAMPION)
+        weights = (settings.locator_in_service / "weights").read_text()
+        assert weights == {first: "first", second: "second"}[champion]
+    assert champion == first
+
+
+def test_a_promotion_is_a_sentence_on_the_pages_of_version_and_model(shop: Shop) -> None:
+    first, second = shop.put("first"), shop.put("second")
+    shop.registry.promote(first, reason="the first version")
+    shop.registry.promote(second, reason="not shown worse")
+    version = shop.client.get_model_version("dualgeo-tiny", second)
+    assert version.description.startswith("made by a test")
+    assert f"version {second} replaced version {first} on " in version.description
+    assert version.description.endswith("Reason: not shown worse.")
+    assert "Reason: not shown worse." in shop.client.get_registered_model("dualgeo-tiny").description
 
 
 def test_the_curve_waits_for_a_locked_database(shop: Shop, locked: Any) -> None:

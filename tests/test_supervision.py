@@ -32,10 +32,11 @@ import sys
 from dualgeo_dagster.runtime import supervision
 supervision.LOOK_S, supervision.RESTARTS = 0.05, 2
 codes, ports = sys.argv[1::2], sys.argv[2::2]
-servers = [
-    supervision.Server(name, [sys.executable, "-c", code], f"http://127.0.0.1:{port}")
-    for name, code, port in zip(("first", "second"), codes, ports)
-]
+servers = []
+for name, code, port in zip(("first", "second"), codes, ports):
+    address = f"http://127.0.0.1:{port}"
+    page = lambda address=address: address
+    servers.append(supervision.Server(name, [sys.executable, "-c", code], address, page=page))
 sys.exit(supervision.serve(servers))
 """
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import WAIT_MS, Home
+from conftest import SCREENSHOTS, WAIT_MS, Home
 from mlflow import MlflowClient
-from service_processes import Service, free_port
+from service_processes import Service, free_port, wait_for
 
 pytestmark = pytest.mark.ui
 GREEN = "rgba(46, 204, 129"  # background colour of a materialized, up-to-date asset
@@ -53,6 +53,17 @@ def addresses(home: Home) -> Iterator[dict[str, str]]:
         servers.stop()
 
 
+@pytest.fixture(scope="module")
+def pages(addresses: dict[str, str], home: Home) -> dict[str, str]:
+    """The links that `dualgeo ui` printed, by server."""
+    printed = wait_for(
+        lambda: (text := (home.path / "ui.log").read_text()) and "Press Ctrl-C" in text and text, "links"
+    )
+    return {
+        line.split()[0]: line.split()[1] for line in printed.splitlines() if line.startswith(("Dagster ", "MLflow "))
+    }
+
+
 def test_every_asset_of_the_graph_is_green(page: Any, addresses: dict[str, str]) -> None:
     from dualgeo_dagster.definitions import defs  # of another profile, whose assets have the same names
 
@@ -82,11 +93,52 @@ def test_launchpad_shows_the_training_settings(page: Any, addresses: dict[str, s
     page.get_by_text("No errors").wait_for()
 
 
-def test_scores_show_pictures_and_numbers(page: Any, addresses: dict[str, str]) -> None:
-    page.goto(f"{addresses['dagster']}/assets/tiny/scores?partition=by_day&view=partitions")
-    page.get_by_text("acc_25km").first.wait_for()
-    page.get_by_text("[Show Markdown]").first.click()
-    page.get_by_alt_text("share of by_day within each distance").wait_for()
+def test_a_new_user_finds_run_pictures_comparison_and_reason_by_clicks(
+    page: Any, addresses: dict[str, str], pages: dict[str, str], home: Home
+) -> None:
+    """From the links that `dualgeo ui` prints: the run, one benchmark's pictures, two runs compared, and the reason."""
+    page.goto(pages["Dagster"])
+    page.get_by_role("link", name="Jobs").click()
+    page.get_by_text("tiny_everything", exact=True).first.click()
+    page.get_by_role("tab", name="Runs").or_(page.get_by_text("Runs", exact=True).last).first.click()
+    page.get_by_text("Manually launched").first.wait_for()
+    shoot(page, "walk_1_runs_of_the_job")
+
+    page.goto(pages["Dagster"])
+    page.get_by_role("link", name="Catalog").click()
+    page.get_by_text("scores", exact=True).first.click()
+    page.get_by_text("Partitions", exact=True).first.click()
+    page.get_by_text("by_night", exact=True).first.click()
+    picture = page.get_by_alt_text("by_night: map of errors")
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("picture => picture.naturalWidth > 100", arg=picture.element_handle())
+    shoot(page, "walk_2_pictures_of_a_benchmark")
+
+    page.goto(pages["MLflow"])
+    for run in whole_graph_runs(home):
+        row = page.get_by_role("row").filter(has_text=run.info.run_name)
+        row.get_by_role("checkbox").first.click()
+    page.get_by_role("button", name="Compare").first.click()
+    metric = page.get_by_text("headline/by_day within 25 km percent", exact=True).first
+    metric.scroll_into_view_if_needed()
+    metric.wait_for()
+    shoot(page, "walk_3_two_runs_compared")
+
+    page.goto(pages["Dagster"])
+    page.get_by_role("link", name="Catalog").click()
+    page.get_by_text("champion", exact=True).first.click()
+    page.get_by_text("Decision", exact=True).first.wait_for()
+    shoot(page, "walk_4_the_reason_of_the_champion")
+
+
+def test_mlflow_opens_in_the_mode_for_training_and_stays_there(page: Any, addresses: dict[str, str]) -> None:
+    page.goto(addresses["mlflow"])
+    page.get_by_text("dualgeo-tiny").first.click()
+    page.get_by_text(", whole graph,").first.click()
+    page.get_by_text("About this run").wait_for()
+    assert page.get_by_text("Traces", exact=True).count() <= 1
+    assert page.get_by_text("MLflow Assistant").count() == 0
+    assert page.evaluate("localStorage.getItem('mlflow.workflowType_v1')") == '"machine_learning"'
 
 
 def test_two_mlflow_runs_stand_side_by_side(page: Any, addresses: dict[str, str], home: Home) -> None:
@@ -96,10 +148,11 @@ def test_two_mlflow_runs_stand_side_by_side(page: Any, addresses: dict[str, str]
     page.goto(f"{addresses['mlflow']}/#/compare-runs?runs={runs}&experiments={experiments}")
     for run in (first, second):
         page.get_by_text(run.info.run_name).first.wait_for()
-    metrics = page.get_by_text("by_day/acc_25km", exact=True).first
+    headline = "headline/by_day within 25 km percent"
+    metrics = page.get_by_text(headline, exact=True).first
     metrics.scroll_into_view_if_needed()
     metrics.wait_for()
-    for value in {run.data.metrics["by_day/acc_25km"] for run in (first, second)}:
+    for value in {run.data.metrics[headline] for run in (first, second)}:
         page.get_by_text(f"{value:g}").first.wait_for()
 
 
@@ -107,7 +160,7 @@ def test_mlflow_lists_benchmarks_below_their_run(page: Any, addresses: dict[str,
     first, _ = whole_graph_runs(home)
     page.goto(f"{addresses['mlflow']}/#/experiments/{first.info.experiment_id}/runs")
     page.get_by_role("row").filter(has_text=first.info.run_name).get_by_role("button").first.click()
-    page.get_by_text("tiny, by_night").wait_for()
+    page.get_by_text("tiny, benchmark by_night").wait_for()
 
 
 def test_mlflow_opens_the_report_page(page: Any, addresses: dict[str, str], home: Home) -> None:
@@ -117,10 +170,15 @@ def test_mlflow_opens_the_report_page(page: Any, addresses: dict[str, str], home
     page.frame_locator("iframe").get_by_role("heading", name="by_night").wait_for()
 
 
+def shoot(page: Any, name: str) -> None:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+
+
 def expand_groups(page: Any) -> None:
     """Dagster shows a large graph as groups; Alt+E on its canvas opens them all."""
     page.locator("foreignObject").first.wait_for(state="attached")
-    page.mouse.click(1600, 940)
+    page.mouse.click(1400, 890)
     page.keyboard.press("Alt+e")
 
 

@@ -84,7 +84,7 @@ class Locator:
     ) -> "Locator":
         """The latest model of a profile, given by name or path (default: DUALGEO_PROFILE, else `demo`)."""
         settings = load_settings(profile)
-        return cls(settings.locator, lmm_model=lmm_model, max_risk=max_risk, replies=settings.lmm_replies)
+        return cls(settings.locator_in_service, lmm_model=lmm_model, max_risk=max_risk, replies=settings.lmm_replies)
 
     @property
     def lmm(self) -> LmmSettings:

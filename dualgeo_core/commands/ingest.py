@@ -17,6 +17,7 @@ DEFAULT_SHARE: float = IngestSettings().max_quarantine_share
 
 ingest = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,
     help="Writes a photo set: Parquet shards, set.json, and quarantine.csv with the reason for every unusable photo.",
 )
 

@@ -1,4 +1,4 @@
-"""`dualgeo locate`: the estimated positions of photos, from the latest model of a profile."""
+"""`dualgeo locate`: the estimated positions of photos, from the champion of a profile."""
 
 import glob
 from collections.abc import Iterator
@@ -70,7 +70,7 @@ def locate(
 ) -> None:
     """Locates photos and prints position, place, radius, and the most similar gallery photos.
 
-    Uses the latest model of the profile, and the same method as for the profile's benchmarks. Ignores the position in a
+    Uses the champion of the profile, and the same method as for the profile's benchmarks. Ignores the position in a
     photo's EXIF, except with --album. A photo that cannot be read is one line on stderr; the others are located, and
     the exit code is 2.
     Example: dualgeo locate --profile folder --map map.html trip/
@@ -88,7 +88,7 @@ def locate(
     elif paths:
         from dualgeo_core.answering.locator import Locator
 
-        locator = Locator(settings.locator, lmm_model=lmm, max_risk=max_risk, replies=settings.lmm_replies)
+        locator = Locator(settings.locator_in_service, lmm_model=lmm, max_risk=max_risk, replies=settings.lmm_replies)
         for doubt in locator.doubts:
             typer.echo(f"Note: {doubt}.", err=True)
         _say_where_photos_go(locator)

@@ -39,7 +39,7 @@ def serve(
             "set DUALGEO_SERVE_TOKEN, or listen on 127.0.0.1"
         )
     _require_free(host, port)
-    folder = settings.locator if locator is None else locator
+    folder = settings.locator_in_service if locator is None else locator
     from dualgeo_core.answering.locator_folder import read_locator_folder
 
     read_locator_folder(folder)  # says what is missing before the server starts

@@ -1,6 +1,7 @@
-"""Plots of an evaluation: error curves, error map, evidence of one query, accuracy against coverage."""
+"""Plots of an evaluation: error curves, error map, all benchmarks, accuracy against coverage."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +33,7 @@ def error_map(predictions: pd.DataFrame, truth: pd.DataFrame) -> Figure:
     """The true positions of the queries, coloured by error; lines lead to answers more than 200 km off."""
     figure = Figure(figsize=(10, 5), layout="constrained")
     axes = figure.subplots()
-    _draw_world(axes)
+    draw_world(axes)
     errors = errors_km(predictions, truth)
     found = predictions.set_index("id").reindex(truth["id"])
     far = np.isfinite(errors) & (errors > 200)
@@ -61,35 +62,23 @@ def error_map(predictions: pd.DataFrame, truth: pd.DataFrame) -> Figure:
     return figure
 
 
-def query_map(candidates: pd.DataFrame, clusters: pd.DataFrame, prediction: "pd.Series[float]") -> Figure:
-    """One query's candidates, their clusters, and the answer with its 90 % radius."""
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    axes = figure.subplots()
-    _draw_world(axes)
-    axes.scatter(
-        candidates["longitude"],
-        candidates["latitude"],
-        s=30 * candidates["rank"].to_numpy(np.float64) ** -0.5 + 6,
-        color="tab:blue",
-        alpha=0.6,
-        label="Candidates",
-        zorder=3,
-    )
-    axes.scatter(
-        clusters["longitude"],
-        clusters["latitude"],
-        s=600 * clusters["mass"],
-        facecolors="none",
-        edgecolors="tab:orange",
-        label="Clusters (area: mass)",
-        zorder=4,
-    )
-    axes.plot(
-        prediction["longitude"], prediction["latitude"], "*", color="tab:red", markersize=14, label="Answer", zorder=5
-    )
-    radius = prediction["radius_90_km"]
-    axes.set_title(str(prediction["place"]) + ("" if pd.isna(radius) else f"; 90 % radius {radius:,.0f} km"))
-    axes.legend(fontsize=8, loc="lower left")
+def benchmarks(scores: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Accuracy within 25 km with its 95 % interval, and coverage of the radii, for each benchmark's scores."""
+    figure = Figure(figsize=(10, 0.7 * len(scores) + 1.6), layout="constrained")
+    accuracy, coverage = figure.subplots(1, 2, sharey=True)
+    places = np.arange(len(scores))[::-1]
+    for place, score in zip(places, scores.values(), strict=True):
+        bounds = score["acc_25km_interval"] or []  # too few photographers to tell
+        accuracy.plot(bounds, [place] * len(bounds), color="tab:blue", alpha=0.4, linewidth=6, solid_capstyle="butt")
+        accuracy.plot(score["acc_25km"], place, "o", color="tab:blue")
+        for level, color in ((50, "tab:orange"), (90, "tab:red")):
+            if score[f"coverage_{level}"] is not None:
+                coverage.plot(score[f"coverage_{level}"], place, "o", color=color)
+    for level, color in ((50, "tab:orange"), (90, "tab:red")):
+        coverage.axvline(level, color=color, linestyle=":", label=f"{level} % radius: should hold {level} %")
+    accuracy.set(xlim=(0, 100), xlabel="Within 25 km (%), with 95 % interval", yticks=places, yticklabels=list(scores))
+    coverage.set(xlim=(0, 100), ylim=(-0.6, len(scores) - 0.4), xlabel="Radii that hold the true place (%)")
+    coverage.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 1.25), ncols=2, frameon=False)
     return figure
 
 
@@ -108,7 +97,8 @@ def coverage_curve(predictions: pd.DataFrame, truth: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_world(axes: Axes) -> None:
+def draw_world(axes: Axes) -> None:
+    """Draws the coastlines of the whole Earth."""
     for line in coastlines():
         longitude, latitude = zip(*line, strict=True)
         axes.plot(longitude, latitude, color="0.6", linewidth=0.5, zorder=1)

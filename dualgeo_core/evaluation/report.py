@@ -1,15 +1,16 @@
 """Scores as headline metrics, as one table of all methods, and as error curves."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dualgeo_core.evaluation.scores import METRICS, errors_km
+from dualgeo_core.evaluation.scores import METRICS, TOO_FEW, errors_km
 
 CURVE_POINTS = 60
 HEADLINES = (*METRICS, "median_km", "coverage_50", "coverage_90", "median_radius_90_km")
+SHARES = (*METRICS, "coverage_50", "coverage_90")
 HEADERS = {
     **{name: f"Within {name.removeprefix('acc_').replace('km', ' km')} (%)" for name in METRICS},
     "benchmark": "Benchmark",
@@ -17,8 +18,10 @@ HEADERS = {
     "acc_25km_low": "Within 25 km, 95 % interval: low (%)",
     "acc_25km_high": "Within 25 km, 95 % interval: high (%)",
     "median_km": "Median error (km)",
-    "coverage_50": "Within 50 % radius (%)",
-    "coverage_90": "Within 90 % radius (%)",
+    "coverage_50": "Within the 50 % radius (%)",
+    "coverage_90": "Within the 90 % radius (%)",
+    "median_radius_50_km": "Median 50 % radius (km)",
+    "median_radius_90_km": "Median 90 % radius (km)",
     "kind": "Kind",
     "stratum": "Stratum",
     "photos": "Photos",
@@ -34,6 +37,52 @@ def headline_metrics(score: Mapping[str, Any]) -> dict[str, float]:
     return {name: round(float(score[name]), 3) for name in HEADLINES if score[name] is not None}
 
 
+def named_scores(score: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of one method under names with units, rounded to what the number of photos supports."""
+    digits = 1 if score["n"] >= 100 else 0
+    named: dict[str, Any] = {"Photos": score["n"]}
+    for name in SHARES:
+        if score[name] is not None:
+            named[HEADERS[name]] = round(score[name], digits)
+    named["Within 25 km, 95 % interval (%)"] = interval_text(score["acc_25km_interval"], digits=digits)
+    for name in ("median_km", "median_radius_50_km", "median_radius_90_km"):
+        if score[name] is not None:
+            named[HEADERS[name]] = three_digits(score[name])
+    return named
+
+
+def interval_text(interval: Sequence[float] | None, *, digits: int = 1) -> str:
+    """An interval as `low to high`, or the reason why there is none."""
+    if interval is None:
+        return TOO_FEW
+    low, high = interval
+    return f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def three_digits(value: float) -> float:
+    """The value with three significant digits."""
+    return float(f"{value:.3g}")
+
+
+def benchmark_overview(scores: Scores, method: str) -> pd.DataFrame:
+    """One row per benchmark about one method, with readable headers and values as text."""
+    rows = []
+    for benchmark, by_method in scores.items():
+        named = named_scores(by_method[method])
+        median = named.get(HEADERS["median_km"])
+        rows.append(
+            {
+                "Benchmark": benchmark,
+                "Photos": named["Photos"],
+                HEADERS["acc_25km"]: named[HEADERS["acc_25km"]],
+                "95 % interval": named["Within 25 km, 95 % interval (%)"],
+                "Median (km)": "" if median is None else f"{median:g}",
+                "In 90 % radius (%)": named.get(HEADERS["coverage_90"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def comparison_table(scores: Scores) -> pd.DataFrame:
     """One row per benchmark and method: accuracies, the interval at 25 km, median error, coverage."""
     rows = []
@@ -42,7 +91,7 @@ def comparison_table(scores: Scores) -> pd.DataFrame:
             low, high = score["acc_25km_interval"] or (None, None)  # too few photographers to tell
             row = {"benchmark": benchmark, "method": method, **{name: score[name] for name in METRICS}}
             row |= {"acc_25km_low": low, "acc_25km_high": high, "median_km": score["median_km"]}
-            rows.append({**row, "coverage_90": score["coverage_90"], "n": score["n"]})
+            rows.append({**row, **{name: score[name] for name in ("coverage_50", "coverage_90")}, "n": score["n"]})
     return pd.DataFrame(rows)
 
 

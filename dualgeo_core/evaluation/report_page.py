@@ -16,7 +16,7 @@ from dualgeo_core.evaluation.scores import TOO_FEW, enough_photographers
 from dualgeo_core.evaluation.strata import worst_stratum
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 90rem; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: 1rem 0; width: 100% }
 td, th { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd }
 td:first-child, th:first-child { text-align: left }
@@ -44,7 +44,9 @@ def report_page(
     """A self-contained HTML page with one section per benchmark, coverage by stratum, and what is in doubt."""
     title = f"DualGeo: {html.escape(profile)}"
     head = f"<meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>"
-    body = "".join(_section(name, result, main_method=main_method) for name, result in results.items())
+    overview = plots.benchmarks({name: result.scores[main_method] for name, result in results.items()})
+    body = _figure(overview, f"All benchmarks, {main_method}")
+    body += "".join(_section(name, result, main_method=main_method) for name, result in results.items())
     notes = "".join(f"<p><strong>Note:</strong> {html.escape(doubt)}.</p>" for doubt in doubts)
     coverage = _coverage(strata)
     return (
@@ -59,6 +61,14 @@ def _coverage(strata: pd.DataFrame) -> str:
         row = worst.iloc[0]
         told = f"{row['kind']}, {row['stratum']}: {row['coverage_90']:.1f} % ({row['photos']} photos)"
     return f"<h2>Coverage by stratum</h2><p>Farthest from 90 %: {html.escape(told)}.</p>{_table(strata)}"
+
+
+def queries_page(figures: Mapping[str, Figure], *, benchmark: str) -> str:
+    """A self-contained HTML page with one picture per query; the keys are the captions."""
+    title = f"DualGeo: single queries of {html.escape(benchmark)}"
+    head = f"<meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>"
+    body = "".join(f"<h2>{html.escape(caption)}</h2>{_figure(figure, caption)}" for caption, figure in figures.items())
+    return f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{title}</h1>{body}</body></html>"
 
 
 def _section(benchmark: str, result: BenchmarkResult, *, main_method: str) -> str:

@@ -1,6 +1,8 @@
 """The methods that one evaluation compares, and the main method."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dualgeo_core.settings import Profile, RefineMethod
 
@@ -34,3 +36,12 @@ def compared_methods(profile: Profile) -> list[Method]:
     methods += [Method(main, "dbscan"), Method(main, "hdbscan"), Method(main, "posterior"), main_method(profile)]
     methods.append(Method(main, "album", answers=profile.lmm.enabled))
     return [*dict.fromkeys(methods), Method(f"{main}{LEAKING}", "posterior")]
+
+
+def without_equal_leakage(by_method: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The scores by method, without a method with leakage that scores exactly as the one without."""
+    return {
+        name: score
+        for name, score in by_method.items()
+        if LEAKING not in name or score != by_method.get(name.replace(LEAKING, ""))
+    }

@@ -240,11 +240,6 @@ def read_scores(workspace: Workspace, benchmark: str) -> dict[str, dict[str, Any
     return {method.name: scores[method.name] for method in compared_methods(workspace.profile)}
 
 
-def read_clusters(workspace: Workspace, benchmark: str) -> pd.DataFrame:
-    """The clusters of each query's candidates. Raises InputError if they are stale or damaged."""
-    return read_table(Artifacts(workspace).clusters(benchmark))
-
-
 def main_candidates(workspace: Workspace, benchmark: str) -> pd.DataFrame:
     """The candidates in the main representation."""
     candidates = read_table(Artifacts(workspace).candidates(benchmark))

@@ -56,6 +56,16 @@ class Settings(BaseModel):
         """The stored replies of the multimodal model; each question is sent once."""
         return self.artifacts / "lmm_replies"
 
+    @property
+    def champion(self) -> Path:
+        """The folder with the locator of the champion; absent until a version of the model was promoted."""
+        return self.artifacts / "champion"
+
+    @property
+    def locator_in_service(self) -> Path:
+        """The locator folder that answers: the champion's, otherwise the one of the last run."""
+        return self.champion if self.champion.is_dir() else self.locator
+
     def with_training(self, overrides: dict[str, Any]) -> "Settings":
         """A copy with other training settings.
 

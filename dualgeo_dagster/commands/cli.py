@@ -1,4 +1,4 @@
-"""The `dualgeo` commands of this package: run, ui, versions, promote, rollback."""
+"""The `dualgeo` commands of this package: run, ui, doctor, versions, promote, rollback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dualgeo_core.commands.options import PROFILE_HELP, ProfileOption
+from dualgeo_core.settings import load_settings
 
 if TYPE_CHECKING:
     from dualgeo_dagster.mlflow.registry import Registry
@@ -20,6 +21,7 @@ def run(profile: ProfileOption = None) -> None:
     Finished steps are reused if nothing they depend on has changed. Exit code 2: a user error; the last line says how
     to fix it. Exit code 1: any other failure.
     """
+    load_settings(profile)  # a wrong name is refused before the libraries are loaded
     from dualgeo_dagster.commands.run import run_everything
 
     raise typer.Exit(run_everything(profile))
@@ -43,6 +45,14 @@ def ui(
     raise typer.Exit(show_pages(profiles, dagster_port=dagster_port, mlflow_port=mlflow_port))
 
 
+def doctor(profile: ProfileOption = None) -> None:
+    """Shows what is installed, what each profile has, whether MLflow and Dagster answer, and what to run next."""
+    from dualgeo_dagster.commands.doctor import findings
+
+    for subject, found in findings(profile):
+        typer.echo(f"{subject}: {found}")
+
+
 def versions(
     profile: ProfileOption = None,
     prune: Annotated[
@@ -56,9 +66,9 @@ def versions(
     ] = None,
 ) -> None:
     """Lists all versions of a profile's model, and why the current champion was chosen."""
-    from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION
-
     with _registry(profile) as registry:
+        from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION
+
         for version in registry.prune(prune) if prune is not None else ():
             typer.echo(f"{registry.model} version {version}  deleted")
         aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER, BEST)}
@@ -75,28 +85,36 @@ def promote(
     profile: ProfileOption = None,
     reason: Reason = "by hand",
 ) -> None:
-    """Makes a version the champion, regardless of the automatic comparison."""
+    """Makes a version the champion, regardless of the automatic comparison.
+
+    `dualgeo locate` and the registered model answer from it at once.
+    """
     with _registry(profile) as registry:
+        from dualgeo_dagster.mlflow.champion import bring_into_service
+
         promotion = registry.promote(version, reason=reason)
+        bring_into_service(registry, load_settings(profile))
     typer.echo(f"version {promotion.version} is now the champion; before: {promotion.replaced or 'none'}")
 
 
 def rollback(profile: ProfileOption = None, reason: Reason = "by hand") -> None:
-    """Restores the previous champion."""
+    """Restores the previous champion. `dualgeo locate` and the registered model answer from it at once."""
     with _registry(profile) as registry:
+        from dualgeo_dagster.mlflow.champion import bring_into_service
+
         promotion = registry.rollback(reason=reason)
+        bring_into_service(registry, load_settings(profile))
     typer.echo(f"version {promotion.version} is the champion again; before: {promotion.replaced}")
 
 
 @contextmanager
 def _registry(profile: str | None) -> "Iterator[Registry]":
     """The registered model of a profile. Raises InputError if MLflow does not answer or its database is locked."""
-    from dualgeo_core.settings import load_settings
+    settings = load_settings(profile)  # a wrong name is refused before the libraries are loaded
     from dualgeo_dagster.mlflow.registry import Registry
     from dualgeo_dagster.mlflow.store import outages_as_input_errors, tracking_store
     from dualgeo_dagster.settings import keep_libraries_quiet
 
     keep_libraries_quiet()
-    settings = load_settings(profile)
     with outages_as_input_errors():
         yield Registry(tracking_store(settings.home).tracking_uri, profile=settings.profile.name)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import Any
 
 import dagster as dg
 from rich.console import Console
@@ -14,10 +14,7 @@ from dualgeo_dagster.runtime.code_server import CodeServer
 from dualgeo_dagster.runtime.console import user_error
 from dualgeo_dagster.runtime.instance import ensure_dagster_home
 from dualgeo_dagster.runtime.terminal_run import run_and_follow
-from dualgeo_dagster.settings import keep_libraries_quiet, orchestration_of
-
-if TYPE_CHECKING:
-    import pandas as pd
+from dualgeo_dagster.settings import TrackingEnvironment, keep_libraries_quiet, orchestration_of
 
 INTERRUPTED = 130  # the shell's code for a command that Ctrl-C ended
 
@@ -48,40 +45,45 @@ def run_everything(profile: str | None) -> int:
 
 
 def _print_scores(dagster_run_id: str) -> None:
-    from dualgeo_core.evaluation.report import comparison_table
     from dualgeo_core.pipeline.report import all_scores
     from dualgeo_dagster.mlflow.tracking import Tracking
     from dualgeo_dagster.profile import NAME, workspace
 
     console = Console(width=120 if not sys.stdout.isatty() else None)
     for benchmark, by_method in all_scores(workspace()).items():
-        console.print(_table(benchmark, comparison_table({benchmark: by_method})))
-    run_id = Tracking().find_run(dagster_run_id)
-    console.print(f"Dagster run   {dagster_run_id}\nMLflow run    {run_id}")
-    console.print(f"Web pages     [bold]make ui PROFILES={NAME}[/bold]", highlight=False)
-    console.print(f"Locate photos [bold].venv/bin/dualgeo locate --profile {NAME} PHOTO[/bold]", highlight=False)
+        console.print(_table(benchmark, by_method))
+    tracking = Tracking()
+    mlflow_run = tracking.find_run(dagster_run_id)
+    pages = {
+        "Dagster run": f"{TrackingEnvironment().dagster_ui}/runs/{dagster_run_id}",
+        "MLflow run": tracking.page_of(mlflow_run) if mlflow_run else "none",
+        "Show both": f"make ui PROFILES={NAME}",
+        "Locate photos": f".venv/bin/dualgeo locate --profile {NAME} PHOTO",
+    }
+    for name, page in pages.items():
+        console.print(f"{name:13} {page}", highlight=False, soft_wrap=True)
 
 
-def _table(benchmark: str, frame: "pd.DataFrame") -> Table:
-    table = Table(
-        title=f"{benchmark}: share of {frame['n'].iloc[0]} photos within each distance (%)", title_justify="left"
-    )
+def _table(benchmark: str, by_method: dict[str, dict[str, Any]]) -> Table:
+    photos = next(iter(by_method.values()))["n"]
+    title = f"{benchmark}: share of {photos} photos within each distance and each radius (%)"
+    table = Table(title=title, title_justify="left")
     table.add_column("Method", no_wrap=True)
-    for column in ("1 km", "25 km", "25 km, 95 % interval", "200 km", "750 km", "2500 km", "Median error (km)"):
+    distances = ("1 km", "25 km", "95 % interval", "200 km", "750 km", "2500 km", "Median (km)")
+    for column in (*distances, "50 % radius", "90 % radius"):
         table.add_column(column, justify="right")
-    import pandas as pd
+    from dualgeo_core.evaluation.report import interval_text
 
-    from dualgeo_core.evaluation.scores import TOO_FEW
-
-    for row in frame.to_dict("records"):
-        accuracies = {name: f"{row[name]:.1f}" for name in row if str(name).startswith("acc_")}
-        interval = f"{accuracies['acc_25km_low']}-{accuracies['acc_25km_high']}"
-        if pd.isna(row["acc_25km_low"]):
-            interval = TOO_FEW
-        far = (accuracies[f"acc_{threshold}km"] for threshold in (200, 750, 2500))
-        near = (accuracies["acc_1km"], accuracies["acc_25km"], interval)
-        table.add_row(str(row["method"]), *near, *far, f"{row['median_km']:.1f}")
+    for method, score in by_method.items():
+        near = (_percent(score["acc_1km"]), _percent(score["acc_25km"]), interval_text(score["acc_25km_interval"]))
+        far = (_percent(score[f"acc_{threshold}km"]) for threshold in (200, 750, 2500))
+        median = "" if score["median_km"] is None else f"{score['median_km']:.1f}"
+        table.add_row(method, *near, *far, median, _percent(score["coverage_50"]), _percent(score["coverage_90"]))
     return table
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.1f}"
 
 
 def _print_errors(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:

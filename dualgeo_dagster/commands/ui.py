@@ -1,7 +1,9 @@
 """Dagster's and MLflow's web servers on the loopback address, started and stopped together."""
 
+import json
 import os
 import sys
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,12 +11,16 @@ import yaml
 
 from dualgeo_core.base.files import atomic_file
 from dualgeo_core.settings import Environment, load_settings
-from dualgeo_dagster.mlflow.store import local_store, outages_as_input_errors, without_password
+from dualgeo_dagster.mlflow.links import experiment_page
+from dualgeo_dagster.mlflow.store import local_store, outages_as_input_errors, require_database, without_password
 from dualgeo_dagster.runtime.instance import ensure_dagster_home
 from dualgeo_dagster.runtime.supervision import Server, require_free_ports, serve
 from dualgeo_dagster.settings import TrackingEnvironment, keep_libraries_quiet, orchestration_of
 
 HOST = "127.0.0.1"
+# Dagster warns about functions that it will replace or that are in beta; a user cannot act on that.
+LEVEL = ("--log-level", "warning")
+QUIET = "ignore:Function `,ignore:Parameter `,ignore:Class `,ignore:starlette"
 
 
 def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port: int) -> int:
@@ -32,16 +38,32 @@ def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port
         ports["--mlflow-port"] = mlflow_port
     require_free_ports(ports, HOST)
     workspace_file = write_workspace_file(names, ensure_dagster_home(environment.home) / "workspace.yaml")
-    servers = [Server("Dagster", _dagster(dagster_port, workspace_file), f"http://{HOST}:{dagster_port}")]
+    dagster_address = f"http://{HOST}:{dagster_port}"
+    servers = [Server("Dagster", _dagster(dagster_port, workspace_file), dagster_address, page=lambda: dagster_address)]
     if tracking.tracking_uri:
         mlflow_address = without_password(tracking.tracking_uri)
         print(f"{'MLflow':8} {mlflow_address}", flush=True)
     else:
         mlflow_address = f"http://{HOST}:{mlflow_port}"
-        servers.append(Server("MLflow", _mlflow(mlflow_port, home=environment.home), mlflow_address))
+        command = _mlflow(mlflow_port, home=environment.home)
+        servers.append(
+            Server("MLflow", command, mlflow_address, page=lambda: _experiment_page(mlflow_address, names[0]))
+        )
     os.environ.setdefault("DUALGEO_MLFLOW_UI", mlflow_address)
     print(f"{'Photos':8} dualgeo serve --profile {names[0]} (a page to drop photos on)", flush=True)
+    os.environ.setdefault("DUALGEO_DAGSTER_UI", dagster_address)
+    os.environ.setdefault("PYTHONWARNINGS", QUIET)
     return serve(servers)
+
+
+def _experiment_page(server: str, profile: str) -> str:
+    """The page with the runs of a profile; the server's address if the profile has no run yet."""
+    query = f"{server}/api/2.0/mlflow/experiments/get-by-name?experiment_name=dualgeo-{profile}"
+    try:
+        with urllib.request.urlopen(query, timeout=10) as response:
+            return experiment_page(server, json.loads(response.read())["experiment"]["experiment_id"])
+    except OSError:
+        return server
 
 
 def write_workspace_file(profiles: Sequence[str], path: Path) -> Path:
@@ -56,13 +78,15 @@ def write_workspace_file(profiles: Sequence[str], path: Path) -> Path:
 
 
 def _dagster(port: int, workspace_file: Path) -> list[str]:
-    return [sys.executable, "-m", "dagster", "dev", "-w", str(workspace_file), "-h", HOST, "-p", str(port)]
+    return [sys.executable, "-m", "dagster", "dev", "-w", str(workspace_file), "-h", HOST, "-p", str(port), *LEVEL]
 
 
 def _mlflow(port: int, home: Path) -> list[str]:
     with outages_as_input_errors():
         store = local_store(home)
+    require_database(home)
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
         *("--backend-store-uri", store.tracking_uri, "--default-artifact-root", str(store.artifact_location)),
+        *("--app-name", "dualgeo", "--uvicorn-opts", "--log-level warning --no-access-log"),
     ]

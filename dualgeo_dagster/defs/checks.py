@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 INTACT = dg.AssetCheckKey(asset_key("locator"), "artifacts_are_intact")
 
 
-@dg.asset_check(asset=gallery_photos, blocking=True, name="gallery_photos_are_placed_and_unique")
+@dg.asset_check(asset=gallery_photos, blocking=True, name="ids_and_positions")
 def gallery_photos_check() -> dg.AssetCheckResult:
     """Every gallery photo has a unique id and a valid position."""
     from dualgeo_dagster.reporting.expectations import check_photos
@@ -29,7 +29,7 @@ def gallery_photos_check() -> dg.AssetCheckResult:
     return _result({GALLERY: check_photos(workspace().photos(GALLERY).frame)})
 
 
-@dg.asset_check(asset=benchmark_photos, blocking=True, name="query_photos_are_placed_and_unique")
+@dg.asset_check(asset=benchmark_photos, blocking=True, name="ids_and_positions")
 def benchmark_photos_check() -> dg.AssetCheckResult:
     """Every query photo of every benchmark has a unique id and a valid position."""
     from dualgeo_dagster.reporting.expectations import check_photos
@@ -42,13 +42,13 @@ def benchmark_photos_check() -> dg.AssetCheckResult:
     return _result({name: check_photos(workspace().photos(name).frame) for name in benchmarks})
 
 
-@dg.asset_check(asset=gallery_masks, blocking=True, name="gallery_masks_hold_known_classes")
+@dg.asset_check(asset=gallery_masks, blocking=True, name="known_classes")
 def gallery_masks_check() -> dg.AssetCheckResult:
     """Every gallery photo has a label map of known classes; at least 95 % of the maps have two classes or more."""
     return _result({GALLERY: _masks_verdict(GALLERY)})
 
 
-@dg.asset_check(asset=benchmark_masks, blocking=True, name="query_masks_hold_known_classes")
+@dg.asset_check(asset=benchmark_masks, blocking=True, name="known_classes")
 def benchmark_masks_check() -> dg.AssetCheckResult:
     """Every query photo has a label map of known classes; at least 95 % of the maps have two classes or more."""
     from dualgeo_core.pipeline.artifacts import Artifacts
@@ -56,7 +56,7 @@ def benchmark_masks_check() -> dg.AssetCheckResult:
     return _result({name: _masks_verdict(name) for name in _benchmarks_with(Artifacts.masks)})
 
 
-@dg.asset_check(asset=gallery_embeddings, blocking=True, name="embeddings_are_unit_vectors_that_differ")
+@dg.asset_check(asset=gallery_embeddings, blocking=True, name="unit_length_and_spread")
 def gallery_embeddings_check() -> dg.AssetCheckResult:
     """Every gallery photo has a unit vector in each representation, and the vectors have not collapsed to one point."""
     from dualgeo_core.retrieval.embeddings import embedding_summary
@@ -71,7 +71,7 @@ def gallery_embeddings_check() -> dg.AssetCheckResult:
     return _result({GALLERY: verdict})
 
 
-@dg.asset_check(asset=predictions, blocking=True, name="predictions_are_places_or_say_why_not")
+@dg.asset_check(asset=predictions, blocking=True, name="positions_and_radii")
 def predictions_check() -> dg.AssetCheckResult:
     """Every query has one prediction: a valid position with nested radii, or a status that gives the reason."""
     from dualgeo_core.pipeline.artifacts import Artifacts
@@ -133,7 +133,12 @@ def _benchmarks_with(artifact: "Callable[[Artifacts, str], Artifact]") -> list[s
 
 
 def _result(verdicts: "dict[str, Verdict]") -> dg.AssetCheckResult:
+    """The verdicts as metadata: a row per sentence that was checked, with what was found in each photo set."""
+    found: dict[str, list[str]] = {}
+    for name, verdict in verdicts.items():
+        for sentence, finding in verdict.findings.items():
+            found.setdefault(sentence, []).append(f"{name}: {finding}" if len(verdicts) > 1 else finding)
     return dg.AssetCheckResult(
         passed=all(verdict.passed for verdict in verdicts.values()),
-        metadata={name: dg.MetadataValue.md(verdict.table) for name, verdict in verdicts.items()},
+        metadata={sentence: dg.MetadataValue.text("; ".join(findings)) for sentence, findings in found.items()},
     )

@@ -1,15 +1,37 @@
 """Registration and promotion: every model becomes a version, and is promoted if it is shown not worse."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from dualgeo_core.base.files import fingerprint
+from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.benchmarks import report
 from dualgeo_dagster.defs.refinement import locator
 from dualgeo_dagster.defs.training import FRESH
+from dualgeo_dagster.mlflow.links import version_page
 from dualgeo_dagster.mlflow.tracking import Tracking
+from dualgeo_dagster.photo_versions import photo_set_hash
 from dualgeo_dagster.profile import NAME, orchestration, workspace
-from dualgeo_dagster.reporting.results import result
+from dualgeo_dagster.reporting.results import markdown_table, named, result
 from dualgeo_dagster.retries import retried
+from dualgeo_dagster.settings import TrackingEnvironment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dualgeo_dagster.mlflow.registry import Registry
+
+SCORES, DATA, DECISION = "scores", "data", "decision"  # tags of a version
+SHOWN_VERSIONS = 6  # Dagster's page shows a table of this size openly
+BY_HAND = {
+    "promote": dg.Field(
+        str,
+        default_value="",
+        description="Number of a version to make champion, whatever the comparison says; empty: compare.",
+    ),
+    "reason": dg.Field(str, default_value="by hand", description="Reason of the promotion by hand."),
+}
 
 
 @dg.asset(group_name="promotion", kinds={"mlflow"}, code_version="1", deps=[locator, report])
@@ -29,14 +51,38 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
     packed = read_locator_folder(workspace().locator).fingerprint
     benchmarks = workspace().profile.photos.benchmarks
     predicted = {name: Artifacts(workspace()).predictions(name).require().content for name in benchmarks}
-    version = Registry(tracking.tracking_uri, profile=NAME).register(
+    registry = Registry(tracking.tracking_uri, profile=NAME)
+    overview, data = _overview(), _data_versions()
+    version = registry.register(
         run_id=tracking.run.id,
         locator=workspace().locator,
         predictions={name: main_predictions(workspace(), name) for name in benchmarks},
         tags={"locator": packed, "predictions": fingerprint(predicted), "profile": NAME},
+        description=f"## Scores\n\n{markdown_table(overview).value}\n\n## Data\n\n{data}",
     )
+    within = zip(overview["Benchmark"], overview["Within 25 km (%)"], strict=True)
+    registry.note(version, SCORES, ", ".join(f"{name} {value:g}" for name, value in within))
+    registry.note(version, DATA, data)
     tracking.run.log_tags({"model_version": version})
-    return result({"version": int(version), "fingerprint": packed}, tracking)
+    page = version_page(TrackingEnvironment().ui, registry.model, version)
+    link = dg.MetadataValue.md(f"[{registry.model} version {version}]({page})")
+    return result({"fingerprint": packed, "Version": int(version), "Registered model": link}, tracking)
+
+
+def _overview() -> "pd.DataFrame":
+    from dualgeo_core.evaluation.report import benchmark_overview
+    from dualgeo_core.pipeline.methods import main_method
+    from dualgeo_core.pipeline.report import all_scores
+
+    return benchmark_overview(all_scores(workspace()), main_method(workspace().profile).name)
+
+
+def _data_versions() -> str:
+    """The photo sets of the profile with the first digits of their DVC hashes."""
+    names = dict.fromkeys(
+        workspace().source(name).photo_set for name in (GALLERY, *workspace().profile.photos.benchmarks)
+    )
+    return ", ".join(f"{name} {photo_set_hash(name, home=workspace().settings.home)[:8]}" for name in names)
 
 
 @dg.asset(
@@ -45,6 +91,7 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
     code_version="1",
     deps=[challenger],
     freshness_policy=FRESH,
+    config_schema=BY_HAND,
     check_specs=[
         dg.AssetCheckSpec(
             "challenger_is_not_worse",
@@ -60,16 +107,30 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
 
     The comparison prevents a worse model from going into service, at once or by many small losses: the challenger is
     compared with the champion and with the best champion so far, up to the margin
-    `orchestration.promotion.margin_points`. The metadata contain the difference, its 95 % interval and the decision;
-    `dualgeo promote` and `dualgeo rollback` override it.
+    `orchestration.promotion.margin_points`. A blocked challenger is a
+    warning: the check `challenger_is_not_worse` is amber, and the run succeeds. The table lists the newest versions
+    with their accuracy within 25 km. To promote one of them by hand, hold Shift, click *Materialize*, and name it as
+    `promote`; `dualgeo promote` and `dualgeo rollback` do the same.
     """
-    from dualgeo_dagster.mlflow.promotion import decide
-    from dualgeo_dagster.mlflow.registry import Registry
+    from dualgeo_dagster.mlflow.champion import bring_into_service
+    from dualgeo_dagster.mlflow.promotion import Decision, decide
+    from dualgeo_dagster.mlflow.registry import CHALLENGER, Registry
 
-    decision = decide(Registry(tracking.tracking_uri, profile=NAME), workspace(), orchestration().promotion)
+    registry, asked = Registry(tracking.tracking_uri, profile=NAME), context.op_execution_context.op_config
+    if asked["promote"]:
+        promotion = registry.promote(asked["promote"], reason=asked["reason"])
+        facts = {"old": promotion.replaced or "none", "new": promotion.version, "decision": asked["reason"]}
+        decision = Decision(True, promotion.version, facts)
+    else:
+        decision = decide(registry, workspace(), orchestration().promotion)
+        registry.note(registry.version_of(CHALLENGER) or decision.champion, DECISION, str(decision.facts["decision"]))
+    bring_into_service(registry, workspace().settings)
     tracking.close_rebuild()
-    context.log.info(f"version {decision.facts['new']}: {decision.facts['decision']}")
-    made = result({**decision.facts, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
+    sentence = f"version {decision.facts['new']}: {decision.facts['decision']}"
+    context.log.info(sentence)
+    tracking.run.describe("Promotion", f"Decision on {sentence}. Champion: version {decision.champion}.")
+    facts = {"champion": decision.champion, **decision.facts, "versions": markdown_table(_versions(registry))}
+    made = result({**facts, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
     return dg.MaterializeResult(
         metadata=made.metadata,
         data_version=made.data_version,
@@ -78,7 +139,26 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
                 check_name="challenger_is_not_worse",
                 passed=decision.promoted,
                 severity=dg.AssetCheckSeverity.WARN,
-                metadata=decision.facts,
+                metadata=named(decision.facts),
             )
         ],
     )
+
+
+def _versions(registry: "Registry") -> "pd.DataFrame":
+    """The newest versions: alias, accuracy within 25 km on each benchmark, data versions and decision."""
+    import pandas as pd
+
+    from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
+
+    aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
+    rows = [
+        {
+            "Version": version,
+            "Alias": ", ".join(alias for alias, points_to in aliases.items() if points_to == version),
+            "Within 25 km (%)": registry.note_of(version, SCORES),
+            "Decision": registry.note_of(version, DECISION),
+        }
+        for version in registry.versions()[:SHOWN_VERSIONS]
+    ]
+    return pd.DataFrame(rows)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -19,6 +20,7 @@ from dualgeo_dagster.runtime.training_fields import training_fields
 
 # A missed weekly retraining is a warning one day later, and a failure one day after the second one.
 FRESH = dg.FreshnessPolicy.time_window(warn_window=timedelta(days=8), fail_window=timedelta(days=15))
+LAST_METRICS = {"loss": "loss", "photos per second": "photos_per_second"}
 
 
 @dg.asset(
@@ -43,20 +45,37 @@ def models(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Material
     command = [*_launcher(training.processes), "dualgeo_dagster.runtime.training_process", json.dumps(changes)]
     if is_unattended(context.run):
         command.append("--unattended")
-    extras = {"tracking_uri": tracking.tracking_uri, "mlflow_run_id": tracking.run.id, "step_pid": os.getpid()}
+    trained = [name for name in workspace().profile.model.variants if name != "encoder"]
+    extras = {
+        "tracking_uri": tracking.tracking_uri,
+        "mlflow_run_ids": {name: tracking.training_run(name).id for name in trained},
+        "step_pid": os.getpid(),
+    }
     messages = run_training(context, command=command, extras=extras)
     made = {message["representation"]: message for message in messages}
-    facts = {
-        f"{name}: recall@1 within {radius_km} km, held-out photographers": made[name]["validation"][
-            f"recall_{radius_km}km"
-        ]
-        for name in made
+    facts: dict[str, Any] = {
+        f"{name}: recall@1 within {radius_km} km, held-out photographers (%)": round(
+            100 * message["validation"][f"recall_{radius_km}km"], 1
+        )
+        for name, message in made.items()
         for radius_km in (1, 25)
     }
+    _log_headline(tracking, made.get(workspace().profile.model.main))
     facts["fingerprint"] = fingerprint({name: message["fingerprint"] for name, message in made.items()})
     facts["folder"] = dg.MetadataValue.path(workspace().settings.artifacts / "models")
     facts |= {"seed": training.seed, "maximum epochs": training.epochs, "learning rate": training.learning_rate}
     return result(facts, tracking)
+
+
+def _log_headline(tracking: Tracking, main: dict[str, Any] | None) -> None:
+    """Logs the training of the main representation to the run itself, for comparisons of runs."""
+    if main is None:  # the frozen encoder is not trained
+        return
+    last = tracking.client.get_run(tracking.training_run(workspace().profile.model.main).id).data.metrics
+    tracking.run.log_metrics(
+        {"training/validation recall within 25 km percent": round(100 * main["validation"]["recall_25km"], 1)}
+        | {f"training/{name}": last[key] for name, key in LAST_METRICS.items() if key in last}
+    )
 
 
 def _launcher(processes: int) -> list[str]:

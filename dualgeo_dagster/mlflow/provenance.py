@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import yaml
 
 from dualgeo_core.settings import Profile
 from dualgeo_dagster.profile import JOB, NAME
+from dualgeo_dagster.settings import TrackingEnvironment, current_user
 
 SCHEDULE, BY_ITSELF = "dagster/schedule_name", "dagster/from_automation_condition"
 
@@ -41,10 +43,32 @@ def is_unattended(run: dg.DagsterRun) -> bool:
 
 
 def parameters(profile: Profile, run: dg.DagsterRun) -> dict[str, str]:
-    """The profile's settings and the training settings of this run, as MLflow parameters."""
+    """The settings of the profile and of this run that differ from the defaults, as MLflow parameters.
+
+    A comparison of runs then shows the choices that were made. `settings_file` has all settings.
+    """
     ops: dict[str, Any] = run.run_config.get("ops", {})  # type: ignore[assignment]
     asked = ops.get("models", {}).get("config", {})
-    return _flat(profile.model_dump(mode="json")) | _flat({"training": asked})
+    return _flat(profile.model_dump(mode="json", exclude_defaults=True)) | _flat({"training": asked})
+
+
+def settings_file(profile: Profile) -> str:
+    """All settings of a profile, with the defaults, as YAML."""
+    return yaml.safe_dump(profile.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def origin(run: dg.DagsterRun, *, home: Path) -> dict[str, str]:
+    """MLflow's tags for the user, the source and the description of a run."""
+    page = f"{TrackingEnvironment().dagster_ui}/runs/{run.run_id}"
+    head = commit(home)
+    return {
+        "git.commit": head,
+        "mlflow.source.git.commit": head,
+        "mlflow.source.name": f"dagster job {run.job_name}",
+        "mlflow.source.type": "JOB",
+        "mlflow.user": current_user(),
+        "mlflow.note.content": f"## Origin\n\n[Dagster run {run.run_id}]({page}), commit {head}",
+    }
 
 
 def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -1,8 +1,6 @@
 """The registered model of a profile: versions, the aliases challenger, champion and best, and the promotion history."""
 
-import getpass
 import json
-import os
 import uuid
 import warnings
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ import pandas as pd
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_dagster.retries import comes_from_outside
+from dualgeo_dagster.settings import current_user
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,6 +24,17 @@ TRAIL = "promotion."
 ROLLBACK = "rollback: "
 PRUNED = "pruned"  # the tag of a version whose files are being deleted
 SERVING = Path(__file__).parent / "serving.py"
+OUTPUTS = {  # the fields of an answer, in MLflow's types
+    "photo": "string",
+    "status": "string",
+    "latitude": "double",
+    "longitude": "double",
+    "place": "string",
+    "radius_50_km": "double",
+    "radius_90_km": "double",
+    "confidence_25km": "double",
+    "model_version": "string",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,12 @@ class Promotion:
     when: str
     by: str
     reason: str
+
+    @property
+    def sentence(self) -> str:
+        """The promotion in words."""
+        place = f"replaced version {self.replaced}" if self.replaced else "was the first champion"
+        return f"version {self.version} {place} on {self.when}, by {self.by}. Reason: {self.reason}."
 
 
 class Registry:
@@ -50,16 +66,24 @@ class Registry:
         self._client: MlflowClient = mlflow.MlflowClient(tracking_uri=tracking_uri)
 
     def register(
-        self, *, run_id: str, locator: Path, predictions: dict[str, pd.DataFrame], tags: dict[str, str]
+        self,
+        *,
+        run_id: str,
+        locator: Path,
+        predictions: dict[str, pd.DataFrame],
+        tags: dict[str, str],
+        description: str,
     ) -> str:
         """Makes a version with this locator and these benchmark predictions the challenger; returns its number.
 
-        `tags` identify the content. A version that has the same tags is reused instead of stored again. A version that
+        `description` (Markdown) is shown on the version's page. `tags` identify the content. A version that has the
+        same tags is reused instead of stored again. A version that
         an earlier attempt registered from the same run, before it lost its connection, is completed.
         """
         version = self._existing_version(run_id, tags) or self._log_model(run_id, locator, predictions)
         for key, value in tags.items():
             self._client.set_model_version_tag(self.model, version, key, value)
+        self._client.update_model_version(self.model, version, description=description)
         self._client.set_registered_model_alias(self.model, CHALLENGER, version)
         return version
 
@@ -74,6 +98,7 @@ class Registry:
 
     def _log_model(self, run_id: str, locator: Path, predictions: dict[str, pd.DataFrame]) -> str:
         import mlflow
+        from mlflow.models import ModelSignature
         from mlflow.types.schema import ColSpec, Schema
 
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings(), TemporaryDirectory() as folder:
@@ -87,7 +112,10 @@ class Registry:
                     "locator": str(locator),
                     **{f"predictions_{name}": str(Path(folder, f"{name}.parquet")) for name in predictions},
                 },
-                signature=mlflow.models.ModelSignature(inputs=Schema([ColSpec("string", "photo")])),
+                signature=ModelSignature(
+                    inputs=Schema([ColSpec("string", "photo")]),
+                    outputs=Schema([ColSpec(kind, name, required=name == "status") for name, kind in OUTPUTS.items()]),
+                ),
                 pip_requirements=[],  # the model needs an installed DualGeo: serve it with --env-manager local
                 registered_model_name=self.model,
             )
@@ -115,6 +143,13 @@ class Registry:
                 f"it was not evaluated on it ({error})"
             ) from None
 
+    def download_locator(self, version: str, folder: Path) -> Path:
+        """Downloads the locator of a version into `folder`; returns its path."""
+        import mlflow
+
+        uri = f"models:/{self.model}/{version}/artifacts/locator"
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
+
     def promote(self, version: str, *, reason: str) -> Promotion:
         """Makes `version` the champion and adds an entry to the promotion history.
 
@@ -140,7 +175,7 @@ class Registry:
             version=version,
             replaced=champion,
             when=now.isoformat(timespec="seconds"),
-            by=_user(),
+            by=current_user(),
             reason=reason,
         )
         # The history entry is written first: a process killed between the two calls leaves an entry without effect,
@@ -148,11 +183,22 @@ class Registry:
         key = f"{TRAIL}{now:%Y%m%dT%H%M%S.%f}.{uuid.uuid4().hex[:8]}"
         self._client.set_registered_model_tag(self.model, key, json.dumps(asdict(promotion)))
         self._client.set_registered_model_alias(self.model, CHAMPION, version)
+        self._describe(promotion)
         return promotion
 
     def mark_best(self, version: str) -> None:
         """Marks the champion with the best score so far, which later challengers are compared with."""
         self._client.set_registered_model_alias(self.model, BEST, version)
+
+    def _describe(self, promotion: Promotion) -> None:
+        """Writes a promotion as a sentence on the pages of the model and of the version."""
+        sentence = promotion.sentence
+        self._client.update_registered_model(self.model, description=f"Champion: {sentence}")
+        text = self._client.get_model_version(self.model, promotion.version).description or ""
+        kept = text.split("\n\n## Promotion\n\n")[0]
+        self._client.update_model_version(
+            self.model, promotion.version, description=f"{kept}\n\n## Promotion\n\n{sentence}"
+        )
 
     def rollback(self, *, reason: str) -> Promotion:
         """Restores the previous champion; a second call restores the one before it.
@@ -191,6 +237,14 @@ class Registry:
         """All versions, newest first."""
         return [str(version.version) for version in self._found_versions()]
 
+    def note_of(self, version: str, key: str) -> str:
+        """A tag of a version, empty if it is not set."""
+        return str(self._client.get_model_version(self.model, version).tags.get(key, ""))
+
+    def note(self, version: str, key: str, text: str) -> None:
+        """Sets a tag of a version."""
+        self._client.set_model_version_tag(self.model, version, key, text)
+
     def prune(self, keep: int) -> list[str]:
         """Deletes old versions with their files, and returns their numbers.
 
@@ -220,10 +274,3 @@ class Registry:
         """MLflow's records of all versions, newest first."""
         found = self._client.search_model_versions(f"name = '{self.model}'")
         return sorted(found, key=lambda version: int(version.version), reverse=True)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # in a container, the user may have an id without a name
-        return f"uid {os.getuid()}"

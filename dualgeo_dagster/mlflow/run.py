@@ -1,6 +1,7 @@
 """Logging to one MLflow run."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 TRY_AGAIN_SECONDS = 20.0
+NOTE = "mlflow.note.content"  # MLflow's page shows this tag as the description
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,24 @@ class TrackedRun:
 
         self.client.log_batch(self.id, tags=[RunTag(key, value) for key, value in tags.items()])
 
-    def log_figure(self, figure: "Figure", path: str) -> None:
-        self.client.log_figure(self.id, figure, path)
+    def log_figure(self, figure: "Figure", path: str, *, width_px: int | None = None) -> None:
+        """Logs a figure as PNG, `width_px` wide or with 100 dots per inch."""
+        dpi = 100 if width_px is None else width_px / figure.get_figwidth()
+        self.client.log_figure(self.id, figure, path, save_kwargs={"dpi": dpi})
 
     def log_table(self, frame: "pd.DataFrame", path: str) -> None:
         """Logs a frame as JSON that MLflow's UI shows as a table."""
         self.client.log_table(self.id, data=frame, artifact_file=path)
 
-    def log_page(self, html: str, path: str) -> None:
-        self.client.log_text(self.id, html, path)
+    def log_page(self, text: str, path: str) -> None:
+        self.client.log_text(self.id, text, path)
+
+    def describe(self, section: str, text: str) -> None:
+        """Writes a section of the run's description (Markdown), in place of an earlier one of the same title."""
+        note = self.client.get_run(self.id).data.tags.get(NOTE, "")
+        sections = dict(re.findall(r"^## (.+?)\n\n(.*?)(?=\n\n## |\Z)", note, re.MULTILINE | re.DOTALL))
+        sections[section] = text
+        self.log_tags({NOTE: "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items())})
 
     def log_file(self, path: Path, folder: str) -> None:
         self.client.log_artifact(self.id, str(path), artifact_path=folder)

@@ -74,6 +74,19 @@ def local_store(home: Path) -> Store:
     return Store(tracking_uri=f"sqlite:///{folder}/{DATABASE}", artifact_location=(folder / ARTIFACTS).as_uri())
 
 
+def require_database(home: Path) -> None:
+    """Raises InputError if the database of the local store cannot be opened. MLflow's server would try for minutes."""
+    database = home / FOLDER / DATABASE
+    try:
+        with closing(sqlite3.connect(database, timeout=20)) as connection:
+            connection.execute("SELECT name FROM sqlite_master LIMIT 1")
+    except sqlite3.Error as error:
+        raise InputError(
+            f"MLflow's database {database} cannot be opened ({error}): restore it from a backup, or move it away to "
+            "begin a new one"
+        ) from None
+
+
 @cache
 def _follow_moved_home(folder: Path) -> None:
     """Updates MLflow's records if the home was moved or copied, because MLflow stores absolute addresses of artifacts.

@@ -1,4 +1,6 @@
-"""MLflow as a Dagster resource: one MLflow run per Dagster run, with one child run per benchmark.
+"""MLflow as a Dagster resource: one MLflow run per Dagster run.
+
+It has a child run per benchmark, one per trained representation, and one for the load of the machine.
 
 An existing MLflow run is found by its tags. A rebuild after new photos consists of several Dagster runs, which share
 one MLflow run until the promotion decision.
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import PrivateAttr
 
-from dualgeo_dagster.mlflow.provenance import commit, is_rebuild, parameters, run_name
+from dualgeo_dagster.mlflow.links import file_of_run, run_page
+from dualgeo_dagster.mlflow.provenance import commit, is_rebuild, origin, parameters, run_name, settings_file
 from dualgeo_dagster.mlflow.run import TrackedRun
 from dualgeo_dagster.mlflow.store import tracking_store, without_password
 from dualgeo_dagster.profile import NAME, workspace
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = f"dualgeo-{NAME}"
 DAGSTER_RUN, REBUILD_TAG = "dagster.run_id", "rebuild"
-PARENT, BENCHMARK = "mlflow.parentRunId", "benchmark"
+PARENT, PART = "mlflow.parentRunId", "part"
+SYSTEM = "system"  # the child run with the load of the machine
 
 
 class Tracking(dg.ConfigurableResource):
@@ -80,7 +84,7 @@ class Tracking(dg.ConfigurableResource):
             found = self._search(self._identity)
             self._run = self._resume(found[0]) if found else self._begin()
         if self._monitor is None:
-            self._monitor = self._watch_system(self._run.id)
+            self._monitor = self._watch_system(self._part(self._run, SYSTEM).id)
         return self._run
 
     @property
@@ -92,10 +96,17 @@ class Tracking(dg.ConfigurableResource):
 
     def benchmark_run(self, benchmark: str) -> TrackedRun:
         """The child run of one benchmark. Metric names are the same for all benchmarks."""
-        if benchmark not in self._children:
-            found = self._search({PARENT: self.run.id, BENCHMARK: benchmark})
-            self._children[benchmark] = TrackedRun(self.client, found[0]) if found else self._begin_child(benchmark)
-        return self._children[benchmark]
+        return self._part(self.run, f"benchmark {benchmark}")
+
+    def training_run(self, representation: str) -> TrackedRun:
+        """The child run with the curves of one trained representation."""
+        return self._part(self.run, f"training {representation}")
+
+    def _part(self, parent: TrackedRun, part: str) -> TrackedRun:
+        if part not in self._children:
+            found = self._search({PARENT: parent.id, PART: part})
+            self._children[part] = TrackedRun(self.client, found[0]) if found else self._begin_child(parent, part)
+        return self._children[part]
 
     def close_rebuild(self) -> None:
         """Ends the shared MLflow run of a rebuild; the next rebuild creates a new one."""
@@ -103,9 +114,16 @@ class Tracking(dg.ConfigurableResource):
             self.run.log_tags({REBUILD_TAG: "done"})
 
     def links(self, run: TrackedRun) -> dict[str, dg.MetadataValue[Any]]:
-        """Asset metadata with the address and the id of an MLflow run."""
-        url = f"{TrackingEnvironment().ui}/#/experiments/{self._experiment_id()}/runs/{run.id}"
-        return {"mlflow_run": dg.MetadataValue.url(url), "mlflow_run_id": dg.MetadataValue.text(run.id)}
+        """Asset metadata with a link to an MLflow run."""
+        return {"MLflow": dg.MetadataValue.md(f"[run {run.id}]({self.page_of(run.id)})")}
+
+    def page_of(self, run_id: str) -> str:
+        """The address of a run's page."""
+        return run_page(TrackingEnvironment().ui, self._experiment_id(), run_id)
+
+    def file_of(self, run: TrackedRun, path: str) -> str:
+        """The address of a run's file."""
+        return file_of_run(TrackingEnvironment().ui, run.id, path)
 
     def tag_dagster_run(self, tags: Mapping[str, str]) -> None:
         """Adds tags to the Dagster run, for filters in Dagster's UI."""
@@ -123,11 +141,12 @@ class Tracking(dg.ConfigurableResource):
     def _begin(self) -> TrackedRun:
         self._end_killed_runs()
         tags = {DAGSTER_RUN: self._dagster_run.run_id, **self._identity, "profile": NAME}
-        tags["git.commit"] = commit(workspace().settings.home)
+        tags |= origin(self._dagster_run, home=workspace().settings.home)
         name = run_name(NAME, self._dagster_run)
         run = TrackedRun(
             self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
         )
+        run.log_page(settings_file(workspace().profile), "profile.yaml")
         run.log_parameters(parameters(workspace().profile, self._dagster_run))
         return run
 
@@ -139,9 +158,10 @@ class Tracking(dg.ConfigurableResource):
             run.log_parameters(parameters(workspace().profile, self._dagster_run))
         return run
 
-    def _begin_child(self, benchmark: str) -> TrackedRun:
-        tags = {PARENT: self.run.id, BENCHMARK: benchmark, "profile": NAME}
-        name = f"{NAME}, {benchmark}"
+    def _begin_child(self, parent: TrackedRun, part: str) -> TrackedRun:
+        tags = {PARENT: parent.id, PART: part, "profile": NAME}
+        tags |= origin(self._dagster_run, home=workspace().settings.home)
+        name = f"{NAME}, {part}"
         run = TrackedRun(
             self.client, self.client.create_run(self._experiment_id(), tags=tags, run_name=name).info.run_id
         )
@@ -164,7 +184,6 @@ class Tracking(dg.ConfigurableResource):
         return self.client.create_experiment(
             EXPERIMENT,
             artifact_location=tracking_store(workspace().settings.home).artifact_location,
-            tags={"mlflow.experimentKind": "custom_model_development"},  # the UI then shows runs first, not traces
         )
 
     def _watch_system(self, run_id: str) -> Any:

@@ -1,6 +1,6 @@
 """Great Expectations suites for photos, masks, embeddings and predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of a suite: passed or not, and a Markdown table of expected and observed values."""
+    """The result of a suite: passed or not, and for each sentence that was checked, what was found."""
 
     passed: bool
-    table: str
+    findings: dict[str, str]
 
 
 def check_photos(photos: pd.DataFrame) -> Verdict:
@@ -28,16 +28,20 @@ def check_photos(photos: pd.DataFrame) -> Verdict:
     frame = photos[["id", "latitude", "longitude", "author"]].assign(at_origin=at_origin.astype(int))
     return _validate(
         frame,
-        [
-            gxe.ExpectTableRowCountToBeBetween(min_value=1),
-            gxe.ExpectColumnValuesToNotBeNull(column="id"),
-            gxe.ExpectColumnValuesToBeUnique(column="id"),
-            gxe.ExpectColumnValuesToNotBeNull(column="latitude"),
-            gxe.ExpectColumnValuesToNotBeNull(column="longitude"),
-            gxe.ExpectColumnValuesToBeBetween(column="latitude", min_value=-90, max_value=90),
-            gxe.ExpectColumnValuesToBeBetween(column="longitude", min_value=-180, max_value=180),
-            gxe.ExpectColumnMaxToBeBetween(column="at_origin", max_value=0),
-        ],
+        {
+            "There is at least one photo": gxe.ExpectTableRowCountToBeBetween(min_value=1),
+            "Every photo has an id": gxe.ExpectColumnValuesToNotBeNull(column="id"),
+            "Ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),
+            "Every photo has a latitude": gxe.ExpectColumnValuesToNotBeNull(column="latitude"),
+            "Every photo has a longitude": gxe.ExpectColumnValuesToNotBeNull(column="longitude"),
+            "Latitudes are between -90° and 90°": gxe.ExpectColumnValuesToBeBetween(
+                column="latitude", min_value=-90, max_value=90
+            ),
+            "Longitudes are between -180° and 180°": gxe.ExpectColumnValuesToBeBetween(
+                column="longitude", min_value=-180, max_value=180
+            ),
+            "No position is 0,0": gxe.ExpectColumnValuesToBeInSet(column="at_origin", value_set=[0]),
+        },
     )
 
 
@@ -50,12 +54,16 @@ def check_masks(masks: pd.DataFrame, classes: int, photos: int) -> Verdict:
 
     return _validate(
         masks,
-        [
-            gxe.ExpectTableRowCountToEqual(value=photos),
-            gxe.ExpectColumnValuesToBeUnique(column="id"),
-            gxe.ExpectColumnValuesToBeBetween(column="largest_class", min_value=0, max_value=classes - 1),
-            gxe.ExpectColumnValuesToBeBetween(column="distinct_classes", min_value=2, mostly=0.95),
-        ],
+        {
+            f"There are {photos:,} label maps, one per photo": gxe.ExpectTableRowCountToEqual(value=photos),
+            "Ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),
+            f"Classes are between 0 and {classes - 1}": gxe.ExpectColumnValuesToBeBetween(
+                column="largest_class", min_value=0, max_value=classes - 1
+            ),
+            "At least 95 % of the label maps have two classes or more": gxe.ExpectColumnValuesToBeBetween(
+                column="distinct_classes", min_value=2, mostly=0.95
+            ),
+        },
     )
 
 
@@ -66,14 +74,21 @@ def check_embeddings(embeddings: pd.DataFrame, photos: int, representations: int
     """
     import great_expectations.expectations as gxe
 
+    expected = photos * representations
     return _validate(
         embeddings,
-        [
-            gxe.ExpectTableRowCountToEqual(value=photos * representations),
-            gxe.ExpectColumnValuesToNotBeNull(column="norm"),
-            gxe.ExpectColumnValuesToBeBetween(column="norm", min_value=0.98, max_value=1.02),
-            gxe.ExpectColumnMeanToBeBetween(column="cosine_to_mean", max_value=0.999),
-        ],
+        {
+            f"There are {expected:,} vectors, one per photo and representation": gxe.ExpectTableRowCountToEqual(
+                value=expected
+            ),
+            "Every vector has a length": gxe.ExpectColumnValuesToNotBeNull(column="norm"),
+            "Vectors have length 1 (0.98 to 1.02)": gxe.ExpectColumnValuesToBeBetween(
+                column="norm", min_value=0.98, max_value=1.02
+            ),
+            "The mean cosine to the mean vector is below 0.999": gxe.ExpectColumnMeanToBeBetween(
+                column="cosine_to_mean", max_value=0.999
+            ),
+        },
     )
 
 
@@ -93,21 +108,31 @@ def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
     )
     return _validate(
         frame,
-        [
-            gxe.ExpectTableRowCountToEqual(value=queries),
-            gxe.ExpectColumnValuesToBeUnique(column="id"),
-            gxe.ExpectColumnValuesToNotBeNull(column="status"),
-            gxe.ExpectColumnValuesToBeInSet(column="status", value_set=[*PLACED, *UNPLACED]),
-            gxe.ExpectColumnValuesToBeBetween(column="latitude", min_value=-90, max_value=90),
-            gxe.ExpectColumnValuesToBeBetween(column="longitude", min_value=-180, max_value=180),
-            gxe.ExpectColumnValuesToBeBetween(column="confidence_25km", min_value=0, max_value=1),
-            gxe.ExpectColumnMinToBeBetween(column="place_fits_status", min_value=1),
-            gxe.ExpectColumnMinToBeBetween(column="radii_nested", min_value=1),
-        ],
+        {
+            f"There are {queries:,} predictions, one per query": gxe.ExpectTableRowCountToEqual(value=queries),
+            "Ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),
+            "Every prediction has a status": gxe.ExpectColumnValuesToNotBeNull(column="status"),
+            "Statuses are known": gxe.ExpectColumnValuesToBeInSet(column="status", value_set=[*PLACED, *UNPLACED]),
+            "Latitudes are between -90° and 90°": gxe.ExpectColumnValuesToBeBetween(
+                column="latitude", min_value=-90, max_value=90
+            ),
+            "Longitudes are between -180° and 180°": gxe.ExpectColumnValuesToBeBetween(
+                column="longitude", min_value=-180, max_value=180
+            ),
+            "Confidences are between 0 and 1": gxe.ExpectColumnValuesToBeBetween(
+                column="confidence_25km", min_value=0, max_value=1
+            ),
+            "A position is given exactly if the status says so": gxe.ExpectColumnValuesToBeInSet(
+                column="place_fits_status", value_set=[1]
+            ),
+            "The 90 % radius is at least the 50 % radius": gxe.ExpectColumnValuesToBeInSet(
+                column="radii_nested", value_set=[1]
+            ),
+        },
     )
 
 
-def _validate(frame: pd.DataFrame, expectations: "Sequence[Expectation]") -> Verdict:
+def _validate(frame: pd.DataFrame, expectations: "Mapping[str, Expectation]") -> Verdict:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -115,18 +140,27 @@ def _validate(frame: pd.DataFrame, expectations: "Sequence[Expectation]") -> Ver
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     asset = context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
-    result = batch.validate(gx.ExpectationSuite(name="suite", expectations=list(expectations)))
-    rows = [_row(outcome) for outcome in result.results]
-    header = "| | Expectation | Column | Observed |\n|---|---|---|---|\n"
-    return Verdict(passed=bool(result.success), table=header + "\n".join(rows))
+    findings, passed = {}, True
+    for sentence, expectation in expectations.items():
+        outcome = batch.validate(expectation)
+        passed = passed and bool(outcome.success)
+        findings[sentence] = _found(outcome)
+    return Verdict(passed=passed, findings=findings)
 
 
-def _row(outcome: Any) -> str:
-    configuration = outcome.expectation_config
-    bounds = {key: value for key, value in configuration.kwargs.items() if key not in ("column", "batch_id")}
-    found = outcome.result.get("observed_value", outcome.result.get("unexpected_count"))
+def _found(outcome: Any) -> str:
+    """What an expectation found: a number of rows, a mean, or how many values hold and examples of those that do not.
+
+    An error of Great Expectations is shown in place of the result.
+    """
     fault = outcome.exception_info.get("exception_message") if outcome.exception_info else None
-    limits = ", ".join(f"{key} {value}" for key, value in bounds.items() if value is not None)
-    column = configuration.kwargs.get("column", "(table)")
-    name = configuration.type.removeprefix("expect_").replace("_", " ")
-    return f"| {'✓' if outcome.success else '✗'} | {name} {limits} | {column} | {fault or found} |"
+    if fault:
+        return f"✗ {fault}"
+    mark, seen = "✓" if outcome.success else "✗", outcome.result
+    if "observed_value" in seen:
+        observed = seen["observed_value"]
+        return f"{mark} {observed:.3f}" if isinstance(observed, float) else f"{mark} {observed:,}"
+    # An expectation about missing values has no count of them.
+    count, faulty = seen["element_count"] - seen.get("missing_count", 0), seen["unexpected_count"]
+    examples = ", ".join(map(str, seen["partial_unexpected_list"][:3]))
+    return f"{mark} {count - faulty:,} of {count:,}" + (f"; not: {examples}" if faulty else "")

@@ -1,7 +1,5 @@
-"""Converts facts to Dagster metadata, fingerprints to data versions, and figures and tables to Markdown."""
+"""Converts facts to Dagster metadata, fingerprints to data versions, and pictures and tables to Markdown."""
 
-import base64
-import io
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -16,17 +14,30 @@ from dualgeo_dagster.reporting.columns import ROW_COUNT, table_facts
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from dualgeo_dagster.mlflow.tracking import Tracking
 
 Facts = Mapping[str, Any]
+FINGERPRINT = "Content fingerprint"
+NAMES = {
+    "rows": ROW_COUNT,
+    "fingerprint": FINGERPRINT,
+    "computed": "Computed in this run",
+    "taken_over": "Reused from earlier runs",
+    "mean_iou": "Mean IoU with the true label maps (%)",
+    "megabytes": "Size (MB)",
+    "old": "Champion before",
+    "new": "Challenger",
+    "difference": "Challenger minus champion (points)",
+    "interval_low": "Challenger minus champion, 95 % interval: low (points)",
+    "interval_high": "Challenger minus champion, 95 % interval: high (points)",
+}
 
 
 def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult:
     """The result of an unpartitioned asset: the facts as metadata, the fingerprint as data version."""
     return dg.MaterializeResult(
-        metadata={**_metadata(facts), **tracking.links(tracking.run)},
+        metadata={**named(facts), **tracking.links(tracking.run)},
         data_version=dg.DataVersion(str(facts["fingerprint"])),
     )
 
@@ -50,13 +61,24 @@ def results_by_benchmark(
         versions[benchmark] = str(facts["fingerprint"])
         rows = table_facts(workspace().folder(table, benchmark) / TABLE) if table else {}
         links = tracking.links(tracking.benchmark_run(benchmark))
-        context.add_asset_metadata({**_metadata(facts), **rows, **links}, partition_key=benchmark)
+        context.add_asset_metadata({**named(facts), **rows, **links}, partition_key=benchmark)
     return dg.MaterializeResult(data_version=dg.DataVersion(fingerprint(versions)))
 
 
-def _metadata(facts: Facts) -> Facts:
-    """The facts with Dagster's name for the row count."""
-    return {ROW_COUNT if name == "rows" else name: fact for name, fact in facts.items()}
+def named(facts: Facts) -> Facts:
+    """The facts under the names that people read; Dagster's own names stay."""
+    return {_name(name): _rounded(100 * fact if name == "mean_iou" else fact) for name, fact in facts.items()}
+
+
+def _rounded(fact: Any) -> Any:
+    return float(f"{fact:.3g}") if isinstance(fact, float) else fact
+
+
+def _name(fact: str) -> str:
+    if fact in NAMES or "/" in fact:
+        return NAMES.get(fact, fact)
+    words = fact.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def progress_log(context: dg.AssetExecutionContext) -> Progress:
@@ -64,12 +86,9 @@ def progress_log(context: dg.AssetExecutionContext) -> Progress:
     return spoken(context.log.info)
 
 
-def picture(figure: "Figure", title: str) -> dg.MetadataValue[Any]:
-    """A figure as an embedded PNG for Dagster's metadata."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80, bbox_inches="tight")
-    encoded = base64.b64encode(buffer.getvalue()).decode()
-    return dg.MetadataValue.md(f"![{title}](data:image/png;base64,{encoded})")
+def picture(address: str, title: str) -> dg.MetadataValue[Any]:
+    """A picture that another web server hands out. Dagster's page shows it openly, unlike an embedded one."""
+    return dg.MetadataValue.md(f"![{title}]({address})")
 
 
 def markdown_table(frame: "pd.DataFrame") -> dg.MetadataValue[Any]:
@@ -90,5 +109,5 @@ def _last_fingerprint(context: dg.AssetExecutionContext, benchmark: str) -> str 
     records = context.instance.fetch_materializations(wanted, limit=1).records
     if not records or records[0].asset_materialization is None:
         return None
-    value = records[0].asset_materialization.metadata.get("fingerprint")
+    value = records[0].asset_materialization.metadata.get(FINGERPRINT)
     return None if value is None else str(value.value)

@@ -33,10 +33,10 @@ _lines: Any = None  # in a process that trains: the queue of its progress messag
 
 
 class Order(NamedTuple):
-    """The MLflow run that gets the curves, and whether an unfinished training with other settings is discarded."""
+    """The MLflow run of each representation, and whether an unfinished training with other settings is discarded."""
 
     tracking_uri: str
-    run_id: str
+    run_ids: dict[str, str]
     unattended: bool
 
 
@@ -58,13 +58,11 @@ def train_one(workspace: Workspace, representation: Representation, order: Order
     from dualgeo_core.pipeline.artifacts import Artifacts
     from dualgeo_core.pipeline.stage1 import make_model
 
-    curve = Curve(TrackedRun(MlflowClient(tracking_uri=order.tracking_uri), order.run_id))
+    curve = Curve(TrackedRun(MlflowClient(tracking_uri=order.tracking_uri), order.run_ids[representation]))
     trained = make_model(
         workspace,
         representation,
-        on_metrics=lambda step, metrics: curve.add(
-            step, {f"training/{representation}/{key}": value for key, value in metrics.items()}
-        ),
+        on_metrics=curve.add,
         give_up_others=order.unattended,
         progress=spoken(say),
     )

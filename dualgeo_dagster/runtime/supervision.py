@@ -1,14 +1,17 @@
 """Runs web servers until Ctrl-C or until the terminal closes. A server that ends is restarted; the others go on."""
 
 import os
+import select
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+import webbrowser
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import FrameType
@@ -25,11 +28,15 @@ SERVER_STOP_S = 20.0  # time limit for a server to end after a signal
 
 @dataclass
 class Server:
-    """A server's command, started in a process group of its own, and the address at which it answers."""
+    """A server's command, started in a process group of its own, and the address at which it answers.
+
+    `page` gives the address to open in a browser, once the server answers.
+    """
 
     name: str
     command: Sequence[str]
     address: str
+    page: Callable[[], str]
     _process: "subprocess.Popen[bytes] | None" = None
     _restarts: "deque[float]" = field(default_factory=deque)
 
@@ -126,7 +133,8 @@ def serve(servers: Sequence[Server]) -> int:
             started.append(server)
         if not _all_answer(servers):
             return 1
-        print("Press Ctrl-C to stop.", flush=True)
+        can_open = sys.stdin.isatty() and sys.stdout.isatty()
+        print(f"Press {'Enter to open the pages in a browser, ' if can_open else ''}Ctrl-C to stop.", flush=True)
         return _keep_running(servers)
     except KeyboardInterrupt:
         return 0
@@ -152,7 +160,7 @@ def _all_answer(servers: Sequence[Server]) -> bool:
                 print(f"{server.name} did not start (exit code {server.exit_code}): see its output above", flush=True)
                 return False
             if server.answers():
-                print(f"{server.name:8} {server.address}", flush=True)
+                print(f"{server.name:8} {server.page()}", flush=True)
                 waiting.remove(server)
         time.sleep(LOOK_S if waiting else 0)
     return True
@@ -174,8 +182,18 @@ def _keep_running(servers: Sequence[Server]) -> int:
                     f"{WINDOW_S / 60:.0f} minutes and is not started again: see its output above",
                     flush=True,
                 )
-        time.sleep(LOOK_S)
+        _wait_or_open(running)
     return 1
+
+
+def _wait_or_open(servers: Sequence[Server]) -> None:
+    """Waits a moment. Opens the servers' pages in a browser if the user presses Enter meanwhile."""
+    if not sys.stdin.isatty():
+        time.sleep(LOOK_S)
+        return
+    if select.select([sys.stdin], [], [], LOOK_S)[0] and sys.stdin.readline():
+        for server in servers:
+            webbrowser.open(server.page())
 
 
 def _group(process: psutil.Process) -> int | None:

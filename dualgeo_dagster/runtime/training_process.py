@@ -102,7 +102,7 @@ def _report(error: Exception, pipes: PipesContext) -> int:
 
 def _train_and_report(workspace: Workspace, pipes: PipesContext, unattended: bool) -> None:
     names, at_once = trained_representations(workspace), models_at_once(workspace)
-    order = Order(pipes.get_extra("tracking_uri"), pipes.get_extra("mlflow_run_id"), unattended)
+    order = Order(pipes.get_extra("tracking_uri"), pipes.get_extra("mlflow_run_ids"), unattended)
     if at_once > 1:
         made = train_side_by_side(json.loads(sys.argv[1]), names, order, at_once=at_once, say=pipes.log.info)
     else:

@@ -112,8 +112,11 @@ class Deployment:
     def steps_of(self, run_id: str) -> list[int]:
         """The training steps that this Dagster run logged to MLflow."""
         client = MlflowClient(self.tracking_uri)
-        [run] = [run for run in self.mlflow_runs() if run.data.tags.get("dagster.run_id") == run_id]
-        return [point.step for point in client.get_metric_history(run.info.run_id, f"training/{MODEL}/loss")]
+        runs = self.mlflow_runs()
+        [parent] = [run.info.run_id for run in runs if run.data.tags.get("dagster.run_id") == run_id]
+        part = {"mlflow.parentRunId": parent, "part": f"training {MODEL}"}
+        [training] = [run.info.run_id for run in runs if part.items() <= run.data.tags.items()]
+        return [point.step for point in client.get_metric_history(training, "loss")]
 
     def mlflow_runs(self) -> list:
         client = MlflowClient(self.tracking_uri)

@@ -1,0 +1,40 @@
+"""Which artifacts of a profile are missing, or made from other inputs than there are now."""
+
+from collections.abc import Callable, Iterator
+
+from dualgeo_core.base.artifacts import Artifact
+from dualgeo_core.base.errors import InputError
+from dualgeo_core.pipeline.artifacts import Artifacts
+from dualgeo_core.pipeline.workspace import GALLERY, Workspace
+
+
+def stale_artifacts(workspace: Workspace) -> list[str]:
+    """The names of artifacts that the next run makes, in pipeline order. Reads records, not contents."""
+    artifacts = Artifacts(workspace)
+    return [name for name, open_artifact in _all(artifacts, workspace) if not _is_current(open_artifact)]
+
+
+def _is_current(open_artifact: Callable[[], Artifact]) -> bool:
+    try:
+        return open_artifact().is_current()
+    except InputError:  # one of its inputs is missing or stale
+        return False
+
+
+def _all(artifacts: Artifacts, workspace: Workspace) -> Iterator[tuple[str, Callable[[], Artifact]]]:
+    benchmarks, variants = workspace.profile.photos.benchmarks, workspace.profile.model.variants
+    yield "segmenter", artifacts.segmenter
+    for name in (GALLERY, *benchmarks):
+        yield f"features of {name}", lambda name=name: artifacts.features(name)
+        yield f"masks of {name}", lambda name=name: artifacts.masks(name)
+    for variant in variants:
+        if variant != "encoder":
+            yield f"model {variant}", lambda variant=variant: artifacts.model(variant)
+        yield f"embeddings {variant}", lambda variant=variant: artifacts.embeddings(variant)
+        yield f"index {variant}", lambda variant=variant: artifacts.index(variant)
+    yield "refiner", artifacts.refiner
+    yield "locator", artifacts.locator
+    for name in benchmarks:
+        yield f"candidates of {name}", lambda name=name: artifacts.candidates(name)
+        yield f"predictions of {name}", lambda name=name: artifacts.predictions(name)
+        yield f"scores of {name}", lambda name=name: artifacts.scores(name)
