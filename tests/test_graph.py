@@ -210,8 +210,9 @@ def test_locate_refuses_an_unreadable_photo(graph_home: Home, tmp_path: Path, mo
     monkeypatch.setenv("DUALGEO_HOME", str(graph_home.path))
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not a photo")
-    with pytest.raises(InputError, match=r"broken.jpg is not a readable photo"):
-        CliRunner().invoke(app, ["locate", "--profile", "tiny", str(broken)], catch_exceptions=False)
+    done = CliRunner().invoke(app, ["locate", "--profile", "tiny", str(broken)], catch_exceptions=False)
+    assert done.exit_code == 2
+    assert "broken.jpg is not a readable photo" in done.output
 
 
 def test_a_set_that_dvc_does_not_know_stops_the_run_with_one_line(graph_home: Home, tmp_path) -> None:
