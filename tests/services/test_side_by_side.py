@@ -35,7 +35,7 @@ def order(graph_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     client = MlflowClient(uri)
     [run, *_] = client.search_runs([client.get_experiment_by_name("dualgeo-tiny").experiment_id])
-    return Order(tracking_uri=uri, run_id=run.info.run_id, unattended=False)
+    return Order(tracking_uri=uri, run_ids=dict.fromkeys(VARIANTS, run.info.run_id), unattended=False)
 
 
 def _weights(workspace: Workspace) -> dict[str, bytes]:
