@@ -241,8 +241,7 @@ def test_locate_refuses_what_is_not_a_regular_file(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     names = ["pipe.jpg", *(["zero.jpg"] if make_zero_device(tmp_path / "zero.jpg") else [])]
     for name in names:
-        code = f"from dualgeo_core.answering.photo_inputs import upright_rgb; upright_rgb({str(tmp_path / name)!r}, number=0)"
-        done = subprocess.run(
-            [sys.executable, "-c", f"from pathlib import Path; {code}"], capture_output=True, text=True, timeout=60
-        )
+        read = f"upright_rgb({str(tmp_path / name)!r}, number=0)"
+        code = f"from dualgeo_core.answering.photo_inputs import upright_rgb; {read}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert f"{name} is not a readable photo (not a regular file)" in done.stderr
