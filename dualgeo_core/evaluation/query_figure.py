@@ -1,14 +1,14 @@
 """The evidence behind one query as a picture: photo, candidates, true place, answer and its regions."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from PIL.Image import Image
 
 from dualgeo_core.base.geo import destination, haversine_km
@@ -47,7 +47,7 @@ def query_figure(query: Query, gallery_photo: Callable[[str], Image]) -> Figure:
     """
     figure = Figure(figsize=(15, 7.6), layout="constrained")
     figure.suptitle(_title(query), fontsize=12)
-    top, bottom = figure.subfigures(2, 1, height_ratios=(2.2, 1))
+    top, bottom = cast("list[SubFigure]", figure.subfigures(2, 1, height_ratios=(2.2, 1)))
     photo, world, zoom = top.subplots(1, 3, width_ratios=(1, 2, 1.2))
     _show(photo, query.photo, f"Query {query.answer['id']}")
     draw_world(world)
@@ -74,7 +74,7 @@ def _title(query: Query) -> str:
     return f"{answer['place']}: {distance(query.error_km)} from the true place; {radii}"
 
 
-def _caption(candidate: dict[str, Any], truth: "pd.Series[Any]") -> str:
+def _caption(candidate: Mapping[Hashable, Any], truth: "pd.Series[Any]") -> str:
     away = haversine_km(candidate["latitude"], candidate["longitude"], truth["latitude"], truth["longitude"])
     return (
         f"{candidate['rank']}. {candidate['gallery_id']}\n"

@@ -1,6 +1,7 @@
 """Which artifacts of a profile are missing, or made from other inputs than there are now."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.errors import InputError
@@ -25,16 +26,16 @@ def _all(artifacts: Artifacts, workspace: Workspace) -> Iterator[tuple[str, Call
     benchmarks, variants = workspace.profile.photos.benchmarks, workspace.profile.model.variants
     yield "segmenter", artifacts.segmenter
     for name in (GALLERY, *benchmarks):
-        yield f"features of {name}", lambda name=name: artifacts.features(name)
-        yield f"masks of {name}", lambda name=name: artifacts.masks(name)
+        yield f"features of {name}", partial(artifacts.features, name)
+        yield f"masks of {name}", partial(artifacts.masks, name)
     for variant in variants:
         if variant != "encoder":
-            yield f"model {variant}", lambda variant=variant: artifacts.model(variant)
-        yield f"embeddings {variant}", lambda variant=variant: artifacts.embeddings(variant)
-        yield f"index {variant}", lambda variant=variant: artifacts.index(variant)
+            yield f"model {variant}", partial(artifacts.model, variant)
+        yield f"embeddings {variant}", partial(artifacts.embeddings, variant)
+        yield f"index {variant}", partial(artifacts.index, variant)
     yield "refiner", artifacts.refiner
     yield "locator", artifacts.locator
     for name in benchmarks:
-        yield f"candidates of {name}", lambda name=name: artifacts.candidates(name)
-        yield f"predictions of {name}", lambda name=name: artifacts.predictions(name)
-        yield f"scores of {name}", lambda name=name: artifacts.scores(name)
+        yield f"candidates of {name}", partial(artifacts.candidates, name)
+        yield f"predictions of {name}", partial(artifacts.predictions, name)
+        yield f"scores of {name}", partial(artifacts.scores, name)
