@@ -196,6 +196,7 @@ def test_a_photo_is_sent_to_the_model_that_is_named_and_nowhere_else(
 ) -> None:
     home = workspace.settings.home
     make_locator(changed(workspace, lmm={"api_base": server.url}))  # a server, and no model
+    shutil.rmtree(workspace.settings.champion)  # so that the last run's locator answers
     monkeypatch.setenv("DUALGEO_HOME", str(home))
     photo = home / "photo.jpg"
     photo.write_bytes(workspace.photos(BENCHMARK).image(workspace.photos(BENCHMARK).frame["id"][0]))

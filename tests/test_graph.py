@@ -37,7 +37,7 @@ def benchmark_runs(mlflow_run):
     client, parent = mlflow_run
     wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     runs = {run.data.tags["part"]: run for run in client.search_runs([parent.info.experiment_id], wanted)}
-    assert runs.keys() == {"system", "training cross_attention", *(f"benchmark {name}" for name in BENCHMARKS)}
+    assert runs.keys() == {"system", "training joint", *(f"benchmark {name}" for name in BENCHMARKS)}
     return {name: runs[f"benchmark {name}"] for name in BENCHMARKS}
 
 

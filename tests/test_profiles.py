@@ -72,7 +72,7 @@ def test_a_run_of_one_profile_leaves_the_other_alone(home: Home) -> None:
     assert kept.of("tiny") == before
     other = kept.of("other")
     assert {key.removeprefix("other/") for key in other["assets"]} >= {"models", "scores", "champion"}
-    assert len(other["runs"]) == 2, "the whole graph and its one benchmark"
+    assert len(other["runs"]) == 3, "the whole graph, its one benchmark, and what the machine did"
     assert other["model"] == (["1"], "1"), "the first version of this profile, whatever the other one has"
 
 

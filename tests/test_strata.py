@@ -72,6 +72,7 @@ def test_regions_are_those_of_the_map() -> None:
 
 
 def test_the_graphs_report_has_strata_albums_and_doubts(graph_home: Home) -> None:
+    graph_home.dualgeo("report", "--profile", "tiny")
     report = graph_home.path / "reports" / "tiny"
     strata = pd.read_csv(report / "strata.csv")
     assert set(strata.loc[strata["kind"] == "benchmark", "stratum"]) == {"by_day", "by_night"}

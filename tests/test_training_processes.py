@@ -31,7 +31,7 @@ signal.pause()
 def failure(command: list[str]) -> BaseException:
     """The error of a step that runs this command as its training."""
     raised: list[BaseException] = []
-    extras = {"step_pid": os.getpid(), "tracking_uri": "http://127.0.0.1:9", "mlflow_run_ids": {}}
+    extras = {"step_pid": os.getpid(), "tracking_uri": "http://127.0.0.1:9", "mlflow_run_ids": {"joint": "a run"}}
 
     @dg.asset
     def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
