@@ -32,7 +32,7 @@ def test_a_restored_home_reuses_its_version_and_compares_the_next_one(restored: 
     restored.dualgeo("run", "--profile", "tiny")
     assert "version 2" in restored.dualgeo("versions", "--profile", "tiny").stdout
     decision = restored.python("-c", DECISION).stdout
-    assert "compared photos" in decision, "the champion's predictions were found"
+    assert "Compared photos" in decision, "the champion's predictions were found"
 
 
 def test_the_champion_of_a_restored_home_is_loaded_from_it(restored: Home) -> None:
