@@ -14,6 +14,7 @@ from conftest import EARTH, Home
 
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 
+LOW, HIGH = (f"Challenger minus champion, 95 % interval: {bound} (points)" for bound in ("low", "high"))
 COUNTRIES_AT_FIRST = 2
 PROFILE = """
 threads: 1
@@ -141,21 +142,21 @@ def test_exactly_the_right_versions_are_promoted(steps: dict[str, Step], months:
 
 
 def test_each_verdict_rests_on_its_numbers(steps: dict[str, Step]) -> None:
-    assert steps["better"].facts["interval_low"] > 0, "two more countries are found"
+    assert steps["better"].facts[LOW] > 0, "two more countries are found"
     equal = steps["equal"].facts
-    assert equal["interval_low"] <= 0 <= equal["interval_high"]
+    assert equal[LOW] <= 0 <= equal[HIGH]
     worse = steps["worse"].facts
-    assert worse["interval_high"] < 0
-    assert worse["decision"].startswith("blocked: shown worse")
-    assert (worse["old"], worse["new"]) == ("3", "1")
+    assert worse[HIGH] < 0
+    assert worse["Decision"].startswith("blocked: shown worse")
+    assert (worse["Champion before"], worse["Challenger"]) == ("3", "1")
 
 
 def test_a_new_seed_trains_another_model(steps: dict[str, Step]) -> None:
     assert steps["equal"].answer["locator"] != steps["better"].answer["locator"]
 
 
-def test_the_old_data_give_the_old_answer_bit_for_bit(steps: dict[str, Step]) -> None:
-    assert steps["worse"].answer == steps["first"].answer
+def test_the_champion_answers_whatever_was_trained_last(steps: dict[str, Step]) -> None:
+    assert steps["worse"].answer == steps["equal"].answer
     assert steps["better"].answer != steps["first"].answer
 
 
