@@ -38,6 +38,7 @@ from dualgeo_core.pipeline import stage1
 from dualgeo_core.pipeline.opening import open_relit_views, open_views, profile_device
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.settings import (
+    EarthPart,
     EarthSettings,
     ModelSettings,
     Profile,
@@ -295,9 +296,8 @@ def with_mask_noise(views: Views, share: float) -> Views:
 
 def ingest_earth(settings: Settings, seed: int) -> None:
     """Writes the photo sets of the synthetic Earth, with more queries than the demo."""
-    counts = {"gallery": EARTH_GALLERY} | dict.fromkeys(
-        ("same_weather", "other_weather", "night", "other_season"), EARTH_QUERIES
-    )
+    parts: tuple[EarthPart, ...] = ("same_weather", "other_weather", "night", "other_season")
+    counts: dict[EarthPart, int] = {"gallery": EARTH_GALLERY, **dict.fromkeys(parts, EARTH_QUERIES)}
     for part, photos in counts.items():
         out = settings.data / f"earth_{part}"
         if not (out / MANIFEST).is_file():

@@ -123,7 +123,7 @@ def answers_to(folder: Path, workspace: Workspace) -> dict[str, float]:
                 images.append(decode_image(path.read_bytes()))
             except UndecodableImage as error:
                 print(f"{path}: {error}")
-        for answer in locator.locate(names=[str(number) for number in range(len(images))], images=images):
+        for answer in locator.locate_images(names=[str(number) for number in range(len(images))], images=images):
             refused += answer.status == "unlike_gallery"
             far += answer.radius_90_km is not None and answer.radius_90_km > FAR_KM
         read += len(images)
