@@ -233,3 +233,11 @@ def test_definitions_load_without_heavy_libraries(graph_home: Home) -> None:
         "print([m for m in ('torch', 'mlflow', 'litellm', 'transformers', 'great_expectations') if m in sys.modules])"
     )
     assert graph_home.python("-c", code).stdout.strip() == "[]"
+
+
+def test_every_byte_of_a_finished_home_is_recorded(graph_home: Home) -> None:
+    from dualgeo_core.pipeline.verification import verify
+    from dualgeo_core.pipeline.workspace import Workspace
+    from dualgeo_core.settings import load_settings
+
+    assert verify(Workspace(load_settings("tiny", home=graph_home.path))) == []

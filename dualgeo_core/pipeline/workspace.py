@@ -7,7 +7,7 @@ from dualgeo_core.photos.photo_set import Photos, open_photos
 from dualgeo_core.settings import PhotoSource, Profile, Settings
 
 GALLERY = "gallery"
-ONE_PER_PROFILE = ("segmenter", "refiner", "locator")  # kinds of artifacts that need no name
+ONE_PER_PROFILE = ("segmenter", "refiner", "locator", "champion")  # kinds of artifacts that need no name
 
 
 @dataclass(frozen=True)
