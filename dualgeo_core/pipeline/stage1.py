@@ -145,11 +145,12 @@ def make_relit_views(workspace: Workspace, progress: Progress = silent) -> Facts
 def _make_relit_copy(workspace: Workspace, copy: int, progress: Progress) -> Facts:
     profile, artifacts = workspace.profile, Artifacts(workspace)
     artifact, masks = artifacts.relit_views(copy), artifacts.masks(GALLERY)
+    masks_record = artifacts.require(masks) if artifact.is_current() else masks.require_intact()
     made = build_relit_views(
         artifact,
         photos=workspace.photos(GALLERY),
         masks=masks.path,
-        masks_record=artifacts.require(masks),
+        masks_record=masks_record,
         copy=copy,
         encoding=RelitEncoding(
             encoder=open_encoder(workspace),

@@ -63,7 +63,7 @@ def _fitted(workspace: Workspace, progress: Progress) -> tuple[Refiner, str]:
     albums = albums_by_author(held_out)
     if len(rows) < FEWEST_QUERIES or gallery.frame["author"].iloc[rows].nunique() < 2:
         return shipped_refiner(), f"the shipped refiner, because only {len(rows)} gallery photos are held out"
-    lights = (gallery, *open_relit_views(workspace, gallery))
+    lights = (gallery, *open_relit_views(workspace, gallery, intact=True))
     candidates, truth = in_every_light(open_answerer(workspace), lights, rows)
     refiner = fit_refiner(
         candidates=candidates,

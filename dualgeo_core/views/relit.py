@@ -92,7 +92,7 @@ def build_relit_views(
     return build_shards(
         artifact,
         source=Keys(tuple(key._replace(fingerprint=fingerprint(key.fingerprint, masks_of[key.name])) for key in keys)),
-        shard_recipe=fingerprint(artifact.recipe, encoding.encoder.fingerprint, encoding.segmenter.fingerprint),
+        shard_recipe=fingerprint(encoding.encoder.fingerprint, encoding.segmenter.fingerprint),
         suffix="safetensors",
         write=write,
         facts={},
