@@ -1,6 +1,6 @@
 """The last evaluation of a workspace: its scores, the report files for git, and the report page."""
 
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL.Image import Image
 
-from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import atomic_file, write_json
 from dualgeo_core.evaluation.query_figure import Query, query_figure
 from dualgeo_core.evaluation.report import Scores, comparison_table, error_curve, headline_metrics
@@ -16,9 +15,11 @@ from dualgeo_core.evaluation.report_page import BenchmarkResult, report_page
 from dualgeo_core.evaluation.scores import errors_km
 from dualgeo_core.evaluation.strata import coverage_by_stratum, with_strata
 from dualgeo_core.photos.decode import decode_image
+from dualgeo_core.pipeline.artifacts import Artifacts
 from dualgeo_core.pipeline.methods import main_method, without_equal_leakage
 from dualgeo_core.pipeline.opening import open_refiner
 from dualgeo_core.pipeline.stage2 import main_candidates, main_predictions, predictions_by_method, read_scores
+from dualgeo_core.pipeline.staleness import is_current
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 
 QUERY_RADIUS_KM = 25  # an answer within this distance is shown as right
@@ -34,11 +35,12 @@ def all_scores(workspace: Workspace) -> Scores:
 
 def current_scores(workspace: Workspace) -> Scores:
     """The scores of the benchmarks for which they are current, as `all_scores`."""
-    found = {}
-    for name in workspace.profile.photos.benchmarks:
-        with suppress(InputError):
-            found[name] = read_scores(workspace, name)
-    return found
+    scores_of = Artifacts(workspace).scores
+    return {
+        name: read_scores(workspace, name)
+        for name in workspace.profile.photos.benchmarks
+        if is_current(partial(scores_of, name))
+    }
 
 
 def write_report(workspace: Workspace) -> Path:

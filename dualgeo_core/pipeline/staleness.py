@@ -12,13 +12,14 @@ from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 def stale_artifacts(workspace: Workspace) -> list[str]:
     """The names of artifacts that the next run makes, in pipeline order. Reads records, not contents."""
     artifacts = Artifacts(workspace)
-    return [name for name, open_artifact in _all(artifacts, workspace) if not _is_current(open_artifact)]
+    return [name for name, open_artifact in _all(artifacts, workspace) if not is_current(open_artifact)]
 
 
-def _is_current(open_artifact: Callable[[], Artifact]) -> bool:
+def is_current(open_artifact: Callable[[], Artifact]) -> bool:
+    """Whether the artifact is current; it is not if one of its inputs is missing or stale."""
     try:
         return open_artifact().is_current()
-    except InputError:  # one of its inputs is missing or stale
+    except InputError:  # Artifacts describes an artifact by inputs that have to be there
         return False
 
 

@@ -1,16 +1,14 @@
 """`dualgeo doctor`: what is installed, what each profile has, which servers answer, and what to run next."""
 
-import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.settings import Settings, load_settings
-from dualgeo_dagster.mlflow.store import DATABASE, FOLDER, without_password
+from dualgeo_dagster.mlflow.store import DATABASE, FOLDER, require_database, without_password
 from dualgeo_dagster.settings import TrackingEnvironment
 
 PACKAGES = ("dualgeo", "torch", "transformers", "dagster", "mlflow", "dvc", "great-expectations", "litellm")
@@ -83,10 +81,9 @@ def _mlflow(home: Path) -> str:
     if not database.exists():
         return f"{database} does not exist yet; the first run makes it"
     try:
-        with closing(sqlite3.connect(database, timeout=ANSWER_S)) as connection:
-            connection.execute("SELECT COUNT(*) FROM sqlite_master")
-    except sqlite3.Error as error:
-        return f"{database} cannot be read ({error}): stop the process that holds it, or restore it from a backup"
+        require_database(home)
+    except InputError as error:
+        return str(error)
     return f"{database} can be read"
 
 

@@ -1,11 +1,11 @@
 """The Great Expectations suites as asset checks. A failed check stops the run before later steps use bad data."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dualgeo_core.base.errors import InputError
 from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.defs.refinement import locator, predictions
@@ -122,14 +122,10 @@ def _benchmarks_with(artifact: "Callable[[Artifacts, str], Artifact]") -> list[s
     A stale artifact of another benchmark must not block a run that makes those of one benchmark again.
     """
     from dualgeo_core.pipeline.artifacts import Artifacts
+    from dualgeo_core.pipeline.staleness import is_current
 
-    def is_current(name: str) -> bool:
-        try:
-            return artifact(Artifacts(workspace()), name).is_current()
-        except InputError:  # its inputs are stale
-            return False
-
-    return [name for name in workspace().profile.photos.benchmarks if is_current(name)]
+    artifacts = Artifacts(workspace())
+    return [name for name in workspace().profile.photos.benchmarks if is_current(partial(artifact, artifacts, name))]
 
 
 def _result(verdicts: "dict[str, Verdict]") -> dg.AssetCheckResult:
