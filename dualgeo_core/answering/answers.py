@@ -73,9 +73,7 @@ def supported_decimals(radius_km: float | None) -> int:
 
     Without a radius: MOST_DECIMALS.
     """
-    if radius_km is None:
-        return MOST_DECIMALS
-    if radius_km <= 0:
+    if radius_km is None or radius_km <= 0:
         return MOST_DECIMALS
     return min(max(math.ceil(math.log10(KM_PER_DEGREE / 2 / (radius_km / 3))), 0), MOST_DECIMALS)
 

@@ -45,14 +45,14 @@ class Likeness:
         Every photographer counts the same. NaN for a query without view similarities. `own` (n,) is the number of the
         query's photographer, who is left out; -1 if there is none.
         """
-        score = self.score(view_similarities(evidence)) + self.tolerance
-        order = np.argsort(self._scores, kind="stable")
+        score, seen = self.score(view_similarities(evidence)) + self.tolerance, self.score(self.similarity)
+        order = np.argsort(seen, kind="stable")
         weight = (1 / np.bincount(self.photographer))[self.photographer[order]]
-        less = np.concatenate([[0.0], np.cumsum(weight)])[np.searchsorted(self._scores[order], score, side="right")]
+        less = np.concatenate([[0.0], np.cumsum(weight)])[np.searchsorted(seen[order], score, side="right")]
         others = np.full(len(score), float(self.photographers))
         if own is not None:
             for row in np.flatnonzero(own >= 0):
-                less[row] -= np.mean(self._scores[self.photographer == own[row]] <= score[row])
+                less[row] -= np.mean(seen[self.photographer == own[row]] <= score[row])
                 others[row] -= 1
         return np.where(np.isfinite(score), np.maximum(less, 0) / (others + 1), np.nan)
 
@@ -60,10 +60,6 @@ class Likeness:
         """The sum over views (n,) of the similarity (n, 2) in standard deviations of the calibration photos."""
         spread = np.maximum(self.similarity.std(axis=0), 10.0**-_DIGITS)
         return ((similarity - self.similarity.mean(axis=0)) / spread).sum(axis=1)
-
-    @property
-    def _scores(self) -> FloatArray:
-        return self.score(self.similarity)
 
     def p_value(self, share: FloatArray) -> FloatArray:
         """The p-value of each share that `share_less_like` returned."""

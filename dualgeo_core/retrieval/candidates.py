@@ -7,20 +7,18 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from dualgeo_core.model.embed import embed
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.retrieval.embeddings import Vectors
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, Neighbours
-from dualgeo_core.retrieval.view_similarities import DescribedPhotos, with_view_similarities
+from dualgeo_core.retrieval.view_similarities import QUERIES_AT_ONCE, DescribedPhotos, unit, with_view_similarities
 from dualgeo_core.settings import Representation, RetrievalSettings
 from dualgeo_core.views.store import Views
 
 NEAR_DUPLICATE_MARGIN = 10
 HUBNESS_REACH = 4  # CSLS reorders this many times the requested candidates
-QUERIES_AT_ONCE = 256
 
 
 class Gallery(DescribedPhotos, Protocol):
@@ -47,8 +45,7 @@ class Retriever:
         The queries are `rows` of `queries` (default: all). Photos by the query's photographer and near-duplicates of
         the query are not candidates. Columns: id, kind (similar or dissimilar), rank (from 1), gallery_row, gallery_id,
         latitude, longitude, similarity, encoder_similarity, mask_similarity, and gps_score if there is a model. The
-        least similar photos are the neighbours
-        of the negated vector; the LMM's prompt lists them as a contrast.
+        least similar photos are the neighbours of the negated vector; the LMM's prompt lists them as a contrast.
         """
         rows = np.arange(len(queries.frame)) if rows is None else rows
         vectors = self._embedded(queries, rows)
@@ -105,7 +102,7 @@ class Retriever:
         for start in range(0, len(kept), QUERIES_AT_ONCE):
             part = slice(start, start + QUERIES_AT_ONCE)
             unique, place = np.unique(kept[part].clip(min=0), return_inverse=True)
-            neighbours_ud, queries_qd = _unit(self.gallery.pooled(unique)), _unit(queries.pooled(query_rows[part]))
+            neighbours_ud, queries_qd = unit(self.gallery.pooled(unique)), unit(queries.pooled(query_rows[part]))
             cosine_qk = torch.einsum("qd,qkd->qk", queries_qd, neighbours_ud[place.reshape(kept[part].shape)])
             near = cosine_qk.numpy() >= self.settings.near_duplicate_similarity
             kept[part] = np.where(near, -1, kept[part])
@@ -140,7 +137,3 @@ def _first(found: Neighbours, count: int) -> Neighbours:
         rows=np.take_along_axis(found.rows, order, axis=1),
         similarity=np.take_along_axis(found.similarity, order, axis=1),
     )
-
-
-def _unit(vectors_bd: torch.Tensor) -> torch.Tensor:
-    return functional.normalize(vectors_bd.float(), dim=-1)

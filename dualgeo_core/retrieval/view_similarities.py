@@ -46,10 +46,11 @@ def with_view_similarities(
         for column, (queries_qd, gallery_ud) in enumerate(
             ((queries.pooled(part), gallery.pooled(unique)), (queries.class_shares(part), gallery.class_shares(unique)))
         ):
-            pairs_pd = _unit(queries_qd)[query[asked] - start] * _unit(gallery_ud)[place.reshape(-1)]
+            pairs_pd = unit(queries_qd)[query[asked] - start] * unit(gallery_ud)[place.reshape(-1)]
             similarities[asked, column] = pairs_pd.sum(dim=1).numpy()
     return candidates.assign(encoder_similarity=similarities[:, 0], mask_similarity=similarities[:, 1])
 
 
-def _unit(vectors_bd: torch.Tensor) -> torch.Tensor:
+def unit(vectors_bd: torch.Tensor) -> torch.Tensor:
+    """The vectors in float32, at length 1."""
     return functional.normalize(vectors_bd.float(), dim=-1)
