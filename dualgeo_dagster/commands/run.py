@@ -16,6 +16,7 @@ from dualgeo_dagster.runtime.instance import ensure_dagster_home
 from dualgeo_dagster.runtime.terminal_run import run_and_follow
 from dualgeo_dagster.settings import TrackingEnvironment, keep_libraries_quiet, orchestration_of
 
+WIDTH = 140  # characters of a table in a pipe or a file
 INTERRUPTED = 130  # the shell's code for a command that Ctrl-C ended
 
 
@@ -49,7 +50,7 @@ def _print_scores(dagster_run_id: str) -> None:
     from dualgeo_dagster.mlflow.tracking import Tracking
     from dualgeo_dagster.profile import NAME, workspace
 
-    console = Console(width=120 if not sys.stdout.isatty() else None)
+    console = Console(width=WIDTH if not sys.stdout.isatty() else None)
     for benchmark, by_method in all_scores(workspace()).items():
         console.print(_table(benchmark, by_method))
     tracking = Tracking()
@@ -71,7 +72,7 @@ def _table(benchmark: str, by_method: dict[str, dict[str, Any]]) -> Table:
     table.add_column("Method", no_wrap=True)
     distances = ("1 km", "25 km", "95 % interval", "200 km", "750 km", "2500 km", "Median (km)")
     for column in (*distances, "50 % radius", "90 % radius"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=column == "95 % interval")
     from dualgeo_core.evaluation.report import interval_text
 
     for method, score in by_method.items():
