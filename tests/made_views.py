@@ -38,6 +38,21 @@ class MadeViews:
         return ViewBatch(self.pooled_nd[taken], self.tokens_ntd[taken], self.label_maps_nhw[taken])
 
 
+class OneShard:
+    """Embeddings as one shard, as `build_index` reads it."""
+
+    sha256 = "all"
+
+    def __init__(self, vectors: np.ndarray) -> None:
+        self._vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def vectors(self) -> np.ndarray:
+        return self._vectors
+
+
 def make_views(
     *, places: int = 40, photos_per_place: int = 6, weather: float = 1.0, noise: float = 0.5, seed: int = 0
 ) -> MadeViews:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_views import MadeViews, make_views
+from made_views import MadeViews, OneShard, make_views
 from torch import device
 
 from dualgeo_core.base.artifacts import Artifact
@@ -18,21 +18,6 @@ from dualgeo_core.retrieval.index import GalleryIndex, build_index
 from dualgeo_core.settings import ModelSettings, RetrievalSettings
 
 PHOTOS = 24
-
-
-class Shard:
-    """The embeddings of the whole gallery."""
-
-    sha256 = "all"
-
-    def __init__(self, vectors: np.ndarray) -> None:
-        self._vectors = vectors
-
-    def __len__(self) -> int:
-        return len(self._vectors)
-
-    def vectors(self) -> np.ndarray:
-        return self._vectors
 
 
 def model_for(views: MadeViews) -> DualViewModel:
@@ -60,7 +45,7 @@ def queries() -> MadeViews:
 def retriever(tmp_path: Path) -> Retriever:
     gallery = make_views(places=6, photos_per_place=4)
     model = model_for(gallery)
-    shards = [Shard(embed(model=model, views=gallery, variant="joint"))]  # type: ignore[arg-type]
+    shards = [OneShard(embed(model=model, views=gallery, variant="joint"))]  # type: ignore[arg-type]
     artifact = Artifact(tmp_path / "index", step="gallery_index", recipe="made", inputs={})
     build_index(artifact, shards=shards, specification="Flat")  # type: ignore[arg-type]
     return Retriever(

@@ -155,8 +155,14 @@ def test_other_label_maps_embed_the_gallery_anew(tmp_path: Path) -> None:
     make_gallery(workspace_of(tmp_path))
     made = make_gallery(workspace_of(tmp_path, label_grid=16))
     # The raw encoder's embeddings come out the same, so the index of them stays.
-    kept, anew = (0, 10), (10, 0)
-    assert made == {"masks": kept, "features": kept, "relit_views": anew, "embeddings": anew, "index": kept}
+    reused, computed = (0, 10), (10, 0)  # photos computed, photos taken over
+    assert made == {
+        "masks": reused,
+        "features": reused,
+        "relit_views": computed,
+        "embeddings": computed,
+        "index": reused,
+    }
 
 
 def test_a_trained_model_embeds_new_photos_and_another_one_all_of_them(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_artifacts import artifact
 from made_candidates import made_benchmark
-from made_views import MadeViews
+from made_views import MadeViews, OneShard
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
@@ -202,27 +202,12 @@ def eye(tmp_path_factory: pytest.TempPathFactory):
     return views
 
 
-class Vectors:
-    """One shard of unit vectors, as `build_index` reads it."""
-
-    sha256 = "all"
-
-    def __init__(self, vectors: np.ndarray) -> None:
-        self._vectors = vectors
-
-    def __len__(self) -> int:
-        return len(self._vectors)
-
-    def vectors(self) -> np.ndarray:
-        return self._vectors
-
-
 def test_photos_of_another_kind_are_refused_and_drawn_ones_are_not(eye, tmp_path: Path) -> None:
     images, frame = drawn("gallery", GALLERY)
     gallery = eye(images, frame.assign(author=[f"a{row % PHOTOGRAPHERS}" for row in range(GALLERY)]))
     pooled = gallery.pooled_nd.float()
     made = artifact(tmp_path / "index", recipe="Flat")
-    build_index(made, shards=[Vectors((pooled / pooled.norm(dim=1, keepdim=True)).numpy())], specification="Flat")
+    build_index(made, shards=[OneShard((pooled / pooled.norm(dim=1, keepdim=True)).numpy())], specification="Flat")
     retriever = Retriever(
         representation="encoder",
         model=None,

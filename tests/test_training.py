@@ -160,7 +160,7 @@ def test_relit_copies_are_read_and_resumed_alike(tmp_path: Path) -> None:
     other = [make_views(weather=4.0, seed=9), relit[1]]
     steps: list[int] = []
     _train(tmp_path / "whole", relit=other, variant="joint", on_metrics=lambda step, metrics: steps.append(step))
-    assert steps, "other light trains anew"
+    assert steps, "a finished model is trained again if the relit photos are others"
 
 
 def test_a_stop_after_the_last_step_is_not_forgotten(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class Service:
         """Loads the models, then locates what waits, until it is cancelled. Ends the process if the models fail."""
         try:
             self._locator = await asyncio.to_thread(self._open_locator)
-        except Exception:
+        except Exception:  # whatever it is: without models the service has nothing to serve
             logging.getLogger("uvicorn.error").exception("the models cannot be loaded")
             signal.raise_signal(signal.SIGTERM)
             return

@@ -107,10 +107,10 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
 
     The comparison prevents a worse model from going into service, at once or by many small losses: the challenger is
     compared with the champion and with the best champion so far, up to the margin
-    `orchestration.promotion.margin_points`. A blocked challenger is a
-    warning: the check `challenger_is_not_worse` is amber, and the run succeeds. The table lists the newest versions
-    with their accuracy within 25 km. To promote one of them by hand, hold Shift, click *Materialize*, and name it as
-    `promote`; `dualgeo promote` and `dualgeo rollback` do the same.
+    `orchestration.promotion.margin_points`. A blocked challenger is a warning: the check `challenger_is_not_worse` is
+    amber, and the run succeeds. The table lists the newest versions with their accuracy within 25 km. To promote one of
+    them by hand, hold Shift, click *Materialize*, and name it as `promote`; `dualgeo promote` and `dualgeo rollback` do
+    the same.
     """
     from dualgeo_dagster.mlflow.champion import bring_into_service
     from dualgeo_dagster.mlflow.promotion import Decision, decide

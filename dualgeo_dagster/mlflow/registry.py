@@ -77,8 +77,8 @@ class Registry:
         """Makes a version with this locator and these benchmark predictions the challenger; returns its number.
 
         `description` (Markdown) is shown on the version's page. `tags` identify the content. A version that has the
-        same tags is reused instead of stored again. A version that
-        an earlier attempt registered from the same run, before it lost its connection, is completed.
+        same tags is reused instead of stored again. A version that an earlier attempt registered from the same run,
+        before it lost its connection, is completed.
         """
         version = self._existing_version(run_id, tags) or self._log_model(run_id, locator, predictions)
         for key, value in tags.items():
