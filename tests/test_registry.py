@@ -18,7 +18,7 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.cli import app
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
-from dualgeo_dagster.mlflow.promotion import decide
+from dualgeo_dagster.mlflow.promotion import decide_promotion
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 from dualgeo_dagster.mlflow.run import Curve, TrackedRun
 from dualgeo_dagster.mlflow.store import local_store
@@ -173,11 +173,11 @@ def test_a_reused_version_that_was_rolled_back_stays_out_of_service(shop: Shop) 
         shop.registry.promote(shop.put(content), reason="test")
     shop.registry.rollback(reason="worse on my street")
     assert shop.put("second") == "2"
-    decision = decide(shop.registry, workspace, PromotionSettings())
+    decision = decide_promotion(shop.registry, workspace, PromotionSettings())
     assert (decision.promoted, decision.champion) == (False, "1")
     assert "worse on my street" in decision.facts["decision"]
     shop.registry.promote("2", reason="it was better after all")
-    assert decide(shop.registry, workspace, PromotionSettings()).champion == "2"
+    assert decide_promotion(shop.registry, workspace, PromotionSettings()).champion == "2"
 
 
 def test_prune_deletes_files_and_keeps_what_is_in_use(shop: Shop) -> None:

@@ -17,11 +17,11 @@ from safetensors.torch import load_file
 from dualgeo_core.base.devices import choose_device
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import haversine_km
+from dualgeo_core.model.batches import step_size
 from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.model.interruption import TrainingInterruptedError
 from dualgeo_core.model.trainer import TrainingResult, train
-from dualgeo_core.model.training_run import step_size
 from dualgeo_core.photos.photographers import split_by_photographer
 from dualgeo_core.settings import ModelSettings, PhotoSettings, PhotoSource, Profile, TrainingSettings
 

@@ -33,13 +33,13 @@ class TrainingResult:
     retrieval_weights: dict[str, float]
 
 
-RECIPE = 3  # increase it when the same settings train a different model
+CODE_VERSION = 3  # increase it when the same settings train a different model
 
 
 def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]:
     """All settings that determine the trained model for given views."""
     return {
-        "code": RECIPE,
+        "code": CODE_VERSION,
         "variant": variant,
         "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
         "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes"}),

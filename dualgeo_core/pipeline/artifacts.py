@@ -14,7 +14,7 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import file_digest, fingerprint
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.refine.lmm.prompt import SYSTEM
-from dualgeo_core.refine.refiner import SHIPPED
+from dualgeo_core.refine.refiner import SHIPPED_REFINER
 from dualgeo_core.settings import Representation
 from dualgeo_core.views.store import views_fingerprint
 
@@ -119,7 +119,7 @@ class Artifacts:
                 for copy in range(1, profile.relighting.copies + 1)
             },
             "params_file": _given(profile.refinement.params_file, "refinement.params_file"),
-            "shipped refiner": file_digest(SHIPPED),
+            "shipped refiner": file_digest(SHIPPED_REFINER),
         }
         recipe = [4, profile.retrieval.model_dump(mode="json"), split, profile.refinement.least_likeness]
         return self._artifact("refiner", recipe=recipe, inputs=inputs)

@@ -45,7 +45,7 @@ from dualgeo_core.views.masks import build_label_maps, build_masks
 from dualgeo_core.views.relit import RelitEncoding, build_relit_views
 from dualgeo_core.views.segmenter import fit_segmenter
 
-Facts = dict[str, Any]
+Metadata = dict[str, Any]
 
 
 def _photos(workspace: Workspace, photos_name: str) -> Photos:
@@ -56,7 +56,7 @@ def _photos(workspace: Workspace, photos_name: str) -> Photos:
     return photos
 
 
-def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
+def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Metadata:
     """Fits the codebook on gallery photos, or records the fingerprint of the profile's SegFormer checkpoint."""
     profile = workspace.profile
     photos = _photos(workspace, GALLERY)
@@ -71,7 +71,7 @@ def make_segmenter(workspace: Workspace, progress: Progress = silent) -> Facts:
     return {"kind": profile.segmenter.kind, "classes": segmenter.classes, "fingerprint": segmenter.fingerprint}
 
 
-def make_masks(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
+def make_masks(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Metadata:
     """Writes the label map of every photo, as PNG and at the model's label grid.
 
     The facts include the mean IoU if the photo set has true label maps in the segmenter's classes.
@@ -96,7 +96,7 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
         masks=masks.path,
         label_grid=workspace.profile.model.label_grid,
     )
-    facts: Facts = {
+    facts: Metadata = {
         "rows": len(photos),
         **made,
         "classes": segmenter.classes,
@@ -117,7 +117,7 @@ def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> flo
     return mean_iou(np.stack([np.asarray(decode_png(png)) for png in made]), true_maps, classes=classes)
 
 
-def make_features(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Facts:
+def make_features(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Metadata:
     """Writes the frozen encoder's pooled vector and patch tokens of every photo."""
     photos = _photos(workspace, photos_name)
     encoder = open_encoder(workspace)
@@ -133,7 +133,7 @@ def make_features(workspace: Workspace, photos_name: str, progress: Progress = s
     return {"rows": len(photos), **made, "width": encoder.width, "fingerprint": artifact.require().content}
 
 
-def make_relit_views(workspace: Workspace, progress: Progress = silent) -> Facts:
+def make_relit_views(workspace: Workspace, progress: Progress = silent) -> Metadata:
     """Writes both views of every relit copy of the gallery; nothing if the profile has no relighting."""
     profile = workspace.profile
     copies = profile.relighting.copies
@@ -142,7 +142,7 @@ def make_relit_views(workspace: Workspace, progress: Progress = silent) -> Facts
     return {"copies": copies, **counts, "fingerprint": fingerprint([facts["fingerprint"] for facts in made])}
 
 
-def _make_relit_copy(workspace: Workspace, copy: int, progress: Progress) -> Facts:
+def _make_relit_copy(workspace: Workspace, copy: int, progress: Progress) -> Metadata:
     profile, artifacts = workspace.profile, Artifacts(workspace)
     artifact, masks = artifacts.relit_views(copy), artifacts.masks(GALLERY)
     masks_record = artifacts.require(masks) if artifact.is_current() else masks.require_intact()
@@ -190,7 +190,7 @@ def make_model(
     )
 
 
-def make_embeddings(workspace: Workspace, representation: Representation, progress: Progress = silent) -> Facts:
+def make_embeddings(workspace: Workspace, representation: Representation, progress: Progress = silent) -> Metadata:
     """Writes the gallery's retrieval vectors in one representation."""
     artifact = Artifacts(workspace).embeddings(representation)
     views = open_views(workspace, GALLERY, intact=not artifact.is_current())
@@ -207,7 +207,7 @@ def make_embeddings(workspace: Workspace, representation: Representation, progre
     return {"rows": len(views.frame), **made, "fingerprint": artifact.require().content}
 
 
-def make_index(workspace: Workspace, representation: Representation) -> Facts:
+def make_index(workspace: Workspace, representation: Representation) -> Metadata:
     """Writes the FAISS index of the gallery in one representation."""
     artifacts = Artifacts(workspace)
     artifact, specification = artifacts.index(representation), workspace.profile.retrieval.index
@@ -221,7 +221,7 @@ def make_index(workspace: Workspace, representation: Representation) -> Facts:
     }
 
 
-def make_candidates(workspace: Workspace, benchmark: str) -> Facts:
+def make_candidates(workspace: Workspace, benchmark: str) -> Metadata:
     """Writes each query's candidates in every representation, and those of the main one with leakage."""
     artifact = Artifacts(workspace).candidates(benchmark)
     if not artifact.is_current():

@@ -32,10 +32,10 @@ from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner, shi
 from dualgeo_core.views.store import Views
 
 SCORES_FILE = "scores.json"
-Facts = dict[str, Any]
+Metadata = dict[str, Any]
 
 
-def make_refiner(workspace: Workspace, progress: Progress = silent) -> Facts:
+def make_refiner(workspace: Workspace, progress: Progress = silent) -> Metadata:
     """Writes the posterior's parameters, fitted on gallery photographers held out of training.
 
     If the profile sets `refinement.params_file`, that refiner is used instead. If there are too few held-out photos, or
@@ -96,7 +96,7 @@ def in_every_light(
     return pd.concat(candidates, ignore_index=True), pd.concat(truth, ignore_index=True)
 
 
-def make_locator(workspace: Workspace) -> Facts:
+def make_locator(workspace: Workspace) -> Metadata:
     """Writes the locator folder of the main representation. Raises InputError if an input is stale or damaged."""
     artifact = Artifacts(workspace).locator()
     if not artifact.is_current():
@@ -126,7 +126,7 @@ def _pack(artifact: Artifact, workspace: Workspace) -> None:
     )
 
 
-def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
+def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Metadata:
     """Writes the LMM's answer for each query, requested or replayed. The table is empty if the profile has no LMM."""
     artifact, photos = Artifacts(workspace).lmm_answers(benchmark), workspace.photos(benchmark)
     found, counts = open_answerer(workspace).answers(
@@ -140,7 +140,7 @@ def make_lmm_answers(workspace: Workspace, benchmark: str, progress: Progress = 
     return {"answers": len(answers), **counts, "fingerprint": artifact.require().content}
 
 
-def make_clusters(workspace: Workspace, benchmark: str) -> Facts:
+def make_clusters(workspace: Workspace, benchmark: str) -> Metadata:
     """Writes the HDBSCAN clusters of each query's candidates: centre, radius (km), similarity share, place name."""
     artifact = Artifacts(workspace).clusters(benchmark)
     if not artifact.is_current():
@@ -172,7 +172,7 @@ def _clusters(workspace: Workspace, benchmark: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Facts:
+def make_predictions(workspace: Workspace, benchmark: str, progress: Progress = silent) -> Metadata:
     """Writes the predictions of all compared methods on every query; the column `method` names the method."""
     artifact = Artifacts(workspace).predictions(benchmark)
     if not artifact.is_current():
@@ -204,7 +204,7 @@ def _predictions(workspace: Workspace, benchmark: str, progress: Progress) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
-def make_scores(workspace: Workspace, benchmark: str) -> Facts:
+def make_scores(workspace: Workspace, benchmark: str) -> Metadata:
     """Writes accuracy, median error and coverage of every method, with photographer-clustered intervals."""
     artifact = Artifacts(workspace).scores(benchmark)
     if not artifact.is_current():

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from dualgeo_core.base.geo import EARTH_RADIUS_KM, FloatArray, unit_vectors
 
-SHIPPED = Path(__file__).parent / "data" / "photo_places.parquet"
+SHIPPED_PLACES = Path(__file__).parent / "data" / "photo_places.parquet"
 WIDTHS_KM = (4.0, 12.0, 100.0, 400.0)
 SPOT_RADIUS_KM = 1.5
 MOST = 100_000  # positions used at most; `posterior` weighs candidates against a sample of this size
@@ -95,7 +95,7 @@ def gallery_density(gallery: pd.DataFrame) -> PhotoDensity:
 @cache
 def shipped_density() -> PhotoDensity:
     """The density of the sample that ships with the package."""
-    places = pd.read_parquet(SHIPPED)
+    places = pd.read_parquet(SHIPPED_PLACES)
     return density_of(places["latitude_e3"] / 1000, places["longitude_e3"] / 1000, places["photos"])
 
 

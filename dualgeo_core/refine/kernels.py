@@ -44,7 +44,7 @@ def bin_distances_km() -> FloatArray:
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.clip(middle / 2, 0, 1))
 
 
-def log_density(distance_km: FloatArray, scale_km: FloatArray) -> FloatArray:
+def log_kernel(distance_km: FloatArray, scale_km: FloatArray) -> FloatArray:
     """Natural logarithm of the kernel's density per km², normalised over the sphere."""
     ratio = EARTH_RADIUS_KM / scale_km
     mass = 2 * np.pi * EARTH_RADIUS_KM**2 * (1 + np.exp(-np.pi * ratio)) / (1 + ratio**2)

@@ -8,7 +8,7 @@ from dualgeo_core.refine.calibration import UNCALIBRATED
 from dualgeo_core.refine.density import PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
 from dualgeo_core.refine.features import answer_features, candidate_features, pairs_of, score_gap
-from dualgeo_core.refine.kernels import SCALES_KM, log_density
+from dualgeo_core.refine.kernels import SCALES_KM, log_kernel
 from dualgeo_core.refine.refiner import Head
 from dualgeo_core.refine.tables import SCORES
 
@@ -41,7 +41,7 @@ def maximise(
         answer=torch.from_numpy(named).double() if answered else None,
         known=known,
         kernels=torch.from_numpy(
-            log_density(np.nan_to_num(distance, nan=HALF_CIRCUMFERENCE_KM)[..., None], np.array(SCALES_KM))
+            log_kernel(np.nan_to_num(distance, nan=HALF_CIRCUMFERENCE_KM)[..., None], np.array(SCALES_KM))
         ),
         ridge=RIDGE[answered],
     )

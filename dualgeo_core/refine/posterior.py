@@ -89,11 +89,11 @@ def locate(
     """
     pairs = pairs_of(evidence)
     weights, background = component_weights(evidence, pairs, head=head, density=density)
-    latitude, longitude, mass = decide(pairs, weights, background, snaps=head.snaps, density=density)
+    latitude, longitude, mass = best_position(pairs, weights, background, snaps=head.snaps, density=density)
     return latitude, longitude, tempered(mass, latitude, longitude, trust=trust, density=density)
 
 
-def decide(
+def best_position(
     pairs: Pairs,
     weights: NDArray[np.float32],
     background: NDArray[np.float32],

@@ -16,7 +16,7 @@ from dualgeo_core.refine.calibration import Calibration
 from dualgeo_core.refine.kernels import SCALES_KM
 from dualgeo_core.refine.likeness import Likeness
 
-SHIPPED = Path(__file__).parent / "data" / "refiner.json"
+SHIPPED_REFINER = Path(__file__).parent / "data" / "refiner.json"
 REFINER_FILE = "refiner.json"
 FORMAT = 2
 
@@ -92,7 +92,7 @@ def load_refiner(path: Path) -> Refiner:
 @cache
 def shipped_refiner() -> Refiner:
     """The refiner that ships with the package, fitted on ranks of half of IM2GPS3k's photographers."""
-    return load_refiner(SHIPPED)
+    return load_refiner(SHIPPED_REFINER)
 
 
 def _as_json(refiner: Refiner) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dualgeo_core.views.backbone import Backbone
 from dualgeo_core.views.crop import square_crop
 
 EFFICIENTNET = "efficientnet-lite0"
-RECIPE = 1  # increase it when the same settings and weights give different numbers
+CODE_VERSION = 1  # increase it when the same settings and weights give different numbers
 
 
 class Encoded(NamedTuple):
@@ -36,7 +36,7 @@ class Encoder:
         self.width = backbone.width
         self.fingerprint = fingerprint(
             "encoder",
-            RECIPE,
+            CODE_VERSION,
             settings.name,
             settings.revision,
             settings.image_size,

@@ -20,7 +20,7 @@ from dualgeo_core.views.encoder import Encoder, load_encoder, weights_digest
 from dualgeo_core.views.label_maps import MAX_CLASSES, most_likely
 from dualgeo_core.views.segformer import load_segformer
 
-RECIPE = 1  # increase it when the same settings and weights give different label maps
+CODE_VERSION = 1  # increase it when the same settings and weights give different label maps
 
 
 class Segmenter(Protocol):
@@ -45,7 +45,7 @@ class SegFormer:
             )
         self.fingerprint = fingerprint(
             "segformer",
-            RECIPE,
+            CODE_VERSION,
             settings.image_size,
             settings.mask_size,
             [mean, std],

@@ -7,7 +7,7 @@ import dagster as dg
 from dualgeo_dagster.defs.refinement import predictions
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
-from dualgeo_dagster.reporting.results import Facts, markdown_table, picture, result, results_by_benchmark
+from dualgeo_dagster.reporting.results import Metadata, markdown_table, picture, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
 
 REPORT = "report.html"
@@ -38,7 +38,7 @@ def scores(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Material
     return made
 
 
-def _score(benchmark: str, tracking: Tracking) -> Facts:
+def _score(benchmark: str, tracking: Tracking) -> Metadata:
     from dualgeo_core.evaluation.report import headline_metrics, named_scores
     from dualgeo_core.pipeline.methods import main_method, without_equal_leakage
     from dualgeo_core.pipeline.stage2 import make_scores
@@ -78,7 +78,7 @@ def _methods_table(by_method: dict[str, dict[str, Any]]) -> dg.MetadataValue[Any
     return markdown_table(pd.DataFrame(rows))
 
 
-def _pictures(benchmark: str, tracking: Tracking) -> Facts:
+def _pictures(benchmark: str, tracking: Tracking) -> Metadata:
     """Logs the pictures and the page of single queries to MLflow; returns the links to them."""
     from dualgeo_core.evaluation import plots
     from dualgeo_core.evaluation.report_page import queries_page

@@ -8,7 +8,7 @@ from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.photo_versions import build_photo_set
 from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.columns import COLUMN_SCHEMA, ROW_COUNT, column_schema
-from dualgeo_dagster.reporting.results import Facts, result, results_by_benchmark
+from dualgeo_dagster.reporting.results import Metadata, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
 
 
@@ -43,7 +43,7 @@ def benchmark_photos(context: dg.AssetExecutionContext, tracking: Tracking) -> d
     )
 
 
-def _photo_set(context: dg.AssetExecutionContext, tracking: Tracking, photos_name: str, role: str) -> Facts:
+def _photo_set(context: dg.AssetExecutionContext, tracking: Tracking, photos_name: str, role: str) -> Metadata:
     name = workspace().source(photos_name).photo_set
     dvc_hash = build_photo_set(name, home=workspace().settings.home, say=context.log.info)
     # Reports the version now, so that the next change is detected even if the set was never observed before.

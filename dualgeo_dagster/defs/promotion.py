@@ -113,7 +113,7 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     the same.
     """
     from dualgeo_dagster.mlflow.champion import bring_into_service
-    from dualgeo_dagster.mlflow.promotion import Decision, decide
+    from dualgeo_dagster.mlflow.promotion import Decision, decide_promotion
     from dualgeo_dagster.mlflow.registry import CHALLENGER, Registry
 
     registry, asked = Registry(tracking.tracking_uri, profile=NAME), context.op_execution_context.op_config
@@ -122,7 +122,7 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
         facts = {"old": promotion.replaced or "none", "new": promotion.version, "decision": asked["reason"]}
         decision = Decision(True, promotion.version, facts)
     else:
-        decision = decide(registry, workspace(), orchestration().promotion)
+        decision = decide_promotion(registry, workspace(), orchestration().promotion)
         registry.note(registry.version_of(CHALLENGER) or decision.champion, DECISION, str(decision.facts["decision"]))
     bring_into_service(registry, workspace().settings)
     tracking.close_rebuild()

@@ -5,7 +5,7 @@ import dagster as dg
 from dualgeo_dagster.defs.retrieval import candidates, gallery_index
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
-from dualgeo_dagster.reporting.results import Facts, progress_log, result, results_by_benchmark
+from dualgeo_dagster.reporting.results import Metadata, progress_log, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
 
 
@@ -72,7 +72,7 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
     """
     from dualgeo_core.pipeline.stage2 import make_lmm_answers
 
-    def make(benchmark: str) -> Facts:
+    def make(benchmark: str) -> Metadata:
         facts = make_lmm_answers(workspace(), benchmark, progress=progress_log(context))
         counts = {key: value for key, value in facts.items() if isinstance(value, int | float)}
         tracking.benchmark_run(benchmark).log_metrics(

@@ -9,7 +9,7 @@ from dualgeo_dagster.defs.training import models
 from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gallery_features, gallery_masks
 from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
-from dualgeo_dagster.reporting.results import Facts, progress_log, result, results_by_benchmark
+from dualgeo_dagster.reporting.results import Metadata, progress_log, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
 
 
@@ -85,6 +85,6 @@ def candidates(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mate
     return results_by_benchmark(context, tracking, lambda name: make_candidates(workspace(), name), table="candidates")
 
 
-def _totals(made: Collection[Facts]) -> Facts:
+def _totals(made: Collection[Metadata]) -> Metadata:
     """Sums over all representations: rows, computed and reused."""
     return {count: sum(facts[count] for facts in made) for count in ("rows", "computed", "taken_over")}

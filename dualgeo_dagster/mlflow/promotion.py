@@ -21,7 +21,7 @@ class Decision:
     facts: dict[str, Any]
 
 
-def decide(registry: Registry, workspace: Workspace, settings: PromotionSettings) -> Decision:
+def decide_promotion(registry: Registry, workspace: Workspace, settings: PromotionSettings) -> Decision:
     """Promotes the challenger if it is shown to be at most `settings.margin_points` worse than two other versions.
 
     These are the champion and the best champion so far, so that many small losses do not add up. Each pair is scored on

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dualgeo_dagster.mlflow.tracking import Tracking
 
-Facts = Mapping[str, Any]
+Metadata = Mapping[str, Any]
 FINGERPRINT = "Content fingerprint"
 NAMES = {
     "rows": ROW_COUNT,
@@ -34,7 +34,7 @@ NAMES = {
 }
 
 
-def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult:
+def result(facts: Metadata, tracking: "Tracking") -> dg.MaterializeResult:
     """The result of an unpartitioned asset: the facts as metadata, the fingerprint as data version."""
     return dg.MaterializeResult(
         metadata={**named(facts), **tracking.links(tracking.run)},
@@ -45,7 +45,7 @@ def result(facts: Facts, tracking: "Tracking") -> dg.MaterializeResult:
 def results_by_benchmark(
     context: dg.AssetExecutionContext,
     tracking: "Tracking",
-    make: Callable[[str], Facts],
+    make: Callable[[str], Metadata],
     table: str | None = None,
 ) -> dg.MaterializeResult:
     """Calls `make` for each benchmark of the run; adds its facts as metadata of its partition.
@@ -65,7 +65,7 @@ def results_by_benchmark(
     return dg.MaterializeResult(data_version=dg.DataVersion(fingerprint(versions)))
 
 
-def named(facts: Facts) -> Facts:
+def named(facts: Metadata) -> Metadata:
     """The facts under the names that people read; Dagster's own names stay."""
     return {_name(name): _rounded(100 * fact if name == "mean_iou" else fact) for name, fact in facts.items()}
 

@@ -10,7 +10,7 @@ from dualgeo_core.refine.album.heads import AlbumHead
 from dualgeo_core.refine.album.posterior import AlbumView
 from dualgeo_core.refine.calibration import UNCALIBRATED
 from dualgeo_core.refine.features import Features
-from dualgeo_core.refine.kernels import SCALES_KM, log_density
+from dualgeo_core.refine.kernels import SCALES_KM, log_kernel
 
 RIDGE, RIDGE_BY_SCALE, RIDGE_INTERCEPT = 0.003, 0.03, 1e-3  # chosen by cross-validation by photographer
 ITERATIONS = 60
@@ -36,7 +36,7 @@ def maximise_album(view: AlbumView, rows: Rows, *, truth_xyz: FloatArray) -> Alb
     weights, background = _fit(
         blocks=[torch.from_numpy(block) for block in blocks],
         offsets=torch.from_numpy(offsets),
-        kernels=torch.from_numpy(log_density(distance_km[..., None], np.array(SCALES_KM))),
+        kernels=torch.from_numpy(log_kernel(distance_km[..., None], np.array(SCALES_KM))),
     )
     for weight, mean in zip(weights, means, strict=True):
         weight[0] -= mean @ weight[1:]

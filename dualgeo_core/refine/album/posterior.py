@@ -15,7 +15,7 @@ from dualgeo_core.refine.density import PhotoDensity
 from dualgeo_core.refine.evidence import Evidence
 from dualgeo_core.refine.features import Features, Pairs
 from dualgeo_core.refine.kernels import SCALES_KM, distance_bins
-from dualgeo_core.refine.posterior import decide
+from dualgeo_core.refine.posterior import best_position
 from dualgeo_core.refine.refiner import Head
 
 _LEAST_WEIGHT = np.float32(1e-6)
@@ -67,7 +67,7 @@ def locate_in_album(view: AlbumView, rows: Rows, *, head: AlbumHead) -> tuple[Fl
     points = view.points(rows)
     pairs = view.pairs(rows, points)
     weights, background = album_weights(view, rows, points, pairs, head=head)
-    return decide(pairs, weights, background, snaps=head.snaps, density=view.density)
+    return best_position(pairs, weights, background, snaps=head.snaps, density=view.density)
 
 
 def album_weights(
