@@ -23,7 +23,7 @@ from dualgeo_core.cli import app
 from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
-from dualgeo_dagster.mlflow.promotion import decide
+from dualgeo_dagster.mlflow.promotion import decide_promotion
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 from dualgeo_dagster.settings import PromotionSettings
 
@@ -72,7 +72,7 @@ def test_better_and_equal_are_promoted_and_worse_is_not(shelf: Shelf, workspace:
     decisions = []
     for degrees_off in (20, 0, 20, 0):  # the first, a better one, a worse one, an equal one
         shelf.put(degrees_off)
-        decisions.append(decide(shelf.registry, workspace, PromotionSettings()))
+        decisions.append(decide_promotion(shelf.registry, workspace, PromotionSettings()))
     assert [decision.promoted for decision in decisions] == [True, True, False, True]
     assert [decision.champion for decision in decisions] == ["1", "2", "2", "4"]
     assert decisions[2].facts["difference"] == -100
@@ -88,7 +88,7 @@ def test_better_and_equal_are_promoted_and_worse_is_not(shelf: Shelf, workspace:
 def test_a_champion_that_was_not_evaluated_here_stays_and_the_run_goes_on(shelf: Shelf, workspace: Workspace) -> None:
     shelf.registry.promote(shelf.put(0, benchmark="elsewhere"), reason="test")
     shelf.put(0)
-    decision = decide(shelf.registry, workspace, PromotionSettings())
+    decision = decide_promotion(shelf.registry, workspace, PromotionSettings())
     assert not decision.promoted
     assert decision.facts["decision"].startswith("blocked: version 1 of dualgeo-tiny has no predictions on by_day")
     assert shelf.registry.version_of(CHAMPION) == "1"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dualgeo_core.base.geo import destination
-from dualgeo_dagster.mlflow.promotion import Decision, decide
+from dualgeo_dagster.mlflow.promotion import Decision, decide_promotion
 from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION
 from dualgeo_dagster.settings import PromotionSettings
 
@@ -66,7 +66,7 @@ def decision_on(shelf: Shelf, margin_points: float, truth: pd.DataFrame = TRUTH)
         ),
         photos=lambda benchmark: SimpleNamespace(frame=truth),
     )
-    return decide(shelf, workspace, PromotionSettings(margin_points=margin_points))  # type: ignore[arg-type]
+    return decide_promotion(shelf, workspace, PromotionSettings(margin_points=margin_points))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("margin_points", "promoted"), [(0, False), (5, False), (40, True)])

@@ -23,7 +23,7 @@ from dualgeo_core.refine.kernels import (
     SCALES_KM,
     bin_distances_km,
     distance_bins,
-    log_density,
+    log_kernel,
     within_table,
 )
 from dualgeo_core.refine.places import place_names
@@ -121,7 +121,7 @@ def test_binned_distances_are_distances(seed):
 def test_kernels_hold_all_their_mass_and_the_table_agrees_with_their_density():
     scales = np.array(SCALES_KM)
     radius = np.concatenate([[0.0], np.geomspace(1e-8, np.pi, 20_000)])[:, None]
-    ring = np.exp(log_density(radius * 6371.0088, scales)) * 2 * np.pi * 6371.0088**2 * np.sin(radius)
+    ring = np.exp(log_kernel(radius * 6371.0088, scales)) * 2 * np.pi * 6371.0088**2 * np.sin(radius)
     assert np.trapezoid(ring, radius, axis=0) == pytest.approx(1, abs=1e-3)
     for column in range(len(SCALES_KM)):
         inside = np.concatenate([[0.0], np.cumsum((ring[1:, column] + ring[:-1, column]) / 2 * np.diff(radius[:, 0]))])
