@@ -294,13 +294,13 @@ def test_abstention_keeps_its_risk(made):
         answers=answers,
         method="posterior",
         params=made[3],
-        settings=RefinementSettings(max_risk=0.03),
+        settings=RefinementSettings(max_risk=0.05),
     )
     kept = found["status"] != "abstained"
     assert 0.1 < kept.mean() < 1
     assert found.loc[~kept, "latitude"].isna().all()
     wrong = haversine_km(found["latitude"], found["longitude"], truth["latitude"], truth["longitude"])[kept] > 25
-    assert wrong.mean() <= 0.03
+    assert wrong.mean() <= 0.05
 
 
 def test_similarity_is_learned_where_there_is_any(made):

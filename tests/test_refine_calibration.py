@@ -70,6 +70,21 @@ def test_levels_make_up_for_few_photographers(photographers: int, quantile_50: f
     assert found.level_90 == pytest.approx(np.quantile(seen, quantile_90))
 
 
+def test_the_half_radius_is_as_small_as_the_errors_of_photos_of_one_street() -> None:
+    """Errors of 120 m, as the demo's: the 50 % radius covers half of them, although the refiner resolves no more."""
+    random = np.random.default_rng(0)
+    latitude, longitude = random.uniform(-60, 60, 400), random.uniform(-180, 180, 400)
+    ids = [f"q{number}" for number in range(400)]
+    near = destination(latitude, longitude, random.uniform(0, 360, 400), random.lognormal(np.log(0.12), 0.6, 400))
+    candidates = pd.DataFrame({"id": ids, "rank": 1, "latitude": near[0], "longitude": near[1]})
+    truth = pd.DataFrame({"id": ids, "latitude": latitude, "longitude": longitude, "author": np.arange(400) % 40})
+    refiner = fit_refiner(candidates=candidates, answers=None, truth=truth, density=FLAT)
+    found = posterior(gather_evidence(candidates=candidates, answers=None), refiner=refiner, density=FLAT)
+    error_km = haversine_km(found.latitude, found.longitude, latitude, longitude)
+    assert 0.4 < (error_km <= found.radius_50_km).mean() < 0.6
+    assert np.median(found.radius_50_km) < 0.2
+
+
 def test_abstention_keeps_as_many_answers_as_can_be_vouched_for() -> None:
     """Many answers that prove the risk are needed, and where one bound fails no lower one is tried."""
     risk = [

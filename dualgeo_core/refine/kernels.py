@@ -11,13 +11,19 @@ from numpy.typing import NDArray
 from dualgeo_core.base.geo import EARTH_RADIUS_KM, HALF_CIRCUMFERENCE_KM, FloatArray
 
 RANK_DECAY = 0.3  # without scores, rank r has the weight r^-0.3
-SCALES_KM = (0.2, 1.0, 5.0, 25.0, 120.0, 600.0, 3000.0)
+SCALES_KM = (0.05, 0.2, 1.0, 5.0, 25.0, 120.0, 600.0, 3000.0)
 SUPPORT_KM = (2.0, 25.0, 200.0, 750.0)
-RADII_KM = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 750.0, 1300.0, 2500.0, 5000.0, 20016.0)
+
+# The scales and radii begin below the errors of photos of the same street. Otherwise every such photo lies within the
+# smallest radius, and a 50 % radius covers more than half of them.
+RADII_KM = (
+    *(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 400.0, 750.0, 1300.0, 2500.0, 5000.0),
+    20016.0,
+)
 
 _MANTISSA_BITS = 4  # 16 bins for each doubling of the squared chord: 2.2 % in distance
 _SHIFT = 23 - _MANTISSA_BITS
-_SMALLEST = np.float32((0.03 / EARTH_RADIUS_KM) ** 2)
+_SMALLEST = np.float32((0.01 / EARTH_RADIUS_KM) ** 2)
 _FIRST = int(np.asarray(_SMALLEST).view(np.int32)) >> _SHIFT
 BINS = (int(np.float32(4.0).view(np.int32)) >> _SHIFT) - _FIRST + 1
 
