@@ -3,9 +3,10 @@
 import functools
 import sqlite3
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
-import dagster as dg
+if TYPE_CHECKING:
+    import dagster as dg
 
 RETRIES = 4
 FIRST_WAIT_S = 10  # doubled after each retry; 150 s in total
@@ -13,16 +14,18 @@ FIRST_WAIT_S = 10  # doubled after each retry; 150 s in total
 Parameters = ParamSpec("Parameters")
 
 
-def retried(make: Callable[Parameters, dg.MaterializeResult]) -> Callable[Parameters, dg.MaterializeResult]:
+def retried(make: "Callable[Parameters, dg.MaterializeResult]") -> "Callable[Parameters, dg.MaterializeResult]":
     """Wraps an asset's function: retries with growing waits after a connection failure, not after other errors."""
 
     @functools.wraps(make)
-    def attempt(*args: Parameters.args, **kwargs: Parameters.kwargs) -> dg.MaterializeResult:
+    def attempt(*args: Parameters.args, **kwargs: Parameters.kwargs) -> "dg.MaterializeResult":
         try:
             return make(*args, **kwargs)
         except Exception as error:
             if not comes_from_outside(error):
                 raise
+            import dagster as dg  # here, because commands without Dagster import this module
+
             tried = dg.AssetExecutionContext.get().op_execution_context.retry_number
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=[*waits_s(), 0][tried]) from error
 

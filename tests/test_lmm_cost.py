@@ -127,3 +127,12 @@ def test_a_kept_reply_of_a_fallback_needs_no_money(tmp_path: Path, monkeypatch: 
         asked(server.url, tmp_path, ids=IDS[:1], fallbacks=("openai/other",))
         answers, _ = asked(server.url, tmp_path, ids=IDS[:1], fallbacks=("openai/other",), max_cost_usd=0.0)
     assert answers["location"].tolist() == ["Paris"]
+
+
+def test_the_cost_of_a_run_is_a_metric_if_every_price_is_known() -> None:
+    from dualgeo_dagster.defs.refinement import cost_metric
+
+    day, night = {"calls": 3.0, "cost_usd": 0.012, "unpriced": 0.0}, {"calls": 1.0, "cost_usd": 0.004, "unpriced": 0.0}
+    assert cost_metric([day, night]) == {"lmm/cost usd": 0.016}
+    assert cost_metric([day, {**night, "unpriced": 1.0}]) == {}
+    assert cost_metric([{"answers": 0}]) == {}, "the profile names no model"

@@ -91,6 +91,7 @@ def test_a_run_has_few_ordered_metrics_and_its_load_elsewhere(whole_run: Any) ->
 def test_a_run_says_where_it_comes_from_and_what_came_out(client: MlflowClient, whole_run: Any) -> None:
     tags = whole_run.data.tags
     note = tags["mlflow.note.content"]
+    assert note.startswith("## Promotion"), "the page shows the first lines without a click"
     assert f"/runs/{tags['dagster.run_id']})" in note
     assert "| by_night | 16 |" in note
     assert "Decision on version 1: promoted: the first version" in note
@@ -106,9 +107,10 @@ def test_a_model_version_says_its_scores_data_and_reason(client: MlflowClient, g
     import mlflow
 
     version = client.get_model_version("dualgeo-tiny", "1")
+    assert version.description.startswith("Within 25 km (%): by_day ")
     assert "## Scores" in version.description
     assert "gallery " in version.description
-    assert "version 1 was the first champion on " in version.description
+    assert "Version 1 was the first champion on " in version.description
     assert "Reason: the first version." in version.description
     mlflow.set_tracking_uri(f"sqlite:///{graph_home.path}/.mlflow/mlflow.db")
     signature = mlflow.models.get_model_info("models:/dualgeo-tiny/1").signature

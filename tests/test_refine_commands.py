@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hostile_files import make_zero_device
 from made_candidates import made_benchmark
+from typer.testing import CliRunner
 
 from dualgeo_core import cli
 from dualgeo_core.refine.tables import PREDICTION_COLUMNS
@@ -245,3 +246,25 @@ def test_locate_refuses_what_is_not_a_regular_file(tmp_path):
         code = f"from dualgeo_core.answering.photo_inputs import upright_rgb; {read}"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert f"{name} is not a readable photo (not a regular file)" in done.stderr
+
+
+def test_refine_and_evaluate_count_photos_by_one_legend(files, monkeypatch, capsys):
+    out, shorter = files / "predictions.csv", files / "shorter.csv"
+    answers = pd.read_csv(files / "answers.csv", dtype=object)
+    answers[answers["id"].isin(answers["id"].unique()[:10])].to_csv(files / "answers.csv", index=False)
+    arguments = ["refine", str(files / "candidates.csv"), "--answers", str(files / "answers.csv"), "--out", str(out)]
+    refined = CliRunner().invoke(cli.app, arguments, catch_exceptions=False).stdout.splitlines()
+    told = CliRunner().invoke(cli.app, ["evaluate", str(out), "--truth", str(files / "photos.csv")]).stdout.splitlines()
+    assert refined[0] == f"{out}: 60 photos"
+    assert refined[1] == "    60 with a position"
+    assert any(line.endswith("gave no usable answer (no_answer)") for line in refined)
+    assert told[1 : len(refined)] == refined[1:]
+
+    pd.read_csv(out, dtype=object).iloc[:55].drop(columns="status").to_csv(shorter, index=False)
+    told = CliRunner().invoke(cli.app, ["evaluate", str(shorter), "--truth", str(files / "photos.csv")]).stdout
+    assert told.splitlines()[1:5] == [
+        "    55 with a position",
+        "        55 the status is not given",
+        "     5 without a position",
+        "         5 the photo is not among the predictions",
+    ]

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.cli import app
+from dualgeo_core.commands.options import chosen_locator
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
+from dualgeo_dagster.mlflow.locators import bring_into_service
 from dualgeo_dagster.mlflow.promotion import decide_promotion
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 from dualgeo_dagster.mlflow.run import Curve, TrackedRun
@@ -118,9 +120,33 @@ def test_a_promotion_is_a_sentence_on_the_pages_of_version_and_model(shop: Shop)
     shop.registry.promote(second, reason="not shown worse")
     version = shop.client.get_model_version("dualgeo-tiny", second)
     assert version.description.startswith("made by a test")
-    assert f"version {second} replaced version {first} on " in version.description
+    assert f"Version {second} replaced version {first} on " in version.description
     assert version.description.endswith("Reason: not shown worse.")
-    assert "Reason: not shown worse." in shop.client.get_registered_model("dualgeo-tiny").description
+    model = shop.client.get_registered_model("dualgeo-tiny")
+    title, _, newest, oldest = model.description.splitlines()
+    assert title == "Champions, newest first:"
+    assert newest.endswith("Reason: not shown worse.")
+    assert oldest.endswith("Reason: the first version.")
+    assert [tag for tag in model.tags if not tag.startswith("mlflow.")] == [], "MLflow's page hides these alone"
+    assert shop.put("second") == second
+    assert "Reason: not shown worse." in shop.client.get_model_version("dualgeo-tiny", second).description
+
+
+def test_a_version_answers_by_its_number(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings("tiny", home=shop.home)
+    first, second = shop.put("first"), shop.put("second")
+    shop.registry.promote(second, reason="test")
+    bring_into_service(shop.registry, settings)
+    assert (chosen_locator(settings, first) / "weights").read_text() == "first"
+    assert chosen_locator(settings, second) == chosen_locator(settings, None) == settings.champion
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "download_locator", None)
+        assert (chosen_locator(settings, first) / "weights").read_text() == "first", "it is downloaded once"
+    with pytest.raises(InputError, match="dualgeo-tiny has no version 7"):
+        chosen_locator(settings, "7")
+    shop.put("third")
+    CliRunner().invoke(app, ["versions", "--profile", "tiny", "--prune", "1"], catch_exceptions=False)
+    assert not settings.version(first).exists()
 
 
 def test_the_curve_waits_for_a_locked_database(shop: Shop, locked: Any) -> None:
@@ -159,6 +185,9 @@ def test_two_promotions_at_once_are_both_in_the_trail(shop: Shop, monkeypatch: p
     for user in users:
         user.join()
     assert sorted(entry.reason for entry in shop.registry.trail()) == ["user 1", "user 2"]
+    page = shop.client.get_registered_model("dualgeo-tiny").description
+    assert "Reason: user 1." in page
+    assert "Reason: user 2." in page
 
 
 def test_an_identical_locator_is_reused_and_becomes_the_challenger(shop: Shop) -> None:

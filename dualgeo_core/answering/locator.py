@@ -82,7 +82,7 @@ class Locator:
     def from_profile(
         cls, profile: str | None = None, *, lmm_model: str | None = None, max_risk: float | None = None
     ) -> "Locator":
-        """The latest model of a profile, given by name or path (default: DUALGEO_PROFILE, else `demo`)."""
+        """The champion of a profile, given by name or path (default: DUALGEO_PROFILE, else `demo`)."""
         settings = load_settings(profile)
         return cls(settings.locator_in_service, lmm_model=lmm_model, max_risk=max_risk, replies=settings.lmm_replies)
 

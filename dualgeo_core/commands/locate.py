@@ -12,7 +12,7 @@ import typer
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.commands.locate_album import album_answers
 from dualgeo_core.commands.locate_output import Output
-from dualgeo_core.commands.options import ProfileOption
+from dualgeo_core.commands.options import ProfileOption, VersionOption, chosen_locator
 
 if TYPE_CHECKING:
     from dualgeo_core.answering.answers import Answer
@@ -31,6 +31,7 @@ def locate(
         ),
     ],
     profile: ProfileOption = None,
+    version: VersionOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per photo, one per line.")] = False,
     geojson: Annotated[
         Path | None, typer.Option("--geojson", metavar="FILE", help="Also write the answers as GeoJSON.")
@@ -70,7 +71,8 @@ def locate(
 ) -> None:
     """Locates photos and prints position, place, radius, and the most similar gallery photos.
 
-    Uses the champion of the profile, and the same method as for the profile's benchmarks. Ignores the position in a
+    Uses the champion of the profile, or another registered version, by the same method as for the profile's
+    benchmarks. Ignores the position in a
     photo's EXIF, except with --album. A photo that cannot be read is one line on stderr; the others are located, and
     the exit code is 2.
     Example: dualgeo locate --profile folder --map map.html trip/
@@ -88,7 +90,8 @@ def locate(
     elif paths:
         from dualgeo_core.answering.locator import Locator
 
-        locator = Locator(settings.locator_in_service, lmm_model=lmm, max_risk=max_risk, replies=settings.lmm_replies)
+        folder = chosen_locator(settings, version)
+        locator = Locator(folder, lmm_model=lmm, max_risk=max_risk, replies=settings.lmm_replies)
         for doubt in locator.doubts:
             typer.echo(f"Note: {doubt}.", err=True)
         _say_where_photos_go(locator)

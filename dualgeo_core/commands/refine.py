@@ -75,6 +75,7 @@ def refine(
     from dualgeo_core.base.targets import check_file_target
     from dualgeo_core.refine.predict import predict
     from dualgeo_core.refine.refiner import load_refiner, shipped_refiner
+    from dualgeo_core.refine.statuses import legend
     from dualgeo_core.refine.tables import read_albums, read_answers, read_candidates, write_predictions
     from dualgeo_core.settings import RefinementSettings
 
@@ -99,8 +100,8 @@ def refine(
         progress=spoken(lambda line: typer.echo(line, err=True)),
     )
     write_predictions(out, predictions)
-    counts = predictions["status"].value_counts()
-    typer.echo(f"{out}: {len(predictions)} photos ({', '.join(f'{count} {name}' for name, count in counts.items())})")
+    for line in (f"{out}: {len(predictions)} photos", *legend(predictions)):
+        typer.echo(line)
 
 
 def _say_order_unread(albums: "DataFrame", refiner: "Refiner") -> None:
@@ -164,11 +165,12 @@ def evaluate(
 ) -> None:
     """Scores predictions by accuracy within distances, median error and coverage of the radii, with 95 % intervals.
 
-    Intervals resample photographers. A photo of PHOTOS.csv without a prediction counts as wrong.
+    Intervals resample photographers. A photo of PHOTOS.csv without a position counts as wrong.
     """
     from dualgeo_core.base.files import write_json
     from dualgeo_core.base.targets import check_file_target
     from dualgeo_core.evaluation.scores import evaluate as score
+    from dualgeo_core.refine.statuses import legend
     from dualgeo_core.refine.tables import check_known, read_predictions, read_truth
     from dualgeo_core.settings import EvaluationSettings
 
@@ -180,17 +182,15 @@ def evaluate(
     scores = score(predictions=predicted, truth=known, bootstrap_samples=defaults.bootstrap_samples, seed=defaults.seed)
     if json_file is not None:
         write_json(json_file, scores)
-    for line in _lines(scores):
+    photos = f"{truth}: {scores['n']} photos by {scores['photographers']} photographers"
+    for line in (photos, *legend(predicted, known["id"]), *_lines(scores)):
         typer.echo(line)
 
 
 def _lines(scores: dict[str, Any]) -> list[str]:
     from dualgeo_core.evaluation.scores import FEWEST_PHOTOGRAPHERS, TOO_FEW
 
-    counts = (
-        f"{scores['n']} photos by {scores['photographers']} photographers, {scores['n_missing']} without a prediction"
-    )
-    shown = [counts]
+    shown = []
     if scores["photographers"] < FEWEST_PHOTOGRAPHERS:
         shown.append(f"95 % intervals: {TOO_FEW}")
     for name, value in scores.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.commands.options import ProfileOption
+from dualgeo_core.commands.options import ProfileOption, VersionOption, chosen_locator
 
 if TYPE_CHECKING:
     from dualgeo_core.maps.records import Thumbnail
@@ -18,8 +18,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")  # how requests to a service on loo
 
 def serve(
     profile: ProfileOption = None,
+    version: VersionOption = None,
     locator: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Locator folder; default: the latest of the profile.")
+        Path | None, typer.Option(metavar="FOLDER", help="Locator folder of any profile, instead of a version.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on. Others than loopback need a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
@@ -39,7 +40,9 @@ def serve(
             "set DUALGEO_SERVE_TOKEN, or listen on 127.0.0.1"
         )
     _require_free(host, port)
-    folder = settings.locator_in_service if locator is None else locator
+    if version is not None and locator is not None:
+        raise InputError("--version and --locator both name what answers; leave out one of them")
+    folder = chosen_locator(settings, version) if locator is None else locator
     from dualgeo_core.answering.locator_folder import read_locator_folder
 
     read_locator_folder(folder)  # says what is missing before the server starts

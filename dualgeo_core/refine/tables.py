@@ -16,8 +16,6 @@ from dualgeo_core.base.files import atomic_file
 ANSWERED = "answered"
 VIEW_SIMILARITIES = ("encoder_similarity", "mask_similarity")  # of query and candidate, before training
 SCORES = ("similarity", "gps_score")  # by the retriever, and by a GPS encoder for photo and place
-PLACED = ("ok", "no_answer", "no_candidates", "anchor")  # statuses of a prediction that has a position
-UNPLACED = ("no_evidence", "abstained", "unlike_gallery")
 PREDICTION_COLUMNS = (
     "id",
     "latitude",

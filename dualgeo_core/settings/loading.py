@@ -61,6 +61,10 @@ class Settings(BaseModel):
         """The folder with the locator of the champion; absent until a version of the model was promoted."""
         return self.artifacts / "champion"
 
+    def version(self, number: str) -> Path:
+        """The folder with the locator of a registered version; absent until a command asked for that version."""
+        return self.artifacts / "versions" / number
+
     @property
     def locator_in_service(self) -> Path:
         """The locator folder that answers: the champion's, otherwise the one of the last run."""

@@ -67,9 +67,11 @@ def versions(
 ) -> None:
     """Lists all versions of a profile's model, and why the current champion was chosen."""
     with _registry(profile) as registry:
+        from dualgeo_dagster.mlflow.locators import forget
         from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION
 
         for version in registry.prune(prune) if prune is not None else ():
+            forget(load_settings(profile), version)
             typer.echo(f"{registry.model} version {version}  deleted")
         aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER, BEST)}
         for version in registry.versions():
@@ -90,7 +92,7 @@ def promote(
     `dualgeo locate` and the registered model answer from it at once.
     """
     with _registry(profile) as registry:
-        from dualgeo_dagster.mlflow.champion import bring_into_service
+        from dualgeo_dagster.mlflow.locators import bring_into_service
 
         promotion = registry.promote(version, reason=reason)
         bring_into_service(registry, load_settings(profile))
@@ -100,7 +102,7 @@ def promote(
 def rollback(profile: ProfileOption = None, reason: Reason = "by hand") -> None:
     """Restores the previous champion. `dualgeo locate` and the registered model answer from it at once."""
     with _registry(profile) as registry:
-        from dualgeo_dagster.mlflow.champion import bring_into_service
+        from dualgeo_dagster.mlflow.locators import bring_into_service
 
         promotion = registry.rollback(reason=reason)
         bring_into_service(registry, load_settings(profile))

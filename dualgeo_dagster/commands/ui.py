@@ -87,6 +87,7 @@ def _mlflow(port: int, home: Path) -> list[str]:
     require_database(home)
     return [
         *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", store.tracking_uri, "--default-artifact-root", str(store.artifact_location)),
+        *("--backend-store-uri", store.tracking_uri, "--registry-store-uri", store.tracking_uri),
+        *("--default-artifact-root", str(store.artifact_location)),
         *("--app-name", "dualgeo", "--uvicorn-opts", "--log-level warning --no-access-log"),
     ]

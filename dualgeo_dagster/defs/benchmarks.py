@@ -57,10 +57,12 @@ def _score(benchmark: str, tracking: Tracking) -> Metadata:
         {f"headline/{benchmark} within 25 km percent{end}": round(value, 1) for end, value in headline.items()}
     )
     return {
-        "fingerprint": made["fingerprint"],
+        "Benchmark": benchmark,
+        "All benchmarks": _overview(),  # its place in the list; `scores` adds the benchmarks that follow
         **named_scores(made["scores"][main]),
         "Methods": _methods_table(without_equal_leakage(made["scores"])),
         **_pictures(benchmark, tracking),
+        "fingerprint": made["fingerprint"],
     }
 
 

@@ -53,15 +53,18 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
     predicted = {name: Artifacts(workspace()).predictions(name).require().content for name in benchmarks}
     registry = Registry(tracking.tracking_uri, profile=NAME)
     overview, data = _overview(), _data_versions()
+    within = zip(overview["Benchmark"], overview["Within 25 km (%)"], strict=True)
+    headline = ", ".join(f"{name} {value:g}" for name, value in within)
+    sections = {"Scores": markdown_table(overview).value, "Data": data}
+    description = "".join(f"\n\n## {title}\n\n{text}" for title, text in sections.items())
     version = registry.register(
         run_id=tracking.run.id,
         locator=workspace().locator,
         predictions={name: main_predictions(workspace(), name) for name in benchmarks},
         tags={"locator": packed, "predictions": fingerprint(predicted), "profile": NAME},
-        description=f"## Scores\n\n{markdown_table(overview).value}\n\n## Data\n\n{data}",
+        description=f"Within 25 km (%): {headline}{description}",
     )
-    within = zip(overview["Benchmark"], overview["Within 25 km (%)"], strict=True)
-    registry.note(version, SCORES, ", ".join(f"{name} {value:g}" for name, value in within))
+    registry.note(version, SCORES, headline)
     registry.note(version, DATA, data)
     tracking.run.log_tags({"model_version": version})
     page = version_page(TrackingEnvironment().ui, registry.model, version)
@@ -112,7 +115,7 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     them by hand, hold Shift, click *Materialize*, and name it as `promote`; `dualgeo promote` and `dualgeo rollback` do
     the same.
     """
-    from dualgeo_dagster.mlflow.champion import bring_into_service
+    from dualgeo_dagster.mlflow.locators import bring_into_service
     from dualgeo_dagster.mlflow.promotion import Decision, decide_promotion
     from dualgeo_dagster.mlflow.registry import CHALLENGER, Registry
 
@@ -129,8 +132,9 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     sentence = f"version {decision.facts['new']}: {decision.facts['decision']}"
     context.log.info(sentence)
     tracking.run.describe("Promotion", f"Decision on {sentence}. Champion: version {decision.champion}.")
-    facts = {"champion": decision.champion, **decision.facts, "versions": markdown_table(_versions(registry))}
-    made = result({**facts, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
+    shown = {"champion": decision.champion, "decision": decision.facts["decision"]}
+    shown |= {"versions": markdown_table(_versions(registry)), **decision.facts}
+    made = result({**shown, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
     return dg.MaterializeResult(
         metadata=made.metadata,
         data_version=made.data_version,

@@ -1,5 +1,7 @@
 """Stage 2, from candidates to predictions: clusters, answers of a multimodal model, posterior."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from dualgeo_dagster.defs.retrieval import candidates, gallery_index
@@ -72,15 +74,28 @@ def lmm_answers(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
     """
     from dualgeo_core.pipeline.stage2 import make_lmm_answers
 
+    found: list[Metadata] = []
+
     def make(benchmark: str) -> Metadata:
         facts = make_lmm_answers(workspace(), benchmark, progress=progress_log(context))
         counts = {key: value for key, value in facts.items() if isinstance(value, int | float)}
         tracking.benchmark_run(benchmark).log_metrics(
             {f"lmm_{key.replace(' ', '_')}": value for key, value in counts.items()}
         )
+        found.append(facts)
         return facts
 
-    return results_by_benchmark(context, tracking, make, table="lmm_answers")
+    made = results_by_benchmark(context, tracking, make, table="lmm_answers")
+    tracking.run.log_metrics(cost_metric(found))
+    return made
+
+
+def cost_metric(found: Sequence[Metadata]) -> dict[str, float]:
+    """The cost of all questions of a run as a metric; empty if none was asked or the price of one is unknown."""
+    asked = [facts for facts in found if facts.get("calls")]
+    if not asked or any(facts["unpriced"] for facts in asked):
+        return {}
+    return {"lmm/cost usd": round(sum(facts["cost_usd"] for facts in asked), 4)}
 
 
 @dg.asset(

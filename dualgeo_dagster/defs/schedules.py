@@ -9,7 +9,8 @@ everything = dg.define_asset_job(
     JOB,
     selection=dg.AssetSelection.all() - dg.AssetSelection.checks(INTACT),
     tags={"profile": NAME},
-    description="The whole graph as one run, from photos to the model in service.",
+    description="The whole graph as one run, from photos to the model in service. Each benchmark is a partition. To "
+    "start a run on this page, click *Materialize all* and select *All*. The launchpad takes one partition only.",
 )
 
 

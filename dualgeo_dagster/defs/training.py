@@ -74,7 +74,7 @@ def _log_headline(tracking: Tracking, main: dict[str, Any] | None) -> None:
     last = tracking.client.get_run(tracking.training_run(workspace().profile.model.main).id).data.metrics
     tracking.run.log_metrics(
         {"training/validation recall within 25 km percent": round(100 * main["validation"]["recall_25km"], 1)}
-        | {f"training/{name}": last[key] for name, key in LAST_METRICS.items() if key in last}
+        | {f"training/{name}": float(f"{last[key]:.4g}") for name, key in LAST_METRICS.items() if key in last}
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.evaluation.report import HEADERS
 from dualgeo_core.evaluation.scores import TOO_FEW, enough_photographers, paired_difference
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION, Registry
@@ -40,7 +41,7 @@ def decide_promotion(registry: Registry, workspace: Workspace, settings: Promoti
     if champion == challenger:
         return Decision(True, champion, {**facts, "decision": "already the champion"})
     benchmark = settings.benchmark or next(iter(workspace.profile.photos.benchmarks))
-    facts |= {"benchmark": benchmark, "metric": settings.metric, "margin": settings.margin_points}
+    facts |= {"benchmark": benchmark, "metric": HEADERS[settings.metric], "margin": settings.margin_points}
     fault = _undone(registry, challenger)
     if fault is None:
         comparison = _Comparison(registry, workspace, settings, benchmark)

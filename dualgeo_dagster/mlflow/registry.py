@@ -9,18 +9,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from dualgeo_core.base.errors import InputError
 from dualgeo_dagster.retries import comes_from_outside
 from dualgeo_dagster.settings import current_user
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, BEST = "champion", "challenger", "best"
+HIDDEN = "mlflow.dualgeo."  # MLflow's pages do not show tags that begin with "mlflow."
 TRAIL = "promotion."
+PROMOTION = "\n\n## Promotion\n\n"  # the section of a version's description
 ROLLBACK = "rollback: "
 PRUNED = "pruned"  # the tag of a version whose files are being deleted
 SERVING = Path(__file__).parent / "serving.py"
@@ -51,7 +52,8 @@ class Promotion:
     def sentence(self) -> str:
         """The promotion in words."""
         place = f"replaced version {self.replaced}" if self.replaced else "was the first champion"
-        return f"version {self.version} {place} on {self.when}, by {self.by}. Reason: {self.reason}."
+        when = datetime.fromisoformat(self.when)
+        return f"Version {self.version} {place} on {when:%Y-%m-%d at %H:%M} UTC, by {self.by}. Reason: {self.reason}."
 
 
 class Registry:
@@ -70,7 +72,7 @@ class Registry:
         *,
         run_id: str,
         locator: Path,
-        predictions: dict[str, pd.DataFrame],
+        predictions: "dict[str, pd.DataFrame]",
         tags: dict[str, str],
         description: str,
     ) -> str:
@@ -83,7 +85,8 @@ class Registry:
         version = self._existing_version(run_id, tags) or self._log_model(run_id, locator, predictions)
         for key, value in tags.items():
             self._client.set_model_version_tag(self.model, version, key, value)
-        self._client.update_model_version(self.model, version, description=description)
+        _, section, promotion = self._description_of(version).partition(PROMOTION)
+        self._client.update_model_version(self.model, version, description=f"{description}{section}{promotion}")
         self._client.set_registered_model_alias(self.model, CHALLENGER, version)
         return version
 
@@ -96,7 +99,7 @@ class Registry:
                 return str(version.version)
         return None
 
-    def _log_model(self, run_id: str, locator: Path, predictions: dict[str, pd.DataFrame]) -> str:
+    def _log_model(self, run_id: str, locator: Path, predictions: "dict[str, pd.DataFrame]") -> str:
         import mlflow
         from mlflow.models import ModelSignature
         from mlflow.types.schema import ColSpec, Schema
@@ -128,9 +131,10 @@ class Registry:
         aliases: dict[str, int | str] = self._client.get_registered_model(self.model).aliases
         return str(aliases[alias]) if alias in aliases else None
 
-    def predictions_of(self, version: str, benchmark: str) -> pd.DataFrame:
+    def predictions_of(self, version: str, benchmark: str) -> "pd.DataFrame":
         """The predictions on a benchmark stored with a version. Raises InputError if the version has none."""
         import mlflow
+        import pandas as pd
 
         uri = f"models:/{self.model}/{version}/artifacts/{benchmark}.parquet"
         try:
@@ -150,11 +154,8 @@ class Registry:
         uri = f"models:/{self.model}/{version}/artifacts/locator"
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
 
-    def promote(self, version: str, *, reason: str) -> Promotion:
-        """Makes `version` the champion and adds an entry to the promotion history.
-
-        Raises InputError if the version does not exist, is half deleted or is already the champion.
-        """
+    def require(self, version: str) -> None:
+        """Raises InputError if the version does not exist or is half deleted."""
         import mlflow
 
         try:
@@ -167,6 +168,13 @@ class Registry:
             ) from None
         if PRUNED in found.tags:
             raise InputError(f"version {version} of {self.model} was half deleted: choose a version with all its files")
+
+    def promote(self, version: str, *, reason: str) -> Promotion:
+        """Makes `version` the champion and adds an entry to the promotion history.
+
+        Raises InputError if the version is already the champion, or as `require`.
+        """
+        self.require(version)
         champion = self.version_of(CHAMPION)
         if champion == version:
             raise InputError(f"version {version} of {self.model} is already the champion")
@@ -180,7 +188,7 @@ class Registry:
         )
         # The history entry is written first: a process killed between the two calls leaves an entry without effect,
         # but never a champion without an entry. The key is unique, so that promotions at the same time are all kept.
-        key = f"{TRAIL}{now:%Y%m%dT%H%M%S.%f}.{uuid.uuid4().hex[:8]}"
+        key = f"{HIDDEN}{TRAIL}{now:%Y%m%dT%H%M%S.%f}.{uuid.uuid4().hex[:8]}"
         self._client.set_registered_model_tag(self.model, key, json.dumps(asdict(promotion)))
         self._client.set_registered_model_alias(self.model, CHAMPION, version)
         self._describe(promotion)
@@ -191,14 +199,19 @@ class Registry:
         self._client.set_registered_model_alias(self.model, BEST, version)
 
     def _describe(self, promotion: Promotion) -> None:
-        """Writes a promotion as a sentence on the pages of the model and of the version."""
-        sentence = promotion.sentence
-        self._client.update_registered_model(self.model, description=f"Champion: {sentence}")
-        text = self._client.get_model_version(self.model, promotion.version).description or ""
-        kept = text.split("\n\n## Promotion\n\n")[0]
+        """Writes a promotion as a sentence on the version's page, and all promotions on the model's page."""
+        kept, _, _ = self._description_of(promotion.version).partition(PROMOTION)
         self._client.update_model_version(
-            self.model, promotion.version, description=f"{kept}\n\n## Promotion\n\n{sentence}"
+            self.model, promotion.version, description=f"{kept}{PROMOTION}{promotion.sentence}"
         )
+        written: list[Promotion] = []
+        while written != (trail := self.trail()):  # another promotion at the same time writes this page, too
+            newest_first = "\n".join(f"- {entry.sentence}" for entry in reversed(trail))
+            self._client.update_registered_model(self.model, description=f"Champions, newest first:\n\n{newest_first}")
+            written = trail
+
+    def _description_of(self, version: str) -> str:
+        return self._client.get_model_version(self.model, version).description or ""
 
     def rollback(self, *, reason: str) -> Promotion:
         """Restores the previous champion; a second call restores the one before it.
@@ -231,7 +244,8 @@ class Registry:
         if not self._client.search_registered_models(filter_string=f"name = '{self.model}'"):
             return []
         tags: dict[str, str] = self._client.get_registered_model(self.model).tags
-        return [Promotion(**json.loads(tags[key])) for key in sorted(tags) if key.startswith(TRAIL)]
+        entries = {key.removeprefix(HIDDEN): entry for key, entry in tags.items()}  # some have no prefix
+        return [Promotion(**json.loads(entries[key])) for key in sorted(entries) if key.startswith(TRAIL)]
 
     def versions(self) -> list[str]:
         """All versions, newest first."""

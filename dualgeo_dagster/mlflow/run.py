@@ -57,10 +57,14 @@ class TrackedRun:
         self.client.log_text(self.id, text, path)
 
     def describe(self, section: str, text: str) -> None:
-        """Writes a section of the run's description (Markdown), in place of an earlier one of the same title."""
+        """Puts a section on top of the run's description (Markdown), in place of an earlier one of the same title.
+
+        The last sections say what came out, and MLflow's page shows only the first lines without a click.
+        """
         note = self.client.get_run(self.id).data.tags.get(NOTE, "")
         sections = dict(re.findall(r"^## (.+?)\n\n(.*?)(?=\n\n## |\Z)", note, re.MULTILINE | re.DOTALL))
-        sections[section] = text
+        sections.pop(section, None)
+        sections = {section: text, **sections}
         self.log_tags({NOTE: "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items())})
 
     def log_file(self, path: Path, folder: str) -> None:

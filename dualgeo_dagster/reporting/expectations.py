@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from dualgeo_core.refine.tables import PLACED, UNPLACED
+from dualgeo_core.refine.statuses import PLACED, UNPLACED
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -100,7 +100,7 @@ def check_predictions(predictions: pd.DataFrame, queries: int) -> Verdict:
     import great_expectations.expectations as gxe
 
     placed = predictions[["latitude", "longitude"]].notna()
-    has_place = predictions["status"].isin(PLACED)
+    has_place = predictions["status"].isin(list(PLACED))
     no_radius = predictions["radius_90_km"].isna() & predictions["radius_50_km"].isna()
     frame = predictions.assign(
         place_fits_status=(placed.all(axis=1) & has_place | ~placed.any(axis=1) & ~has_place).astype(int),

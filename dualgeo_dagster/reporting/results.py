@@ -28,6 +28,8 @@ NAMES = {
     "megabytes": "Size (MB)",
     "old": "Champion before",
     "new": "Challenger",
+    "metric": "Compared by",
+    "margin": "Largest loss that is accepted (points)",
     "difference": "Challenger minus champion (points)",
     "interval_low": "Challenger minus champion, 95 % interval: low (points)",
     "interval_high": "Challenger minus champion, 95 % interval: high (points)",
@@ -100,7 +102,7 @@ def markdown_table(frame: "pd.DataFrame") -> dg.MetadataValue[Any]:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.1f}"
+        return "" if math.isnan(value) else f"{value:g}"
     return str(value)
 
 

@@ -4,11 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
-INSTANCE_SETTINGS = Path(__file__).parent.parent.parent / "dagster.yaml"
+INSTANCE_SETTINGS = Path(__file__).parent / "instance.yaml"
 
 
 def ensure_dagster_home(home: Path) -> Path:
-    """Sets DAGSTER_HOME if it is not set, copies dagster.yaml into a new folder, and returns the folder."""
+    """Sets DAGSTER_HOME if it is not set, and returns the folder. A new one gets `instance.yaml` as dagster.yaml."""
     folder = Path(os.environ.setdefault("DAGSTER_HOME", str(home / ".dagster")))
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "dagster.yaml").exists():

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, TINY_PROFILE, Home
+from conftest import TINY_PROFILE, Home
 from mlflow import MlflowClient
 from safetensors import safe_open
 from service_processes import BIN, Service, Webserver, free_port, wait_for
 
 from dualgeo_dagster.commands.ui import write_workspace_file
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.runtime.instance import INSTANCE_SETTINGS
 
 MODEL = "joint"
 PROFILE = TINY_PROFILE.replace("    by_night: {photo_set: by_night}\n", "").replace("[encoder, ", "[")
@@ -36,7 +37,7 @@ class Deployment:
         self.partial = self.models / f"{MODEL}.partial"
         dagster_home = folder / "dagster"
         dagster_home.mkdir()
-        shutil.copyfile(ROOT / "dagster.yaml", dagster_home / "dagster.yaml")
+        shutil.copyfile(INSTANCE_SETTINGS, dagster_home / "dagster.yaml")
         self.tracking_uri = f"http://127.0.0.1:{free_port()}"
         self.environment = {
             **self.home.environment,
