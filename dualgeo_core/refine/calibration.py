@@ -14,7 +14,7 @@ from dualgeo_core.refine.kernels import RADII_KM
 LOG_RADII = np.log(np.array(RADII_KM))
 SURENESS = 0.9  # the probability with which a maximum risk is kept
 FEWEST_PHOTOGRAPHERS = 9  # with fewer, the conformal level of a 90 % radius would exceed 1
-# The first test has this many times the answers that it needs if all are right, so that one error does not end the tests.
+# The first test has this many times the answers that it needs if all are right: one error does not end the tests.
 _FIRST_TEST = 3
 _EDGE = 1e-4
 
@@ -46,7 +46,7 @@ class Calibration:
         """The confidence at 25 km from which on at most `max_risk` of the answers are wrong, with probability SURENESS.
 
         inf if none is known. Bounds are tested from the highest confidence down until one fails (learn then test with a
-        fixed sequence: Angelopoulos et al. 2021). The first one has enough answers for a test to succeed despite an error.
+        fixed sequence: Angelopoulos et al. 2021). The first one has enough answers to succeed despite an error.
         """
         fewest = _FIRST_TEST * math.log(1 - SURENESS) / math.log(1 - max_risk)
         allowed = math.inf
