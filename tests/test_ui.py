@@ -181,6 +181,14 @@ def test_mlflow_opens_the_report_page(page: Any, addresses: dict[str, str], home
     page.frame_locator("iframe").get_by_role("heading", name="by_night").wait_for()
 
 
+def test_the_terminal_shows_neither_warnings_nor_events(page: Any, addresses: dict[str, str], home: Home) -> None:
+    """Runs after the test that materializes an asset, whose events the terminal must not print."""
+    page.goto(addresses["dagster"])
+    printed = (home.path / "ui.log").read_text()
+    noise = ("SupersessionWarning", "BetaWarning", "DeprecationWarning", "dagster.yaml", " - DEBUG - ", "GET /")
+    assert [line for line in printed.splitlines() if any(part in line for part in noise)] == []
+
+
 def shoot(page: Any, name: str) -> None:
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
