@@ -78,6 +78,8 @@ def test_the_champion_lists_the_versions_and_its_reason(instance: dg.DagsterInst
     table = shown["Versions"].value.splitlines()
     assert table[2].startswith("| 1 | champion, challenger | by_day ")
     assert table[2].endswith("promoted: the first version |")
+    assert "| gallery " in table[2], "the data version"
+    assert next(iter(shown)) == "Champion"
 
 
 def test_a_run_has_few_ordered_metrics_and_its_load_elsewhere(whole_run: Any) -> None:

@@ -1,6 +1,6 @@
 """Registration and promotion: every model becomes a version, and is promoted if it is shown not worse."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from dualgeo_dagster.mlflow.registry import Registry
 
 SCORES, DATA, DECISION = "scores", "data", "decision"  # tags of a version
-SHOWN_VERSIONS = 6  # Dagster's page shows a table of this size openly
+SHOWN_VERSIONS = 6
+SHOWN_CHARACTERS = 1000  # Dagster's page hides a longer table behind a click
 BY_HAND = {
     "promote": dg.Field(
         str,
@@ -111,9 +112,9 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     The comparison prevents a worse model from going into service, at once or by many small losses: the challenger is
     compared with the champion and with the best champion so far, up to the margin
     `orchestration.promotion.margin_points`. A blocked challenger is a warning: the check `challenger_is_not_worse` is
-    amber, and the run succeeds. The table lists the newest versions with their accuracy within 25 km. To promote one of
-    them by hand, hold Shift, click *Materialize*, and name it as `promote`; `dualgeo promote` and `dualgeo rollback` do
-    the same.
+    amber, and the run succeeds. The table lists the newest versions with their accuracy within 25 km and the DVC
+    version of their gallery. To promote one of them by hand, hold Shift, click *Materialize*, and name it as `promote`;
+    `dualgeo promote` and `dualgeo rollback` do the same.
     """
     from dualgeo_dagster.mlflow.locators import bring_into_service
     from dualgeo_dagster.mlflow.promotion import Decision, decide_promotion
@@ -133,7 +134,7 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     context.log.info(sentence)
     tracking.run.describe("Promotion", f"Decision on {sentence}. Champion: version {decision.champion}.")
     shown = {"champion": decision.champion, "decision": decision.facts["decision"]}
-    shown |= {"versions": markdown_table(_versions(registry)), **decision.facts}
+    shown |= {"versions": _versions(registry), **decision.facts}
     made = result({**shown, "fingerprint": fingerprint("champion", decision.champion)}, tracking)
     return dg.MaterializeResult(
         metadata=made.metadata,
@@ -149,8 +150,8 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     )
 
 
-def _versions(registry: "Registry") -> "pd.DataFrame":
-    """The newest versions: alias, accuracy within 25 km on each benchmark, data versions and decision."""
+def _versions(registry: "Registry") -> dg.MetadataValue[Any]:
+    """A table of the newest versions: alias, accuracy within 25 km on each benchmark, gallery and decision."""
     import pandas as pd
 
     from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
@@ -161,8 +162,12 @@ def _versions(registry: "Registry") -> "pd.DataFrame":
             "Version": version,
             "Alias": ", ".join(alias for alias, points_to in aliases.items() if points_to == version),
             "Within 25 km (%)": registry.note_of(version, SCORES),
+            "Gallery": registry.note_of(version, DATA).split(", ")[0],
             "Decision": registry.note_of(version, DECISION),
         }
         for version in registry.versions()[:SHOWN_VERSIONS]
     ]
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    while len(table) > 1 and len(str(markdown_table(table).value)) >= SHOWN_CHARACTERS:
+        table = table.iloc[:-1]
+    return markdown_table(table)

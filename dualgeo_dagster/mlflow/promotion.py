@@ -56,8 +56,7 @@ def decide_promotion(registry: Registry, workspace: Workspace, settings: Promoti
             fault = str(error)
     if fault is not None:
         command = f"dualgeo promote {challenger} --profile {workspace.profile.name}"
-        fault = f"blocked: {fault}. To promote it anyway, run `{command}`"
-        return Decision(False, champion, {**facts, "decision": fault})
+        return Decision(False, champion, {**facts, "decision": f"blocked: {fault}", "to promote it anyway": command})
     interval = f"{facts['interval_low']:+.2f} to {facts['interval_high']:+.2f} points"
     reason = f"at most {settings.margin_points:g} points worse on {benchmark} ({interval})"
     registry.promote(challenger, reason=reason)
