@@ -113,9 +113,9 @@ def current_user() -> str:
 
 
 def keep_libraries_quiet() -> None:
-    """Turns off telemetry, update checks and slow retries of libraries, unless their environment variables are set.
+    """Turns off telemetry, update checks, progress bars and slow retries of libraries.
 
-    Also turns off MLflow's tracebacks of a locked database.
+    Environment variables that are set already stay. Also turns off MLflow's tracebacks of a locked database.
     """
     for variable, value in {
         "DAGSTER_DISABLE_TELEMETRY": "1",
@@ -123,6 +123,7 @@ def keep_libraries_quiet() -> None:
         "GX_ANALYTICS_ENABLED": "false",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }.items():

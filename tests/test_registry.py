@@ -132,12 +132,16 @@ def test_a_promotion_is_a_sentence_on_the_pages_of_version_and_model(shop: Shop)
     assert "Reason: not shown worse." in shop.client.get_model_version("dualgeo-tiny", second).description
 
 
-def test_a_version_answers_by_its_number(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_answers_by_its_number(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     settings = load_settings("tiny", home=shop.home)
     first, second = shop.put("first"), shop.put("second")
     shop.registry.promote(second, reason="test")
     bring_into_service(shop.registry, settings)
+    capfd.readouterr()
     assert (chosen_locator(settings, first) / "weights").read_text() == "first"
+    assert capfd.readouterr().err == ""
     assert chosen_locator(settings, second) == chosen_locator(settings, None) == settings.champion
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "download_locator", None)
