@@ -118,7 +118,7 @@ def test_abstention_says_which_evidence_is_missing(photos: Path) -> None:
 
     def reason(*points: tuple[float, float], status: str = "abstained", unanswered: bool = False) -> str:
         found = pd.DataFrame(points, columns=["latitude", "longitude"]).assign(similarity=0.5)
-        return missing_evidence(status, found, cluster_radius_km=25, unanswered=unanswered)
+        return missing_evidence(status, found, cluster_radius_km=25, unanswered=unanswered, candidate="gallery photo")
 
     paris, rome = [(48.85, 2.35), (48.86, 2.34)], [(41.9, 12.5), (41.91, 12.49)]
     assert reason() == "no similar gallery photo"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from made_geoclip import make_geoclip
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import EARTH_RADIUS_KM, haversine_km
@@ -62,22 +63,9 @@ def test_half_precision_training_does_not_blur_places() -> None:
 
 @pytest.fixture
 def geoclip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """A package laid out as GeoCLIP's, with weights of its names and shapes, that cannot be imported."""
-    torch.manual_seed(1)
-    weights = {}
-    for scale in range(3):
-        weights[f"LocEnc{scale}.capsule.0.b"] = torch.randn(256, 2) * 16**scale
-        for layer, (width_out, width_in) in {1: (1024, 512), 3: (1024, 1024), 5: (1024, 1024)}.items():
-            weights[f"LocEnc{scale}.capsule.{layer}.weight"] = torch.randn(width_out, width_in) / width_in**0.5
-            weights[f"LocEnc{scale}.capsule.{layer}.bias"] = torch.randn(width_out) / 10
-        weights[f"LocEnc{scale}.head.0.weight"] = torch.randn(512, 1024) / 32
-        weights[f"LocEnc{scale}.head.0.bias"] = torch.randn(512) / 10
-    folder = tmp_path / "geoclip" / "model" / "weights"
-    folder.mkdir(parents=True)
-    (tmp_path / "geoclip" / "__init__.py").write_text("raise AssertionError('geoclip was imported')")
-    torch.save(weights, folder / "location_encoder_weights.pth")
+    """The location encoder's weights of a made-up package geoclip that is found but cannot be imported."""
     monkeypatch.syspath_prepend(tmp_path)
-    return weights
+    return make_geoclip(tmp_path)
 
 
 def _published_encoder(weights: dict[str, torch.Tensor], degrees_n2: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,9 +23,24 @@ from dualgeo_core.refine.lmm.answers import gather_answers
 from dualgeo_core.refine.mixtures import Mixture, mixtures_of
 from dualgeo_core.refine.predict import predict
 from dualgeo_core.refine.refiner import Refiner
-from dualgeo_core.retrieval.candidates import Retriever
-from dualgeo_core.settings import Profile, RefineMethod
-from dualgeo_core.views.store import Views
+from dualgeo_core.settings import AnsweringProfile, RefineMethod
+
+
+class Queries(Protocol):
+    """Photos in the form in which a retriever takes them. Row i belongs to `frame.iloc[i]` (column id)."""
+
+    @property
+    def frame(self) -> pd.DataFrame: ...
+
+
+Asked = TypeVar("Asked", bound=Queries)
+Taken = TypeVar("Taken", bound=Queries, contravariant=True)
+
+
+class FindsCandidates(Protocol[Taken]):
+    """What finds the candidates of photos: a gallery's retriever, or that of places."""
+
+    def candidates(self, queries: Taken, rows: NDArray[np.int64] | None = None) -> pd.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -40,20 +56,20 @@ class Answered:
 
 
 @dataclass(frozen=True)
-class Answerer:
+class Answerer(Generic[Asked]):
     """Answers queries with the methods of a profile.
 
     Index, refiner and density are opened at first use. The LMM's replies are stored in the folder `replies`.
     """
 
-    profile: Profile
-    open_retriever: Callable[[], Retriever]
+    profile: AnsweringProfile
+    open_retriever: Callable[[], FindsCandidates[Asked]]
     open_refiner: Callable[[], Refiner]
     open_density: Callable[[], PhotoDensity]
     replies: Path | None
 
     def answer(
-        self, queries: Views, image: Callable[[str], Image.Image], albums: pd.DataFrame | None = None
+        self, queries: Asked, image: Callable[[str], Image.Image], albums: pd.DataFrame | None = None
     ) -> Answered:
         """Candidates and predictions of all `queries`; `image(id)` returns the upright photo of a query.
 
@@ -80,8 +96,8 @@ class Answerer:
             return album_mixtures(evidence, together, refiner=self._refiner, density=self._density)
         return mixtures_of(evidence, refiner=self._refiner, density=self._density)
 
-    def candidates(self, queries: Views, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
-        """The candidates of `rows` of `queries` (all by default), with the columns of `Retriever.candidates`."""
+    def candidates(self, queries: Asked, rows: NDArray[np.int64] | None = None) -> pd.DataFrame:
+        """The candidates of `rows` of `queries` (all by default), with the columns of its retriever."""
         return self._retriever.candidates(queries, rows)
 
     def answers(
@@ -132,7 +148,7 @@ class Answerer:
         )
 
     @cached_property
-    def _retriever(self) -> Retriever:
+    def _retriever(self) -> FindsCandidates[Asked]:
         return self.open_retriever()
 
     @cached_property

@@ -13,9 +13,9 @@ MOST_DECIMALS = 5  # 1 m
 
 @dataclass(frozen=True)
 class Candidate:
-    """A gallery photo similar to the query."""
+    """A gallery photo similar to the query, or a place that fits it, whose `gallery_id` is None."""
 
-    gallery_id: str
+    gallery_id: str | None
     latitude: float
     longitude: float
     similarity: float
@@ -26,7 +26,8 @@ class Answer:
     """The predicted position of a photo, with radii in km.
 
     Position and radii are None if there is no answer. `status` then names the cause, and `reason` says in words which
-    evidence is missing. `spread` is what a map draws of the posterior; it is None unless asked for.
+    evidence is missing. `calibrated` says whether radii and confidence are calibrated on photos with known places.
+    `spread` is what a map draws of the posterior; it is None unless asked for.
     """
 
     photo: str
@@ -40,6 +41,7 @@ class Answer:
     confidence_25km: float | None
     candidates: list[Candidate]
     locator: str
+    calibrated: bool = True
     spread: Spread | None = None
 
     @property
@@ -63,6 +65,7 @@ class Answer:
             "radius_50_km": _rounded(self.radius_50_km, 3),
             "radius_90_km": _rounded(self.radius_90_km, 3),
             "confidence_25km": _rounded(self.confidence_25km, 4),
+            "calibrated": self.calibrated,
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "locator": self.locator,
         }

@@ -7,24 +7,26 @@ from dualgeo_core.answering.spread import ShownCluster, shown_clusters
 EQUAL_SHARE = 0.75  # a cluster with this share of the heaviest one's weight is as heavy
 
 
-def missing_evidence(status: str, candidates: pd.DataFrame, *, cluster_radius_km: float, unanswered: bool) -> str:
+def missing_evidence(
+    status: str, candidates: pd.DataFrame, *, cluster_radius_km: float, unanswered: bool, candidate: str
+) -> str:
     """One line on the evidence that a photo without position lacks.
 
-    `candidates` are the photo's most similar gallery photos. `unanswered` says that a multimodal model was asked and
-    gave no usable answer.
+    `candidates` are the photo's most similar ones, and `candidate` says what one of them is. `unanswered` says that a
+    multimodal model was asked and gave no usable answer.
     """
-    reason = _from_gallery(status, candidates, cluster_radius_km=cluster_radius_km)
+    reason = _from_candidates(status, candidates, cluster_radius_km=cluster_radius_km, candidate=candidate)
     return f"{reason}; no answer from the multimodal model" if unanswered else reason
 
 
-def _from_gallery(status: str, candidates: pd.DataFrame, *, cluster_radius_km: float) -> str:
+def _from_candidates(status: str, candidates: pd.DataFrame, *, cluster_radius_km: float, candidate: str) -> str:
     if status == "unlike_gallery":
         return "the photo is unlike all photos that the model was calibrated on"
     if candidates.empty:
-        return "no similar gallery photo"
+        return f"no similar {candidate}"
     clusters = shown_clusters(candidates, radius_km=cluster_radius_km)
     if not clusters:
-        return "the similar gallery photos are far from each other"
+        return f"the similar {candidate}s are far from each other"
     equal = [cluster for cluster in clusters if cluster.mass >= EQUAL_SHARE * clusters[0].mass]
     if len(equal) > 1:
         return f"{_count(len(equal))} clusters of equal weight ({_places(equal)})"

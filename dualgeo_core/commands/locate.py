@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.progress import spoken
+from dualgeo_core.commands.downloads import confirm_downloads
 from dualgeo_core.commands.locate_album import album_answers
 from dualgeo_core.commands.locate_output import Output
 from dualgeo_core.commands.options import ProfileOption, VersionOption, chosen_locator
 
 if TYPE_CHECKING:
     from dualgeo_core.answering.answers import Answer
-    from dualgeo_core.answering.locator import Locator
+    from dualgeo_core.answering.base_locator import BaseLocator
 
 PHOTOS_AT_ONCE = 16
 
@@ -77,27 +79,36 @@ def locate(
     the exit code is 2.
     Example: dualgeo locate --profile folder --map map.html trip/
     """
-    from dualgeo_core.settings import load_settings
+    from dualgeo_core.settings import load_answering_settings
 
     if dry_run and not (write_sidecar or undo):
         raise InputError("--dry-run needs --write-sidecar or --undo; add one of them, or leave it out")
-    settings = load_settings(profile)
+    settings = load_answering_settings(profile)
     output = Output(as_json=as_json, geojson=geojson, map_file=map_file)
     paths, missing = _photo_paths(photos)
     failed = _report(missing)
     if undo:
         failed += _remove_sidecars(paths, dry_run=dry_run)
     elif paths:
-        from dualgeo_core.answering.locator import Locator
+        confirm_downloads(settings)
+        from dualgeo_core.answering.opening import locator_opener
 
+        tell = partial(typer.echo, err=True)
         folder = chosen_locator(settings, version)
-        locator = Locator(folder, lmm_model=lmm, max_risk=max_risk, replies=settings.lmm_replies)
+        locator = locator_opener(
+            settings, folder=folder, lmm_model=lmm, max_risk=max_risk, progress=spoken(tell)
+        )()
+        if (write_sidecar or album) and not locator.is_calibrated:
+            raise InputError(
+                f"profile {settings.profile.name} is not calibrated, so it writes no sidecars and locates no albums; "
+                "leave out --write-sidecar and --album"
+            )
         for doubt in locator.doubts:
             typer.echo(f"Note: {doubt}.", err=True)
         _say_where_photos_go(locator)
         spread = map_file is not None
         located = (
-            album_answers(locator, paths, spread=spread, tell=partial(typer.echo, err=True))
+            album_answers(locator, paths, spread=spread, tell=tell)
             if album
             else _answers(locator, paths, spread=spread)
         )
@@ -137,7 +148,7 @@ def _photo_paths(named: list[str]) -> tuple[list[Path], list[str]]:
 
 
 def _answers(
-    locator: "Locator", paths: list[Path], *, spread: bool
+    locator: "BaseLocator", paths: list[Path], *, spread: bool
 ) -> Iterator[tuple[Path, "Answer | InputError", None]]:
     """The answer for each photo, or why it cannot be read, in order, and no album.
 
@@ -203,7 +214,7 @@ def _report(messages: list[str]) -> int:
     return len(messages)
 
 
-def _say_where_photos_go(locator: "Locator") -> None:
+def _say_where_photos_go(locator: "BaseLocator") -> None:
     if locator.lmm.model:
         where = f" at {locator.lmm.api_base}" if locator.lmm.api_base else ""
         receivers = ", if that fails to ".join((f"{locator.lmm.model}{where}", *locator.lmm.fallbacks))

@@ -9,13 +9,13 @@ from dualgeo_core.base.errors import InputError
 
 if TYPE_CHECKING:
     from dualgeo_core.answering.answers import Answer
-    from dualgeo_core.answering.locator import Locator
+    from dualgeo_core.answering.base_locator import BaseLocator
     from dualgeo_core.photos.cameras import CameraAlbum
     from dualgeo_core.photos.exif import Metadata
 
 
 def album_answers(
-    locator: "Locator", paths: list[Path], *, spread: bool, tell: Callable[[str], Any]
+    locator: "BaseLocator", paths: list[Path], *, spread: bool, tell: Callable[[str], Any]
 ) -> Iterator[tuple[Path, "Answer | InputError", str | None]]:
     """The answer for each photo, or why it cannot be read, and its camera; in the order of capture times.
 

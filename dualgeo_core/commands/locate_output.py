@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from dualgeo_core.base.errors import InputError
-
 if TYPE_CHECKING:
     from dualgeo_core.answering.answers import Answer
-    from dualgeo_core.settings import Settings
+    from dualgeo_core.settings import AnsweringSettings
 
 SHOWN_CANDIDATES = 5
 MOST_PICTURES = 500  # of gallery photos in one map: 2 MB
@@ -37,7 +35,7 @@ class Output:
             self._answers.append(answer)
             self._albums.append(album)
 
-    def finish(self, settings: "Settings") -> None:
+    def finish(self, settings: "AnsweringSettings") -> None:
         """Writes the files. The map shows thumbnails if the profile's gallery is on this machine."""
         if self._geojson is not None:
             from dualgeo_core.answering.answers import as_geojson
@@ -47,7 +45,7 @@ class Output:
         if self._map_file is not None and self._answers:
             self._write_map(self._map_file, settings)
 
-    def _write_map(self, file: Path, settings: "Settings") -> None:
+    def _write_map(self, file: Path, settings: "AnsweringSettings") -> None:
         from dualgeo_core.base.files import atomic_file
         from dualgeo_core.maps.page import map_page
         from dualgeo_core.maps.records import as_data_uri, map_record
@@ -65,17 +63,16 @@ class Output:
         with atomic_file(file) as temporary:
             temporary.write_text(page, encoding="utf-8")
 
-    def _gallery_pictures(self, settings: "Settings") -> dict[str, bytes]:
+    def _gallery_pictures(self, settings: "AnsweringSettings") -> dict[str, bytes]:
         """Thumbnails of the best candidates, if the gallery's photo set is on this machine."""
-        from dualgeo_core.photos.photo_set import open_photos
-        from dualgeo_core.photos.thumbnails import gallery_thumbnails
+        from dualgeo_core.photos.thumbnails import gallery_photos, gallery_thumbnails
 
-        shown = [candidate.gallery_id for answer in self._answers for candidate in answer.candidates[:SHOWN_CANDIDATES]]
-        try:
-            gallery = open_photos(settings.profile.photos.gallery, data=settings.data)
-        except InputError:
+        gallery = gallery_photos(settings)
+        if gallery is None:
             return {}
-        return gallery_thumbnails(gallery, list(dict.fromkeys(shown))[:MOST_PICTURES])
+        candidates = [candidate for answer in self._answers for candidate in answer.candidates[:SHOWN_CANDIDATES]]
+        shown = dict.fromkeys(candidate.gallery_id for candidate in candidates if candidate.gallery_id is not None)
+        return gallery_thumbnails(gallery, list(shown)[:MOST_PICTURES])
 
     def _own_picture(self, answer: "Answer") -> str:
         from dualgeo_core.answering.photo_inputs import upright_rgb
@@ -91,23 +88,27 @@ def as_text(answer: "Answer") -> str:
     if position is None:
         return f"{answer.photo}\n  no position ({answer.status}): {answer.reason}"
     coordinates = f"{_degrees(position[0])}, {_degrees(position[1])}  {answer.place}"
-    lines = [answer.photo]
+    lines, doubt = [answer.photo], "" if answer.calibrated else " (not calibrated)"
     if answer.status == "anchor":
         lines.append(f"  {coordinates} (its own GPS)")
     elif answer.radius_90_km is None:
         lines += [f"  {coordinates}", "  radius: not calibrated"]
     elif answer.radius_90_km >= LARGE_RADIUS_KM:
-        lines.append(f"  within {kilometres(answer.radius_90_km)}, 9 times out of 10: {coordinates}")
-        lines.append(f"  50 % radius {kilometres(answer.radius_50_km)}; within 25 km: {answer.confidence_25km:.0%}")
+        often = doubt or ", 9 times out of 10"
+        lines.append(f"  within {kilometres(answer.radius_90_km)}{often}: {coordinates}")
+        lines.append(
+            f"  50 % radius {kilometres(answer.radius_50_km)}; within 25 km: {answer.confidence_25km:.0%}{doubt}"
+        )
     else:
         lines.append(f"  {coordinates}")
         lines.append(
             f"  50 % radius {kilometres(answer.radius_50_km)}; 90 % radius {kilometres(answer.radius_90_km)}; "
-            f"within 25 km: {answer.confidence_25km:.0%}"
+            f"within 25 km: {answer.confidence_25km:.0%}{doubt}"
         )
     for candidate in answer.candidates[:SHOWN_CANDIDATES]:
         place = f"{candidate.latitude:.4f}, {candidate.longitude:.4f}"
-        lines.append(f"  similar: {candidate.gallery_id} ({place}; similarity {candidate.similarity:.3f})")
+        shown = f"place: {place} (" if candidate.gallery_id is None else f"similar: {candidate.gallery_id} ({place}; "
+        lines.append(f"  {shown}similarity {candidate.similarity:.3f})")
     return "\n".join(lines)
 
 

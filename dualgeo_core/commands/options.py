@@ -9,7 +9,7 @@ import typer
 from dualgeo_core.base.errors import InputError
 
 if TYPE_CHECKING:
-    from dualgeo_core.settings import Settings
+    from dualgeo_core.settings import AnsweringSettings
 
 PROFILE_HELP = "Name of a profile under profiles/, or path of a YAML file."
 ProfileOption = Annotated[str | None, typer.Option("--profile", help=PROFILE_HELP, show_default="demo")]
@@ -19,13 +19,17 @@ VersionOption = Annotated[
 ]
 
 
-def chosen_locator(settings: "Settings", version: str | None) -> Path:
-    """The locator folder of a registered version; without a version, the one in service.
+def chosen_locator(settings: "AnsweringSettings", version: str | None) -> Path | None:
+    """The locator folder of a registered version; None, which means the locator in service, without a version.
 
     Raises InputError if there is no such version.
     """
+    from dualgeo_core.settings import Settings
+
     if version is None:
-        return settings.locator_in_service
+        return None
+    if not isinstance(settings, Settings):
+        raise InputError(f"profile {settings.profile.name} has no registered versions; leave out --version")
     # The package that keeps registered versions builds on this one and names its function in its metadata.
     for registry in entry_points(group="dualgeo.registry"):
         folder: Path = registry.load()(settings, version)

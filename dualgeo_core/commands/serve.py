@@ -1,17 +1,20 @@
 """`dualgeo serve`: the web page and API that locate photos."""
 
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.commands.downloads import confirm_downloads
 from dualgeo_core.commands.options import ProfileOption, VersionOption, chosen_locator
 
 if TYPE_CHECKING:
+    from dualgeo_core.answering.base_locator import BaseLocator
     from dualgeo_core.maps.records import Thumbnail
-    from dualgeo_core.settings import Settings
+    from dualgeo_core.settings import AnsweringSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")  # how requests to a service on loopback name its host
 
@@ -30,9 +33,9 @@ def serve(
     No photo is kept. With another --host than loopback, set the API token in DUALGEO_SERVE_TOKEN.
     Example: dualgeo serve --profile folder
     """
-    from dualgeo_core.settings import Environment, load_settings
+    from dualgeo_core.settings import Environment, load_answering_settings
 
-    settings, token = load_settings(profile), Environment().serve_token
+    settings, token = load_answering_settings(profile), Environment().serve_token
     loopback = _is_loopback(host)
     if token is None and not loopback:
         raise InputError(
@@ -43,14 +46,21 @@ def serve(
     if version is not None and locator is not None:
         raise InputError("--version and --locator both name what answers; leave out one of them")
     folder = chosen_locator(settings, version) if locator is None else locator
-    from dualgeo_core.answering.locator_folder import read_locator_folder
+    confirm_downloads(settings)
+    from dualgeo_core.answering.opening import locator_opener
 
-    read_locator_folder(folder)  # says what is missing before the server starts
-    _run(settings, folder=folder, host=host, port=port, token=token, hosts=LOOPBACK if loopback else None)
+    open_locator = locator_opener(settings, folder=folder)  # says what is missing before the server starts
+    _run(settings, open_locator, host=host, port=port, token=token, hosts=LOOPBACK if loopback else None)
 
 
 def _run(
-    settings: "Settings", *, folder: Path, host: str, port: int, token: str | None, hosts: tuple[str, ...] | None
+    settings: "AnsweringSettings",
+    open_locator: "Callable[[], BaseLocator]",
+    *,
+    host: str,
+    port: int,
+    token: str | None,
+    hosts: tuple[str, ...] | None,
 ) -> None:
     try:
         import uvicorn
@@ -59,10 +69,8 @@ def _run(
     except ImportError as error:
         raise InputError(f"{error.name} is not installed; run pip install 'dualgeo[serve]'") from None
 
-    from dualgeo_core.answering.locator import Locator
-
     service = Service(
-        open_locator=lambda: Locator(folder, replies=settings.lmm_replies),
+        open_locator=open_locator,
         gallery_thumbnail=_gallery_thumbnail(settings),
         settings=settings.profile.serving,
         token=token,
@@ -83,17 +91,15 @@ def _run(
     )
 
 
-def _gallery_thumbnail(settings: "Settings") -> "Thumbnail":
+def _gallery_thumbnail(settings: "AnsweringSettings") -> "Thumbnail":
     """The pictures of gallery photos, if the gallery's photo set is on this machine."""
     from functools import lru_cache
 
     from dualgeo_core.maps.records import as_data_uri, no_thumbnail
-    from dualgeo_core.photos.photo_set import open_photos
-    from dualgeo_core.photos.thumbnails import gallery_thumbnails
+    from dualgeo_core.photos.thumbnails import gallery_photos, gallery_thumbnails
 
-    try:
-        gallery = open_photos(settings.profile.photos.gallery, data=settings.data)
-    except InputError:
+    gallery = gallery_photos(settings)
+    if gallery is None:
         return no_thumbnail
 
     @lru_cache(maxsize=4096)

@@ -13,10 +13,15 @@ def map_record(answer: Answer, *, candidate_thumbnail: Thumbnail, thumbnail: str
     """The answer in the form of `DualGeoMap.show`; `thumbnail` is the address of the photo's own picture."""
     content = answer.as_json()
     candidates = [
-        {**candidate, "thumbnail": candidate_thumbnail(candidate["gallery_id"])} for candidate in content["candidates"]
+        {**candidate, "thumbnail": _picture(candidate["gallery_id"], candidate_thumbnail)}
+        for candidate in content["candidates"]
     ]
     spread = None if answer.spread is None else answer.spread.as_json()
     return {**content, "candidates": candidates, "spread": spread, "thumbnail": thumbnail}
+
+
+def _picture(gallery_id: str | None, candidate_thumbnail: Thumbnail) -> str | None:
+    return None if gallery_id is None else candidate_thumbnail(gallery_id)
 
 
 def no_thumbnail(gallery_id: str) -> None:

@@ -6,7 +6,7 @@ because half precision cannot resolve a street.
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,15 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import EARTH_RADIUS_KM
 
 Projection = Literal["equal_earth", "unit_sphere"]
-UNIT_KM = 180 / 66.50336 * EARTH_RADIUS_KM  # GeoCLIP's unit of length, about 17,244 km, for both projections
+UNITS = 66.50336  # GeoCLIP's units of length in 180 Earth radii
+UNIT_KM = 180 / UNITS * EARTH_RADIUS_KM  # about 17,244 km, for both projections
 
 
 def project(degrees_n2: Tensor, projection: Projection) -> Tensor:
     """Projected latitudes and longitudes (degrees) in units of UNIT_KM: (n, 2), or (n, 3) for `unit_sphere`."""
     if projection == "unit_sphere":
         return sphere_points(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
-    return equal_earth(degrees_n2) * (EARTH_RADIUS_KM / UNIT_KM)
+    return equal_earth(degrees_n2) * UNITS / 180  # rounded as in GeoCLIP: its phases are thousands of radians
 
 
 def sphere_points(degrees_n2: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ def equal_earth(degrees_n2: Tensor) -> Tensor:
     latitude, longitude = torch.deg2rad(degrees_n2).unbind(-1)
     theta = torch.asin(3**0.5 / 2 * torch.sin(latitude))
     slope = 9 * a4 * theta**8 + 7 * a3 * theta**6 + 3 * a2 * theta**2 + a1
-    x = 2 * 3**0.5 / 3 * longitude * torch.cos(theta) / slope
+    x = 2 * 3**0.5 * longitude * torch.cos(theta) / (3 * slope)
     y = a4 * theta**9 + a3 * theta**7 + a2 * theta**3 + a1 * theta
     return torch.stack([x, y], dim=-1)
 
@@ -90,19 +91,24 @@ class GpsEncoder(nn.Module):
             return functional.normalize(total, dim=-1)
 
     def load_geoclip(self) -> None:
-        """Loads GeoCLIP's published location weights. Raises InputError if the package geoclip is not installed.
+        """Loads GeoCLIP's published location weights. Raises InputError if the package geoclip is not installed."""
+        weights = published("location_encoder_weights.pth")
+        self.load_state_dict({_our_name(name): tensor for name, tensor in weights.items()})
 
-        The file is read from the package's folder, because importing the package would also import torchvision.
-        """
-        package = find_spec("geoclip")
-        if package is None or not package.submodule_search_locations:
-            raise InputError(
-                "model.gps_weights is geoclip, but the package geoclip is not installed; run "
-                "`pip install --no-deps geoclip`, or set model.gps_weights to random"
-            )
-        path = Path(package.submodule_search_locations[0]) / "model" / "weights" / "location_encoder_weights.pth"
-        published = torch.load(path, map_location="cpu", weights_only=True)
-        self.load_state_dict({_our_name(name): tensor for name, tensor in published.items()})
+
+def published(file: str) -> Any:
+    """The content of a file of weights in the package geoclip. Raises InputError if it is not installed.
+
+    It is read from the package's folder, because importing the package would also import torchvision.
+    """
+    package = find_spec("geoclip")
+    if package is None or not package.submodule_search_locations:
+        raise InputError(
+            "the package geoclip (GeoCLIP's weights, 40 MB, MIT licence) is not installed; run "
+            "`pip install --no-deps geoclip`"
+        )
+    path = Path(package.submodule_search_locations[0]) / "model" / "weights" / file
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _our_name(geoclip_name: str) -> str:

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.photos.decode import UndecodableImage, decode_image
-from dualgeo_core.photos.photo_set import Photos
+from dualgeo_core.photos.photo_set import Photos, open_photos
+from dualgeo_core.settings import AnsweringSettings, Settings
 
 SIDE = 96
 
@@ -18,6 +20,16 @@ def thumbnail_jpeg(image: Image.Image, side: int = SIDE) -> bytes:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
+
+
+def gallery_photos(settings: AnsweringSettings) -> Photos | None:
+    """The photos of the profile's gallery; None if it has none, or its photo set is not on this machine."""
+    if not isinstance(settings, Settings):
+        return None
+    try:
+        return open_photos(settings.profile.photos.gallery, data=settings.data)
+    except InputError:
+        return None
 
 
 def gallery_thumbnails(photos: Photos, ids: Sequence[str]) -> dict[str, bytes]:

@@ -69,7 +69,14 @@ class Calibration:
         )
 
 
-UNCALIBRATED = Calibration(level_50=0.5, level_90=0.9, confidence={}, risk=[], photographers=0)
+# The posterior's own mass, as it is.
+UNCALIBRATED = Calibration(
+    level_50=0.5,
+    level_90=0.9,
+    confidence={str(threshold): [1.0, 0.0] for threshold in THRESHOLDS_KM},
+    risk=[],
+    photographers=0,
+)
 
 
 def radius_at(mass: FloatArray, level: float) -> FloatArray:

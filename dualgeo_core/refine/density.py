@@ -95,8 +95,15 @@ def gallery_density(gallery: pd.DataFrame) -> PhotoDensity:
 @cache
 def shipped_density() -> PhotoDensity:
     """The density of the sample that ships with the package."""
+    places = shipped_places()
+    return density_of(places["latitude"], places["longitude"], places["photos"])
+
+
+def shipped_places() -> pd.DataFrame:
+    """The sample that ships with the package: latitude, longitude, and the number of photos at each place."""
     places = pd.read_parquet(SHIPPED_PLACES)
-    return density_of(places["latitude_e3"] / 1000, places["longitude_e3"] / 1000, places["photos"])
+    degrees = {name: places[f"{name}_e3"] / 1000 for name in ("latitude", "longitude")}
+    return pd.DataFrame({**degrees, "photos": places["photos"]})
 
 
 def _raster(

@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from dualgeo_core.answering.answers import Answer, as_geojson
-from dualgeo_core.answering.locator import Locator
+from dualgeo_core.answering.base_locator import BaseLocator
 from dualgeo_core.maps.page import STATIC as MAP_FILES
 from dualgeo_core.maps.page import swapped_coastlines
 from dualgeo_core.maps.records import Thumbnail, as_data_uri, map_record
@@ -62,7 +62,7 @@ class Service:
     def __init__(
         self,
         *,
-        open_locator: Callable[[], Locator],
+        open_locator: Callable[[], BaseLocator],
         gallery_thumbnail: Thumbnail,
         settings: ServingSettings,
         token: str | None,
@@ -70,7 +70,7 @@ class Service:
     ) -> None:
         self._open_locator, self._gallery_thumbnail = open_locator, gallery_thumbnail
         self._token, self._hosts = token, hosts
-        self._locator: Locator | None = None
+        self._locator: BaseLocator | None = None
         self._uploads, self._batches = Uploads(settings), Batches(self._locate, settings)
         self._rates = RateLimit(per_minute=settings.requests_per_minute, burst=settings.request_burst)
         self.registry = CollectorRegistry()

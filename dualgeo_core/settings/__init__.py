@@ -6,15 +6,19 @@ otherwise. A profile, `profiles/<name>.yaml`, lists only the settings that diffe
 
 from dualgeo_core.settings.base import Section
 from dualgeo_core.settings.loading import (
+    AnsweringSettings,
     Environment,
+    PlacesSettings,
     Settings,
     checkpoint,
     faults,
+    load_answering_settings,
     load_profile,
     load_settings,
 )
 from dualgeo_core.settings.photos import EarthPart, EarthSettings, IngestSettings, PhotoSettings, PhotoSource
-from dualgeo_core.settings.profile import Profile
+from dualgeo_core.settings.places import PlaceSettings
+from dualgeo_core.settings.profile import AnsweringProfile, PlacesProfile, Profile
 from dualgeo_core.settings.refinement import (
     EvaluationSettings,
     LmmSettings,
@@ -35,6 +39,8 @@ from dualgeo_core.settings.serving import ServingSettings
 
 __all__ = [
     "INDEX_TRAINING_PHOTOS",
+    "AnsweringProfile",
+    "AnsweringSettings",
     "EarthPart",
     "EarthSettings",
     "EncoderSettings",
@@ -45,6 +51,9 @@ __all__ = [
     "ModelSettings",
     "PhotoSettings",
     "PhotoSource",
+    "PlaceSettings",
+    "PlacesProfile",
+    "PlacesSettings",
     "Profile",
     "ProfileMethod",
     "RefineMethod",
@@ -59,6 +68,7 @@ __all__ = [
     "TrainingSettings",
     "checkpoint",
     "faults",
+    "load_answering_settings",
     "load_profile",
     "load_settings",
 ]

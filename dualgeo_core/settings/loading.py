@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
@@ -10,12 +10,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import one_line
-from dualgeo_core.settings.profile import Profile, profile_name
+from dualgeo_core.settings.profile import AnsweringProfile, PlacesProfile, Profile, profile_name
 from dualgeo_core.settings.representation import TrainingSettings
 
 # pydantic's messages that do not say how to fix the error.
 PLAINER = {"extra_forbidden": "unknown setting; correct its name or remove it", "missing": "missing; add it"}
 
+AnyProfile = TypeVar("AnyProfile", bound=AnsweringProfile)
 # Other programs store absolute addresses, and a home has to have the same ones by whatever link it is reached.
 Home = Annotated[Path, AfterValidator(lambda path: path.resolve())]
 
@@ -32,10 +33,10 @@ class Environment(BaseSettings):
     serve_token: str | None = Field(None, min_length=16, description="API token of `dualgeo serve`.")
 
 
-class Settings(BaseModel):
-    """A profile, and the folders of its data and artifacts."""
+class AnsweringSettings(BaseModel):
+    """A profile with which photos are located, and the folders of its data and artifacts."""
 
-    profile: Profile
+    profile: AnsweringProfile
     home: Home
 
     @property
@@ -47,14 +48,36 @@ class Settings(BaseModel):
         return self.home / "artifacts" / self.profile.name
 
     @property
-    def locator(self) -> Path:
-        """The folder with everything needed to locate photos."""
-        return self.artifacts / "locator"
-
-    @property
     def lmm_replies(self) -> Path:
         """The stored replies of the multimodal model; each question is sent once."""
         return self.artifacts / "lmm_replies"
+
+
+class PlacesSettings(AnsweringSettings):
+    """A profile without gallery and training."""
+
+    profile: PlacesProfile
+
+    @property
+    def place_vectors(self) -> Path:
+        """The folder with the location encoder's vectors of all photo places."""
+        return self.artifacts / "place_vectors"
+
+    @property
+    def calibrated_refiner(self) -> Path:
+        """The folder with the refiner that was calibrated on photos with known places; absent until then."""
+        return self.artifacts / "refiner"
+
+
+class Settings(AnsweringSettings):
+    """A profile with a gallery."""
+
+    profile: Profile
+
+    @property
+    def locator(self) -> Path:
+        """The folder with everything needed to locate photos."""
+        return self.artifacts / "locator"
 
     @property
     def champion(self) -> Path:
@@ -83,15 +106,16 @@ class Settings(BaseModel):
         return Settings(profile=profile, home=self.home)
 
 
-def load_profile(path: Path) -> Profile:
-    """The profile in a YAML file.
+def load_profile(path: Path) -> Profile | PlacesProfile:
+    """The profile in a YAML file. One with the section `places` has neither gallery nor training.
 
     Raises InputError if the file is missing or invalid, or names a file that is missing; the message names the file and
     every invalid key.
     """
     content = _read_yaml(path)
+    kind = PlacesProfile if "places" in content else Profile
     try:
-        profile = Profile.model_validate({"name": path.stem, **content})
+        profile = kind.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         raise InputError(f"{path}: {faults(error)}") from None
     _require_own_name(profile, path)
@@ -100,18 +124,35 @@ def load_profile(path: Path) -> Profile:
 
 
 def load_settings(profile: str | None = None, home: Path | None = None) -> Settings:
-    """The settings of a profile, given by name or path. Missing arguments are read from the environment."""
+    """The settings of a profile with a gallery, by name or path. Missing arguments are read from the environment.
+
+    Raises InputError if the profile is invalid or has no gallery.
+    """
+    settings = load_answering_settings(profile, home)
+    if not isinstance(settings, Settings):
+        raise InputError(
+            f"profile {settings.profile.name} has no gallery and no training, so there is nothing to run; "
+            "use it with `dualgeo locate` and `dualgeo serve`"
+        )
+    return settings
+
+
+def load_answering_settings(profile: str | None = None, home: Path | None = None) -> Settings | PlacesSettings:
+    """The settings of any profile, given by name or path. Missing arguments are read from the environment."""
     environment = Environment()
     home = home or environment.home
     name = environment.profile if profile is None else profile
     if name.endswith((".yaml", ".yml")):
-        return Settings(profile=load_profile(Path(name)), home=home)
-    try:
-        return Settings(profile=load_profile(home / "profiles" / f"{profile_name(name)}.yaml"), home=home)
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(str(error)) from None
+        path = Path(name)
+    else:
+        try:
+            path = home / "profiles" / f"{profile_name(name)}.yaml"
+        except ValueError as error:
+            raise InputError(str(error)) from None
+    loaded = load_profile(path)
+    if isinstance(loaded, PlacesProfile):
+        return PlacesSettings(profile=loaded, home=home)
+    return Settings(profile=loaded, home=home)
 
 
 def checkpoint(name: str) -> str:
@@ -167,14 +208,14 @@ def _read_yaml(path: Path) -> dict[Any, Any]:
     return content or {}
 
 
-def _require_own_name(profile: Profile, path: Path) -> None:
+def _require_own_name(profile: AnsweringProfile, path: Path) -> None:
     """Raises InputError if another profile next to `path` has the same name, and so the same artifacts and runs."""
     for other in (*path.parent.glob("*.yaml"), *path.parent.glob("*.yml")):
         if other.name != path.name and other.stem.casefold() == profile.name.casefold():
             raise InputError(f"{path}: the name {profile.name} is that of {other}, up to case; choose another name")
 
 
-def _with_found_files(profile: Profile, path: Path) -> Profile:
+def _with_found_files(profile: AnyProfile, path: Path) -> AnyProfile:
     """The profile with its files relative to the working directory or DUALGEO_HOME, as `checkpoint` finds folders.
 
     Raises InputError if a file is missing.
@@ -192,9 +233,9 @@ def _with_found_files(profile: Profile, path: Path) -> Profile:
     return profile.model_copy(update=changed)
 
 
-def _require_packages(profile: Profile, path: Path) -> None:
+def _require_packages(profile: AnsweringProfile, path: Path) -> None:
     """Raises InputError if a package that the profile names is missing."""
-    if profile.model.gps_weights == "geoclip" and find_spec("geoclip") is None:
+    if isinstance(profile, Profile) and profile.model.gps_weights == "geoclip" and find_spec("geoclip") is None:
         raise InputError(
             f"{path}: model.gps_weights is geoclip, but that package is not installed; run "
             "`pip install --no-deps geoclip`, or set model.gps_weights to random"

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from dualgeo_core.settings.base import Positive, Section, matching
 from dualgeo_core.settings.photos import LONGEST_NAME, PhotoSettings
+from dualgeo_core.settings.places import PlaceSettings
 from dualgeo_core.settings.refinement import EvaluationSettings, LmmSettings, RefinementSettings
 from dualgeo_core.settings.relighting import RelightingSettings
 from dualgeo_core.settings.representation import EncoderSettings, ModelSettings, SegmenterSettings, TrainingSettings
@@ -27,8 +28,8 @@ def profile_name(name: str) -> str:
     return name
 
 
-class Profile(Section):
-    """All settings of one profile."""
+class AnsweringProfile(Section):
+    """The settings that every profile has with which photos are located."""
 
     name: Annotated[str, AfterValidator(profile_name)] = Field(
         description="Letters, digits and _; used in the names of artifacts, runs and models."
@@ -37,17 +38,28 @@ class Profile(Section):
         None, description="torch device, e.g. cpu, cuda or cuda:1; None: the GPU if available, otherwise the CPU."
     )
     threads: Positive = Field(2, description="CPU threads for torch.")
+    encoder: EncoderSettings = EncoderSettings()
+    refinement: RefinementSettings = RefinementSettings()
+    lmm: LmmSettings = LmmSettings()
+    serving: ServingSettings = ServingSettings()
+
+
+class PlacesProfile(AnsweringProfile):
+    """All settings of a profile without gallery and training, whose candidates are places."""
+
+    places: PlaceSettings
+
+
+class Profile(AnsweringProfile):
+    """All settings of a profile with a gallery."""
+
     photos: PhotoSettings
     segmenter: SegmenterSettings = SegmenterSettings()
-    encoder: EncoderSettings = EncoderSettings()
     relighting: RelightingSettings = RelightingSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
-    refinement: RefinementSettings = RefinementSettings()
-    lmm: LmmSettings = LmmSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    serving: ServingSettings = ServingSettings()
     orchestration: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the package that runs the pipeline; that package validates them."
     )

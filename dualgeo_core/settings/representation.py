@@ -1,6 +1,6 @@
 """Settings of Stage 1 up to the trained representations: segmenter, encoder, model and training."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,12 @@ Representation = Literal[
     "encoder", "mask_only", "image_only", "concatenation", "cross_attention", "late_fusion", "joint"
 ]
 # The shape of GeoCLIP's published GPS encoder.
-GEOCLIP = {"width": 512, "gps_hidden": 1024, "projection": "equal_earth", "fourier_sigmas": (1.0, 16.0, 256.0)}
+GEOCLIP: dict[str, Any] = {
+    "width": 512,
+    "gps_hidden": 1024,
+    "projection": "equal_earth",
+    "fourier_sigmas": (1.0, 16.0, 256.0),
+}
 
 
 class SegmenterSettings(ViewSettings):

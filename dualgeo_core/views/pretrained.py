@@ -1,15 +1,42 @@
 """Checkpoints in transformers' format, by hub name or folder. Incomplete checkpoints are refused."""
 
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants, try_to_load_from_cache
 from transformers import AutoConfig, AutoImageProcessor
 from transformers.utils import logging
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.settings import checkpoint
+
+HUB_ANSWER_S = 10.0
+
+
+def is_on_this_machine(name: str, revision: str | None) -> bool:
+    """Whether a checkpoint is a folder, or in the cache of the model hub with its weights."""
+    if Path(checkpoint(name)).is_dir():
+        return True
+    weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+    return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in weights)
+
+
+def hub_fault() -> str | None:
+    """Why nothing can be downloaded from the model hub; None if it answers."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids downloads"
+    try:
+        urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_ANSWER_S).close()
+    except urllib.error.HTTPError:
+        return None  # an answer of the hub
+    except OSError:
+        return f"{constants.ENDPOINT} cannot be reached"
+    return None
 
 
 def load_config(name: str, revision: str | None) -> Any:

@@ -365,8 +365,12 @@ const DualGeoMap = (() => {
     if (!located(record)) return `No position: ${record.reason}.`;
     if (record.status === "anchor") return `${record.place}. From the photo's own GPS.`;
     if (record.radius_90_km === null) return `${record.place}. Radius not calibrated.`;
-    return `${record.place}. Within ${rounded(record.radius_90_km)}, 9 times out of 10.`;
+    return `${record.place}. Within ${rounded(record.radius_90_km)}${record.calibrated ? ", 9 times out of 10" : " (not calibrated)"}.`;
   };
+
+  // A candidate is a gallery photo, or a place, which has no id.
+  const named = ({ gallery_id, latitude, longitude }) => gallery_id ?? `${latitude.toFixed(3)}, ${longitude.toFixed(3)}`;
+  const arePlaces = (records) => records.some((record) => record.candidates.some((candidate) => candidate.gallery_id === null));
 
   function marksOf(record) {
     const marks = [];
@@ -377,7 +381,7 @@ const DualGeoMap = (() => {
     record.candidates.forEach((candidate, rank) => marks.push({
       latitude: candidate.latitude, longitude: candidate.longitude, kind: "candidate", size: rank < 3 ? 5 : 4,
       thumbnail: candidate.thumbnail,
-      text: `Candidate ${rank + 1}: ${candidate.gallery_id}, similarity ${candidate.similarity.toFixed(3)}` }));
+      text: `Candidate ${rank + 1}: ${named(candidate)}, similarity ${candidate.similarity.toFixed(3)}` }));
     return marks;
   }
 
@@ -498,7 +502,7 @@ const DualGeoMap = (() => {
 
   function legend(records) {
     const box = element("ul", "dg-legend");
-    const entries = [["answer", "Answer"], ["candidate", "Similar gallery photo"], ["cluster", "Cluster of them"], ["posterior", "Posterior; outlines hold 50 and 90 % of it"]];
+    const entries = [["answer", "Answer"], ["candidate", arePlaces(records) ? "Similar place" : "Similar gallery photo"], ["cluster", "Cluster of them"], ["posterior", "Posterior; outlines hold 50 and 90 % of it"]];
     if (records.some((record) => record.album)) entries.push(["path", "Path of each camera"]);
     for (const [kind, text] of entries) {
       const entry = element("li");
@@ -514,7 +518,7 @@ const DualGeoMap = (() => {
       const facts = [`Coordinates ${record.latitude}, ${record.longitude}`];
       if (record.status !== "anchor" && record.radius_90_km !== null) {
         facts.push(`50 % radius ${rounded(record.radius_50_km)}`, `90 % radius ${rounded(record.radius_90_km)}`,
-          `within 25 km: ${percent(record.confidence_25km)}`);
+          `within 25 km: ${percent(record.confidence_25km)}${record.calibrated ? "" : " (not calibrated)"}`);
       }
       parts.push(element("p", "", `${facts.join("; ")}.`));
     }
@@ -528,10 +532,10 @@ const DualGeoMap = (() => {
         image.alt = `Gallery photo ${candidate.gallery_id}`;
         item.append(image);
       }
-      item.append(element("span", "", `${candidate.gallery_id} (similarity ${candidate.similarity.toFixed(3)})`));
+      item.append(element("span", "", `${named(candidate)} (similarity ${candidate.similarity.toFixed(3)})`));
       evidence.append(item);
     }
-    if (record.candidates.length) parts.push(element("h3", "", "Most similar gallery photos"), evidence);
+    if (record.candidates.length) parts.push(element("h3", "", arePlaces([record]) ? "Most similar places" : "Most similar gallery photos"), evidence);
     return parts;
   }
 

@@ -1,0 +1,32 @@
+"""Opens the locator of any profile: that of its gallery, or that of places."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from dualgeo_core.answering.base_locator import BaseLocator
+from dualgeo_core.answering.locator_folder import read_locator_folder
+from dualgeo_core.base.progress import Progress, silent
+from dualgeo_core.settings import PlacesSettings, Settings
+
+
+def locator_opener(
+    settings: Settings | PlacesSettings,
+    *,
+    folder: Path | None = None,
+    lmm_model: str | None = None,
+    max_risk: float | None = None,
+    progress: Progress = silent,
+) -> Callable[[], BaseLocator]:
+    """A function that loads the models. `folder` replaces the gallery's latest locator.
+
+    Raises InputError at once, before anything slow, if something that the locator needs is missing or has changed.
+    """
+    if isinstance(settings, PlacesSettings):
+        from dualgeo_core.answering.place_locator import PlaceLocator, require_weights
+
+        require_weights()
+        return lambda: PlaceLocator(settings, lmm_model=lmm_model, max_risk=max_risk, progress=progress)
+    from dualgeo_core.answering.locator import Locator
+
+    packed = read_locator_folder(folder or settings.locator_in_service)
+    return lambda: Locator(packed, lmm_model=lmm_model, max_risk=max_risk, replies=settings.lmm_replies)
