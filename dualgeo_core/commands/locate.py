@@ -95,9 +95,7 @@ def locate(
 
         tell = partial(typer.echo, err=True)
         folder = chosen_locator(settings, version)
-        locator = locator_opener(
-            settings, folder=folder, lmm_model=lmm, max_risk=max_risk, progress=spoken(tell)
-        )()
+        locator = locator_opener(settings, folder=folder, lmm_model=lmm, max_risk=max_risk, progress=spoken(tell))()
         if (write_sidecar or album) and not locator.is_calibrated:
             raise InputError(
                 f"profile {settings.profile.name} is not calibrated, so it writes no sidecars and locates no albums; "
