@@ -20,16 +20,18 @@ VersionOption = Annotated[
 
 
 def chosen_locator(settings: "AnsweringSettings", version: str | None) -> Path | None:
-    """The locator folder of a registered version; None, which means the locator in service, without a version.
+    """The locator folder of a registered version; without a version, the one in service. None for a profile of places.
 
     Raises InputError if there is no such version.
     """
     from dualgeo_core.settings import Settings
 
-    if version is None:
-        return None
     if not isinstance(settings, Settings):
-        raise InputError(f"profile {settings.profile.name} has no registered versions; leave out --version")
+        if version is not None:
+            raise InputError(f"profile {settings.profile.name} has no registered versions; leave out --version")
+        return None
+    if version is None:
+        return settings.locator_in_service
     # The package that keeps registered versions builds on this one and names its function in its metadata.
     for registry in entry_points(group="dualgeo.registry"):
         folder: Path = registry.load()(settings, version)
