@@ -44,7 +44,7 @@ class OneShard:
     sha256 = "all"
 
     def __init__(self, vectors: np.ndarray) -> None:
-        self._vectors = vectors
+        self._vectors, self.width = vectors, vectors.shape[1]
 
     def __len__(self) -> int:
         return len(self._vectors)

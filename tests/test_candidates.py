@@ -47,11 +47,11 @@ def retriever(tmp_path: Path) -> Retriever:
     model = model_for(gallery)
     shards = [OneShard(embed(model=model, views=gallery, variant="joint"))]  # type: ignore[arg-type]
     artifact = Artifact(tmp_path / "index", step="gallery_index", recipe="made", inputs={})
-    build_index(artifact, shards=shards, specification="Flat")  # type: ignore[arg-type]
+    build_index(artifact, shards=shards, settings=RetrievalSettings())  # type: ignore[arg-type]
     return Retriever(
         representation="joint",
         model=model,
-        index=GalleryIndex(artifact.path, probes=1),
+        index=GalleryIndex.open(artifact.path),
         gallery=gallery,
         settings=RetrievalSettings(candidates=5, near_duplicate_similarity=0.999),
         device=device("cpu"),

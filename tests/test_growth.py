@@ -100,8 +100,7 @@ def test_a_grown_gallery_computes_its_new_photos_and_equals_one_made_from_scratc
         assert (folder / RECORD).read_bytes() == (twin / RECORD).read_bytes()
     queries = np.random.default_rng(0).normal(size=(5, encoder.width)).astype(np.float32)
     found, expected = (
-        GalleryIndex(workspace.folder("index", "encoder"), probes=1).search(queries, k=18)
-        for workspace in (grown, scratch)
+        GalleryIndex.open(workspace.folder("index", "encoder")).search(queries, k=18) for workspace in (grown, scratch)
     )
     np.testing.assert_array_equal(found.rows, expected.rows)
     np.testing.assert_array_equal(found.similarity, expected.similarity)

@@ -207,11 +207,13 @@ def test_photos_of_another_kind_are_refused_and_drawn_ones_are_not(eye, tmp_path
     gallery = eye(images, frame.assign(author=[f"a{row % PHOTOGRAPHERS}" for row in range(GALLERY)]))
     pooled = gallery.pooled_nd.float()
     made = artifact(tmp_path / "index", recipe="Flat")
-    build_index(made, shards=[OneShard((pooled / pooled.norm(dim=1, keepdim=True)).numpy())], specification="Flat")
+    build_index(
+        made, shards=[OneShard((pooled / pooled.norm(dim=1, keepdim=True)).numpy())], settings=RetrievalSettings()
+    )
     retriever = Retriever(
         representation="encoder",
         model=None,
-        index=GalleryIndex(made.path, probes=1),
+        index=GalleryIndex.open(made.path),
         gallery=gallery,
         settings=RetrievalSettings(),
         device=torch.device("cpu"),

@@ -27,7 +27,7 @@ from dualgeo_core.retrieval.embeddings import (
     read_embeddings,
 )
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
-from dualgeo_core.retrieval.index import GalleryIndex, build_index
+from dualgeo_core.retrieval.index import GalleryIndex, build_index, measured_recall
 from dualgeo_core.settings import ModelSettings, RetrievalSettings
 from dualgeo_dagster.reporting.expectations import check_embeddings
 
@@ -61,10 +61,12 @@ def shards_of(folder: Path, vectors: Vectors) -> list[EmbeddingShard]:
 
 
 class MadeShard:
-    """Embeddings in memory at full precision, with a count of reads."""
+    """Embeddings at full precision in memory and in a file, with a count of reads from memory."""
 
-    def __init__(self, vectors: Vectors, sha256: str) -> None:
-        self._vectors, self.sha256, self.reads = vectors, sha256, 0
+    def __init__(self, vectors: Vectors, path: Path) -> None:
+        self._vectors, self.path, self.sha256, self.reads = vectors, path, path.stem, 0
+        self.width = vectors.shape[1]
+        write_tensors(path, {"vectors": torch.from_numpy(vectors)})
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -74,20 +76,22 @@ class MadeShard:
         return self._vectors
 
 
-def made_shards(vectors: Vectors, *ends: int) -> list[MadeShard]:
-    """`vectors` up to the last of `ends`, one shard to each."""
+def made_shards(folder: Path, vectors: Vectors, *ends: int) -> list[MadeShard]:
+    """`vectors` up to the last of `ends`, one shard to each; their files are in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     starts = [0, *ends]
-    return [MadeShard(vectors[start:end], f"{start}-{end}") for start, end in pairwise(starts)]
+    return [MadeShard(vectors[start:end], folder / f"{start}-{end}.safetensors") for start, end in pairwise(starts)]
 
 
 def index_of(folder: Path, vectors: np.ndarray, specification: str = "Flat") -> GalleryIndex:
-    grow_index(folder, made_shards(vectors, 120, len(vectors)), specification)
-    return GalleryIndex(folder, probes=64)
+    grow_index(folder, made_shards(folder.with_name("shards"), vectors, 120, len(vectors)), specification)
+    return GalleryIndex.open(folder)
 
 
 def grow_index(folder: Path, shards: list[MadeShard], specification: str = "Flat") -> dict[str, int]:
     made = artifact(folder, recipe=specification, embeddings=" ".join(shard.sha256 for shard in shards))
-    return build_index(made, shards=shards, specification=specification)  # type: ignore[arg-type]
+    settings = RetrievalSettings.model_construct(index=specification, index_memory_gb=4.0, least_recall=0.95)
+    return build_index(made, shards=shards, settings=settings)  # type: ignore[arg-type]
 
 
 def seen_as(views: MadeViews, vectors: Vectors) -> MadeViews:
@@ -158,26 +162,26 @@ def test_index_that_cannot_be_read_is_one_line(tmp_path: Path, vectors: np.ndarr
     file = tmp_path / "index" / "index.faiss"
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(InputError, match=r"index.faiss cannot be read \(.*\): run the step gallery_index again"):
-        GalleryIndex(tmp_path / "index", probes=1)
+        GalleryIndex.open(tmp_path / "index")
 
 
 @pytest.mark.parametrize("specification", ["Flat", "HNSW16", "IVF4,Flat"])
 def test_a_grown_index_reads_the_new_shards_only_and_finds_as_well(
     tmp_path: Path, vectors: np.ndarray, specification: str
 ) -> None:
-    grow_index(tmp_path / "index", made_shards(vectors, 60, 110), specification)
-    shards = made_shards(vectors, 60, 110, 160, 200)
+    grow_index(tmp_path / "index", made_shards(tmp_path / "shards", vectors, 60, 110), specification)
+    shards = made_shards(tmp_path / "shards", vectors, 60, 110, 160, 200)
 
     made = grow_index(tmp_path / "index", shards, specification)
 
     assert made == {"computed": 90, "taken_over": 110}
     assert [shard.reads for shard in shards] == [0, 0, 1, 1]
-    grown = GalleryIndex(tmp_path / "index", probes=64)
+    grown = GalleryIndex.open(tmp_path / "index")
     fresh = index_of(tmp_path / "fresh", vectors, specification)
     queries = unit(np.random.default_rng(1), 20)
     found, expected = grown.search(queries, k=5), fresh.search(queries, k=5)
     assert (found.rows == expected.rows).mean() > (0.9 if specification == "HNSW16" else 0.999)
-    np.testing.assert_allclose(grown.vectors(np.arange(200)), vectors)
+    np.testing.assert_allclose(grown.vectors(np.arange(200)), vectors, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -188,22 +192,22 @@ def test_a_grown_index_reads_the_new_shards_only_and_finds_as_well(
 def test_an_index_that_does_not_fit_is_built_anew(
     tmp_path: Path, vectors: np.ndarray, ends: tuple[int, ...], specification: str
 ) -> None:
-    grow_index(tmp_path / "index", made_shards(vectors, 60, 110))
-    assert grow_index(tmp_path / "index", made_shards(vectors, *ends), specification) == {
+    grow_index(tmp_path / "index", made_shards(tmp_path / "shards", vectors, 60, 110))
+    assert grow_index(tmp_path / "index", made_shards(tmp_path / "shards", vectors, *ends), specification) == {
         "computed": ends[-1],
         "taken_over": 0,
     }
-    index = GalleryIndex(tmp_path / "index", probes=64)
-    np.testing.assert_allclose(index.vectors(np.arange(ends[-1])), vectors[: ends[-1]])
+    index = GalleryIndex.open(tmp_path / "index")
+    np.testing.assert_allclose(index.vectors(np.arange(ends[-1])), vectors[: ends[-1]], rtol=1e-5)
 
 
 @pytest.mark.parametrize("fact", ["specification", "shards", "learned_from"])
 def test_an_index_whose_record_lacks_a_fact_is_made_again(tmp_path: Path, vectors: np.ndarray, fact: str) -> None:
-    grow_index(tmp_path / "index", made_shards(vectors, 60, 110))
+    grow_index(tmp_path / "index", made_shards(tmp_path / "shards", vectors, 60, 110))
     record = json.loads((tmp_path / "index" / "record.json").read_text())
     del record["facts"][fact]
     (tmp_path / "index" / "record.json").write_text(json.dumps(record))
-    made = grow_index(tmp_path / "index", made_shards(vectors, 60, 110, 120))
+    made = grow_index(tmp_path / "index", made_shards(tmp_path / "shards", vectors, 60, 110, 120))
     assert made["computed"] + made["taken_over"] == 120
     assert (made["taken_over"] == 0) == (fact != "learned_from")
 
@@ -213,7 +217,9 @@ def test_an_index_that_learned_learns_anew_once_the_gallery_is_twice_as_large(
 ) -> None:
     """The size at training counts, not the size after later additions."""
     taken_over = [
-        grow_index(tmp_path / "index", made_shards(vectors, *range(40, rows + 1, 20)), "IVF4,SQ8")["taken_over"]
+        grow_index(tmp_path / "index", made_shards(tmp_path / "shards", vectors, *range(40, rows + 1, 20)), "IVF4,SQ8")[
+            "taken_over"
+        ]
         for rows in (40, 60, 80, 100, 120, 200)
     ]
     assert taken_over == [0, 40, 60, 0, 100, 120]
@@ -293,22 +299,67 @@ def test_gps_scores_are_of_the_right_photo_and_place() -> None:
     assert "gps_score" not in with_gps_scores(candidates, model=None, queries=queries, rows=rows)
 
 
-SEARCHABLE = [
+USABLE = [
     *("Flat", "SQ4", "SQ6", "SQ8", "SQfp16", "SQbf16", "HNSW", "HNSW2", "HNSW16,Flat", "HNSW8_SQ8", "HNSW8,SQfp16"),
     *("HNSW8,PQ4", "HNSW8_PQ4", "IVF4,Flat", "IVF4,SQ4", "IVF4,SQ6", "IVF4,SQ8", "IVF4,SQfp16", "IVF4,SQbf16"),
-    *("IVF4,PQ4", "IVF4,PQ4x8", "IVF4_HNSW,Flat", "IVF4_HNSW8,PQ4", "IVF4_HNSW8,SQ8"),
+    *("IVF4,PQ4", "IVF4,PQ4x8", "IVF4,PQ4x4fs", "IVF4_HNSW,Flat", "IVF4_HNSW8,PQ4", "IVF4_HNSW8,SQ8"),
+    *("PCA8,IVF4,SQ8", "OPQ4_8,IVF4,PQ4", "RR16,IVF4,RaBitQ", "RR16,IVF4,RaBitQ4", "PCA8,HNSW8", "OPQ4,SQ8"),
 ]
 
 
-@pytest.mark.parametrize("specification", SEARCHABLE)
-def test_every_index_that_settings_accept_excludes_rows(tmp_path: Path, specification: str) -> None:
+@pytest.mark.parametrize("specification", USABLE)
+def test_every_index_that_settings_accept_leaves_the_own_photographer_out(tmp_path: Path, specification: str) -> None:
+    """Ann took a third of the gallery and all queries; the other photos are found as by exact search."""
     assert RetrievalSettings(index=specification).index == specification
     vectors = unit(np.random.default_rng(0), 300)
-    index, excluded = index_of(tmp_path / "index", vectors, specification), np.arange(100)
-    found = index.search(vectors[:20], k=10, excluded_rows=excluded).rows
-    assert found.max() >= 100
-    assert not np.isin(found, excluded).any()
-    assert index.vectors(np.array([3, 150])).shape == (2, 16)
+    index = index_of(tmp_path / "index", vectors, specification)
+    authors, asked = pd.Series(["ann"] * 100 + ["bob"] * 200), pd.Series(["ann"] * 20)
+    found = index.search_others(vectors[:20], 10, asked, authors)
+    assert (found.rows >= 100).all()
+    exact = np.argsort(-vectors[:20] @ vectors[100:].T, axis=1)[:, :10] + 100
+    hits = [np.isin(rows, found).mean() for rows, found in zip(exact, found.rows, strict=True)]
+    assert np.mean(hits) > (0.6 if "HNSW2" in specification else 0.85)
+    assert found.similarity == pytest.approx(np.einsum("qd,qkd->qk", vectors[:20], vectors[found.rows]), abs=1e-5)
+    assert index.vectors(np.array([3, 150])) == pytest.approx(vectors[[3, 150]], abs=1e-6)
+
+
+def test_a_photographer_of_nearly_all_photos_is_left_out(tmp_path: Path, vectors: np.ndarray) -> None:
+    authors = pd.Series(["ann"] * 197 + ["bob"] * 3)
+    found = index_of(tmp_path / "index", vectors).search_others(vectors[:4], 5, pd.Series(["ann"] * 4), authors)
+    assert np.sort(found.rows, axis=1).tolist() == [[-1, -1, 197, 198, 199]] * 4
+
+
+def test_auto_searches_exactly_while_the_vectors_fit_and_says_what_it_misses_above_that(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    centres = unit(random, 60)
+    vectors = np.repeat(centres, 50, axis=0) + 0.1 * unit(random, 3000)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    shards = made_shards(tmp_path / "shards", vectors, 1500, 3000)
+    found = {}
+    for name, memory_gb in (("large", 1.0), ("small", 1e-6)):
+        made = artifact(tmp_path / name, recipe=name)
+        settings = RetrievalSettings(index_memory_gb=memory_gb, least_recall=0.97)
+        build_index(made, shards=shards, settings=settings)  # type: ignore[arg-type]
+        found[name] = made.require().facts
+    assert found["large"]["specification"] == "Flat"
+    assert "effort" not in found["large"]
+    assert found["small"]["specification"] == "IVF256,PQ4x4fs"
+    assert found["small"]["recall_at_20"] >= 0.97
+    assert measured_recall(tmp_path / "small") == pytest.approx(found["small"]["recall_at_20"], abs=0.03)
+    assert measured_recall(tmp_path / "large") == 1
+
+
+def test_more_recall_takes_more_effort(tmp_path: Path) -> None:
+    shards = made_shards(tmp_path / "shards", unit(np.random.default_rng(0), 2000), 2000)
+    efforts = []
+    for least_recall in (0.3, 0.6, 0.9):
+        made = artifact(tmp_path / str(least_recall))
+        settings = RetrievalSettings(index="IVF64,SQ8", least_recall=least_recall)
+        build_index(made, shards=shards, settings=settings)  # type: ignore[arg-type]
+        facts = made.require().facts
+        assert facts["recall_at_20"] >= least_recall
+        efforts.append(facts["effort"])
+    assert efforts == sorted(set(efforts))
 
 
 def test_embeddings_are_compared_over_all_shards_with_little_memory(tmp_path: Path) -> None:
@@ -352,4 +403,4 @@ def test_an_index_string_that_does_not_fit_is_said_in_one_line(
     tmp_path: Path, vectors: np.ndarray, specification: str, fault: str
 ) -> None:
     with pytest.raises(InputError, match=f"retrieval.index {fault}: [^\n]+"):
-        grow_index(tmp_path / "index", made_shards(vectors, len(vectors)), specification)
+        grow_index(tmp_path / "index", made_shards(tmp_path / "shards", vectors, len(vectors)), specification)

@@ -134,7 +134,7 @@ def _open_retriever(packed: LocatorFolder, device: torch.device) -> Retriever:
     main = packed.profile.model.main
     model = None if main == "encoder" else DualViewModel.from_pretrained(packed.folder / MODEL).to(device).eval()
     retrieval = packed.profile.retrieval
-    index = GalleryIndex(packed.folder / INDEX, probes=retrieval.probes)
+    index = GalleryIndex.open(packed.folder / INDEX)
     return Retriever(
         representation=main, model=model, index=index, gallery=packed.gallery, settings=retrieval, device=device
     )

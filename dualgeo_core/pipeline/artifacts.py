@@ -89,7 +89,9 @@ class Artifacts:
 
     def index(self, representation: Representation) -> Artifact:
         inputs = {"embeddings": self.require(self.embeddings(representation)).content}
-        artifact = self._artifact("index", representation, recipe=[1, self.workspace.profile.retrieval.index])
+        settings = self.workspace.profile.retrieval
+        choice = [settings.index, settings.index_memory_gb, settings.least_recall]
+        artifact = self._artifact("index", representation, recipe=[2, *choice])
         return replace(artifact, step="gallery_index", inputs=inputs)
 
     def candidates(self, benchmark: str) -> Artifact:

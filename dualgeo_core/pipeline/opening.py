@@ -113,7 +113,7 @@ def open_retriever(workspace: Workspace, representation: Representation, gallery
     return Retriever(
         representation=representation,
         model=open_model(workspace, representation),
-        index=GalleryIndex(artifact.path, probes=retrieval.probes),
+        index=GalleryIndex.open(artifact.path),
         gallery=gallery,
         settings=retrieval,
         device=profile_device(workspace.profile),

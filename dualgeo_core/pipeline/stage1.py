@@ -210,14 +210,16 @@ def make_embeddings(workspace: Workspace, representation: Representation, progre
 def make_index(workspace: Workspace, representation: Representation) -> Metadata:
     """Writes the FAISS index of the gallery in one representation."""
     artifacts = Artifacts(workspace)
-    artifact, specification = artifacts.index(representation), workspace.profile.retrieval.index
+    artifact = artifacts.index(representation)
     shards = read_embeddings(artifacts.embeddings(representation))
-    made = build_index(artifact, shards=shards, specification=specification)
+    made = build_index(artifact, shards=shards, settings=workspace.profile.retrieval)
+    facts = facts_of(artifact)
     return {
         "rows": made["computed"] + made["taken_over"],
         **made,
-        "specification": specification,
-        "fingerprint": artifact.require().content,
+        "specification": facts["specification"],
+        "recall_at_20": facts.get("recall_at_20", 1.0),
+        "fingerprint": facts["fingerprint"],
     }
 
 

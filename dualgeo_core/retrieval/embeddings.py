@@ -1,6 +1,6 @@
 """Retrieval vectors on disk: a file of float16 rows per photo shard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,14 +62,43 @@ class EmbeddingShard:
     def __len__(self) -> int:
         return len(self._stored)
 
+    @property
+    def width(self) -> int:
+        """The number of dimensions."""
+        return self._stored.shape[1]
+
     def vectors(self) -> Vectors:
         """Unit vectors (rows, d), float32."""
-        vectors = self._stored.float().numpy()
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return _unit(self._stored)
 
     @property
     def _stored(self) -> torch.Tensor:
         return _stored(self.path)
+
+
+class StoredVectors:
+    """The unit vectors in several embedding files as one matrix, memory-mapped: rows are read when they are used."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._stored = [_stored(path) for path in paths]
+        self._starts = np.cumsum([0, *map(len, self._stored)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def rows(self, rows: NDArray[np.int64]) -> Vectors:
+        """The unit vectors (n, d) of `rows` (n,)."""
+        vectors = np.empty((len(rows), self._stored[0].shape[1]), dtype=np.float32)
+        files = np.searchsorted(self._starts, rows, side="right") - 1
+        for file in np.unique(files):
+            here = files == file
+            vectors[here] = _unit(self._stored[file][torch.from_numpy(rows[here] - self._starts[file])])
+        return vectors
+
+    def parts(self) -> Iterator[tuple[int, Vectors]]:
+        """All vectors, file by file, each with the number of its first row."""
+        for start, stored in zip(self._starts, self._stored, strict=False):
+            yield int(start), _unit(stored)
 
 
 def read_embeddings(artifact: Artifact) -> list[EmbeddingShard]:
@@ -101,6 +130,11 @@ def embedding_summary(folders: Mapping[str, Path]) -> pd.DataFrame:
             "cosine_to_mean": np.concatenate(cosines),
         }
     )
+
+
+def _unit(stored: torch.Tensor) -> Vectors:
+    vectors = stored.float().numpy()
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def _stored(path: Path) -> torch.Tensor:

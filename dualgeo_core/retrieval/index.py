@@ -1,10 +1,14 @@
-"""The FAISS index over the gallery: extended shard by shard, searched without a query's own photographer."""
+"""The FAISS index over the gallery: extended shard by shard, searched without a query's own photographer.
+
+`Flat` searches exactly. Every other index proposes rows, whose stored vectors are then compared exactly. Its search
+effort is the least that finds the required share of the nearest photos.
+"""
 
 import importlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,47 +16,102 @@ from numpy.typing import NDArray
 
 from dualgeo_core.base.artifacts import Artifact, damaged_files, new_artifact, read_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import reading
-from dualgeo_core.retrieval.embeddings import EmbeddingShard, Vectors
-from dualgeo_core.settings import INDEX_TRAINING_PHOTOS
+from dualgeo_core.base.files import reading, take_over
+from dualgeo_core.retrieval.embeddings import EmbeddingShard, StoredVectors, Vectors
+from dualgeo_core.retrieval.recall import Search, least_effort, recall_sample
+from dualgeo_core.settings import AUTO_INDEX, INDEX_TRAINING_PHOTOS, RetrievalSettings
 
 try:
     faiss: Any = importlib.import_module("faiss")
 except ImportError:
     raise InputError("faiss is not installed; run pip install 'dualgeo[cpu]' or pip install 'dualgeo[gpu]'") from None
 
-INDEX_FILE = "index.faiss"
+INDEX_FILE, VECTORS = "index.faiss", "vectors"
+EXACT = "Flat"
+PROPOSED = 5  # rows that an approximate index proposes, for each row asked for
+SPARE = 30  # rows found beyond those asked for, in place of photos by the query's own photographer
+SAMPLE_QUERIES, BUILD_SAMPLE, CHECK_SAMPLE = 1000, 0, 1  # queries to measure recall with; seeds of two samples
+_LEARNING_PHOTOS_PER_LIST = 64
+_RANKED_AT_ONCE = 64
 
 
-def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], specification: str) -> dict[str, int]:
+def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], settings: RetrievalSettings) -> dict[str, int]:
     """Writes the inner-product index of `shards` to `artifact`; returns the rows `computed` now and the rows reused.
 
-    `specification` is a FAISS factory string. An intact index over the first of these shards is extended by the others.
-    It is rebuilt if it has other shards, or if it is trained (IVF, PQ, SQ) and the gallery is more than twice as large
-    as when it was trained. The count of reused rows is `taken_over`. In addition to the index, memory holds one shard,
-    or about INDEX_TRAINING_PHOTOS rows while an index is trained. Raises InputError if there are no shards or FAISS
-    rejects the specification.
+    An intact index over the first of these shards is extended by the others. It is rebuilt if it has other shards, or
+    if it is trained (IVF, PQ, SQ) and the gallery is more than twice as large as when it was trained. The count of
+    reused rows is `taken_over`. An approximate index learns from a sample of all shards, and its record has the search
+    effort and the measured recall. In addition to the index, memory holds one shard, or the sample. Raises InputError
+    if there are no shards or FAISS rejects the specification.
     """
     if not shards:
         raise InputError(
             f"the index {artifact.path} cannot be built because the gallery has no photos; import photos first"
         )
+    photos = sum(map(len, shards))
     if artifact.is_current():
-        return {"computed": 0, "taken_over": sum(map(len, shards))}
+        return {"computed": 0, "taken_over": photos}
+    specification = _specification(settings, photos=photos, width=shards[0].width)
     grown = _extendable(shards, artifact.path, specification)
-    index = _read(artifact.path) if grown else _new_index(shards[0].vectors().shape[1], specification)
-    indexed = len(grown["shards"]) if grown else 0
+    index = _read(artifact.path) if grown else _new_index(shards[0].width, specification)
     taken_over, learns = index.ntotal, not index.is_trained
-    _add(index, shards[indexed:], specification)
+    if learns:
+        _learn(index, shards, specification)
+    for shard in shards[len(grown["shards"]) if grown else 0 :]:
+        index.add(shard.vectors())
     facts = {
         "rows": index.ntotal,
         "specification": specification,
         "shards": [shard.sha256 for shard in shards],
         "learned_from": index.ntotal if learns else (grown or {}).get("learned_from"),
     }
+    if specification != EXACT:
+        facts |= _measured(index, StoredVectors([shard.path for shard in shards]), settings)
     with new_artifact(artifact, facts) as folder:
         _write(index, folder / INDEX_FILE)
+        for number, shard in enumerate(shards if specification != EXACT else ()):
+            (folder / VECTORS).mkdir(exist_ok=True)
+            take_over(shard.path, folder / VECTORS / f"{number:06}.safetensors")
     return {"computed": index.ntotal - taken_over, "taken_over": taken_over}
+
+
+def _specification(settings: RetrievalSettings, *, photos: int, width: int) -> str:
+    """The FAISS factory string for a gallery; `auto` is exact while its vectors fit into memory.
+
+    Otherwise about 4 sqrt(photos) lists of 4-bit product codes, a sixteenth of the memory.
+    """
+    if settings.index != AUTO_INDEX:
+        return settings.index
+    if 4 * photos * width <= settings.index_memory_gb * 1e9:
+        return EXACT
+    lists = 2 ** round(math.log2(4 * math.sqrt(photos)))
+    return f"IVF{lists},PQ{width // 4}x4fs" if width % 4 == 0 else f"IVF{lists},SQ8"
+
+
+def _measured(index: Any, stored: StoredVectors, settings: RetrievalSettings) -> dict[str, float]:
+    """The search effort that reaches the required recall, and the recall."""
+    sample = recall_sample(stored, queries=SAMPLE_QUERIES, seed=BUILD_SAMPLE)
+    effort, recall = least_effort(
+        sample,
+        search=lambda effort: _proposing(index, stored, effort),
+        efforts=_efforts(index),
+        least_recall=settings.least_recall,
+    )
+    return {"effort": effort, "recall_at_20": round(recall, 4)}
+
+
+def _efforts(index: Any) -> list[int]:
+    """Efforts to try, from the least on: IVF lists, or HNSW candidates; one for an index without such a choice."""
+    ivf = faiss.try_extract_index_ivf(index)
+    most = ivf.nlist if ivf is not None else 4096
+    return [2**power for power in range(1 if ivf is not None else 6, most.bit_length()) if 2**power <= most] or [1]
+
+
+def _proposing(index: Any, stored: StoredVectors, effort: int) -> Search:
+    def search(vectors: Vectors, k: int) -> NDArray[np.int64]:
+        return GalleryIndex(index, stored=stored, effort=effort).search(vectors, k).rows
+
+    return search
 
 
 def _extendable(shards: Sequence[EmbeddingShard], folder: Path, specification: str) -> dict[str, Any] | None:
@@ -97,28 +156,27 @@ def _faiss_message(error: RuntimeError) -> str:
     return str(error).rpartition("Error: ")[2].strip()
 
 
-def _add(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> None:
-    untrained: list[Vectors] = []
+def _learn(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> None:
+    """Trains the index on a sample of all shards, in proportion to their sizes."""
+    photos = sum(map(len, shards))
+    ivf = faiss.try_extract_index_ivf(index)
+    wanted = max(_LEARNING_PHOTOS_PER_LIST * ivf.nlist, 65_536) if ivf is not None else 65_536
+    share = min(1.0, min(wanted, INDEX_TRAINING_PHOTOS) / photos)
+    random = np.random.default_rng(0)
+    sample = []
     for shard in shards:
-        if index.is_trained:
-            index.add(shard.vectors())
-            continue
-        untrained.append(shard.vectors())
-        if sum(map(len, untrained)) >= INDEX_TRAINING_PHOTOS or shard is shards[-1]:
-            vectors = np.concatenate(untrained)
-            try:
-                index.train(vectors[:INDEX_TRAINING_PHOTOS])
-            except RuntimeError as error:
-                raise InputError(
-                    f"retrieval.index {specification} cannot be trained on {len(vectors)} photos: "
-                    f"{_faiss_message(error)}; use fewer clusters, or Flat"
-                ) from None
-            index.add(vectors)
-            untrained.clear()
+        vectors = shard.vectors()
+        sample.append(vectors[np.sort(random.permutation(len(vectors))[: math.ceil(share * len(vectors))])])
+    try:
+        index.train(np.concatenate(sample))
+    except RuntimeError as error:
+        raise InputError(
+            f"retrieval.index {specification} cannot be trained on {sum(map(len, sample))} photos: "
+            f"{_faiss_message(error)}; use fewer clusters, or auto"
+        ) from None
 
 
-@dataclass(frozen=True)
-class Neighbours:
+class Neighbours(NamedTuple):
     """Gallery rows and inner products of each query, best first, both (queries, k); row -1 means no result."""
 
     rows: NDArray[np.int64]
@@ -126,44 +184,88 @@ class Neighbours:
 
 
 class GalleryIndex:
-    """An index in memory; `probes` is the search effort of IVF and HNSW indexes."""
+    """An index in memory. An approximate one has the stored vectors, which are memory-mapped, and its search effort."""
 
-    def __init__(self, folder: Path, *, probes: int) -> None:
-        self._index: Any = _read(folder)
-        self._probes = probes
+    def __init__(self, index: Any, *, stored: StoredVectors | None = None, effort: int | None = None) -> None:
+        self._index, self.stored = index, stored
+        if effort is not None:
+            _set_effort(index, effort)
 
-    def search(self, vectors: Vectors, k: int, excluded_rows: NDArray[np.int64] | None = None) -> Neighbours:
-        """The `k` gallery rows nearest to each of `vectors` (n, d), without `excluded_rows`."""
-        selector = None
-        if excluded_rows is not None:
-            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded_rows))
-        similarity, rows = self._index.search(vectors, k, params=self._parameters(selector))
-        return Neighbours(rows=rows, similarity=similarity)
+    @classmethod
+    def open(cls, folder: Path) -> "GalleryIndex":
+        """The index in a folder that `build_index` wrote."""
+        record = read_record(folder)
+        effort = record.facts.get("effort") if record else None
+        paths = sorted((folder / VECTORS).glob("*.safetensors"))
+        return cls(_read(folder), stored=StoredVectors(paths) if paths else None, effort=effort)
 
-    def vectors(self, rows: NDArray[np.int64]) -> Vectors:
-        """The indexed vectors (n, d) of `rows`; approximate if the index compresses vectors."""
-        if isinstance(self._index, faiss.IndexIVF):
-            self._index.make_direct_map()
-        return np.asarray(self._index.reconstruct_batch(rows))
-
-    def _parameters(self, selector: Any) -> Any:
-        if isinstance(self._index, faiss.IndexIVF):
-            return faiss.SearchParametersIVF(sel=selector, nprobe=self._probes)
-        if isinstance(self._index, faiss.IndexHNSW):
-            return faiss.SearchParametersHNSW(sel=selector, efSearch=self._probes)
-        return faiss.SearchParameters(sel=selector)
+    def search(self, vectors: Vectors, k: int) -> Neighbours:
+        """The `k` gallery rows nearest to each of `vectors` (n, d)."""
+        if self.stored is None:
+            similarity, rows = self._index.search(vectors, k)
+            return Neighbours(rows=rows, similarity=similarity)
+        parts = [
+            self._ranked(vectors[start : start + _RANKED_AT_ONCE], k)
+            for start in range(0, len(vectors), _RANKED_AT_ONCE)
+        ]
+        return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
 
     def search_others(
         self, vectors: Vectors, k: int, query_authors: "pd.Series[str]", gallery_authors: "pd.Series[str]"
     ) -> Neighbours:
         """As `search`, without photos by each query's photographer; an unknown photographer (null) excludes nothing."""
-        rows = np.empty((len(vectors), k), dtype=np.int64)
-        similarity = np.empty((len(vectors), k), dtype=np.float32)
-        gallery_rows = gallery_authors.reset_index(drop=True).groupby(gallery_authors.to_numpy()).indices
-        shared = query_authors.where(query_authors.isin(gallery_rows.keys())).to_numpy()
-        for author in pd.unique(shared):
-            queries = np.flatnonzero(pd.isna(shared) if pd.isna(author) else shared == author)
-            excluded = None if pd.isna(author) else np.asarray(gallery_rows[author], dtype=np.int64)
-            found = self.search(vectors[queries], k=k, excluded_rows=excluded)
-            rows[queries], similarity[queries] = found.rows, found.similarity
+        rows = np.full((len(vectors), k), -1, dtype=np.int64)
+        similarity = np.full((len(vectors), k), -np.inf, dtype=np.float32)
+        own = query_authors.astype(object).where(query_authors.notna(), None).to_numpy()[:, None]
+        authors = gallery_authors.to_numpy()
+        asked, reach = np.arange(len(vectors)), k + SPARE
+        while len(asked):
+            found = self.search(vectors[asked], min(reach, self._index.ntotal))
+            theirs = (authors[found.rows] == own[asked]) & (own[asked] != None)  # noqa: E711 - elementwise
+            others = (found.rows >= 0) & ~theirs
+            first = np.argsort(~others, axis=1, kind="stable")[:, :k]
+            kept = np.take_along_axis(others, first, axis=1)
+            width = first.shape[1]
+            rows[asked, :width] = np.where(kept, np.take_along_axis(found.rows, first, axis=1), -1)
+            similarity[asked, :width] = np.where(kept, np.take_along_axis(found.similarity, first, axis=1), -np.inf)
+            more = (others.sum(axis=1) < k) & (found.rows[:, -1] >= 0) & (reach < self._index.ntotal)
+            asked, reach = asked[more], 4 * reach
         return Neighbours(rows=rows, similarity=similarity)
+
+    def vectors(self, rows: NDArray[np.int64]) -> Vectors:
+        """The vectors (n, d) of `rows`."""
+        return np.asarray(self._index.reconstruct_batch(rows)) if self.stored is None else self.stored.rows(rows)
+
+    def _ranked(self, vectors: Vectors, k: int) -> Neighbours:
+        """The best of the proposed rows, by their stored vectors."""
+        assert self.stored is not None
+        _, proposed = self._index.search(vectors, min(PROPOSED * k, self._index.ntotal))
+        unique, place = np.unique(proposed.clip(min=0), return_inverse=True)
+        similarity = np.einsum("qd,qpd->qp", vectors, self.stored.rows(unique)[place.reshape(proposed.shape)])
+        similarity = np.where(proposed < 0, -np.inf, similarity).astype(np.float32)
+        best = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
+        return Neighbours(
+            rows=np.take_along_axis(proposed, best, axis=1), similarity=np.take_along_axis(similarity, best, axis=1)
+        )
+
+
+def measured_recall(folder: Path) -> float:
+    """The recall of an index's search, measured on other gallery photos than at its build; 1 if it searches exactly."""
+    index = GalleryIndex.open(folder)
+    if index.stored is None:
+        return 1.0
+    sample = recall_sample(index.stored, queries=SAMPLE_QUERIES, seed=CHECK_SAMPLE)
+    return sample.recall(lambda vectors, k: index.search(vectors, k).rows)
+
+
+def _set_effort(index: Any, effort: int) -> None:
+    """Sets the search effort: IVF lists, with enough candidates in the graph that finds them, or HNSW candidates."""
+    space, ivf = faiss.ParameterSpace(), faiss.try_extract_index_ivf(index)
+    if ivf is None:
+        inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+        if isinstance(inner, faiss.IndexHNSW):
+            inner.hnsw.efSearch = effort
+        return
+    space.set_index_parameter(index, "nprobe", effort)
+    if isinstance(faiss.downcast_index(ivf.quantizer), faiss.IndexHNSW):
+        space.set_index_parameter(index, "quantizer_efSearch", 2 * effort)

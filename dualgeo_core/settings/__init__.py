@@ -34,10 +34,11 @@ from dualgeo_core.settings.representation import (
     SegmenterSettings,
     TrainingSettings,
 )
-from dualgeo_core.settings.retrieval import INDEX_TRAINING_PHOTOS, RetrievalSettings
+from dualgeo_core.settings.retrieval import AUTO_INDEX, INDEX_TRAINING_PHOTOS, RetrievalSettings
 from dualgeo_core.settings.serving import ServingSettings
 
 __all__ = [
+    "AUTO_INDEX",
     "INDEX_TRAINING_PHOTOS",
     "AnsweringProfile",
     "AnsweringSettings",

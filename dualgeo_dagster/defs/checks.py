@@ -9,7 +9,7 @@ import dagster as dg
 from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.defs.refinement import locator, predictions
-from dualgeo_dagster.defs.retrieval import gallery_embeddings
+from dualgeo_dagster.defs.retrieval import gallery_embeddings, gallery_index
 from dualgeo_dagster.defs.views import benchmark_masks, gallery_masks
 from dualgeo_dagster.profile import NAME, asset_key, workspace
 
@@ -69,6 +69,25 @@ def gallery_embeddings_check() -> dg.AssetCheckResult:
         representations=len(representations),
     )
     return _result({GALLERY: verdict})
+
+
+@dg.asset_check(asset=gallery_index, name="finds_the_nearest_photos")
+def gallery_index_check() -> dg.AssetCheckResult:
+    """The index finds the required share of the 20 nearest gallery photos, measured on 1,000 photos as queries.
+
+    The build chose its search effort on other photos. If this fails, add probes by a higher `retrieval.least_recall`.
+    """
+    from dualgeo_core.retrieval.index import measured_recall
+
+    profile = workspace().profile
+    recall = measured_recall(workspace().folder("index", profile.model.main))
+    return dg.AssetCheckResult(
+        passed=recall >= profile.retrieval.least_recall,
+        metadata={
+            "Recall@20 against exact search (%)": round(100 * recall, 1),
+            "Required (%)": round(100 * profile.retrieval.least_recall, 1),
+        },
+    )
 
 
 @dg.asset_check(asset=predictions, blocking=True, name="positions_and_radii")

@@ -43,13 +43,14 @@ def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) ->
     )
 
 
-@dg.asset(group_name="retrieval", kinds={"faiss"}, code_version="1", deps=[gallery_embeddings])
+@dg.asset(group_name="retrieval", kinds={"faiss"}, code_version="2", deps=[gallery_embeddings])
 @retried
 def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     """FAISS index of the gallery in each representation.
 
-    It makes the nearest-neighbour search fast on large galleries. Set its type with `retrieval.index` in the profile;
-    later steps refuse an index that does not match the current embeddings.
+    It makes search fast on large galleries. While the vectors fit into memory it is exact; a larger index is
+    compressed, and its recall is measured. Set type and recall with `retrieval` in the profile. Later
+    steps refuse an index that does not match the current embeddings.
     """
     from dualgeo_core.pipeline.stage1 import make_index
 
@@ -57,7 +58,8 @@ def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     return result(
         {
             **_totals(made.values()),
-            "specification": workspace().profile.retrieval.index,
+            "specification": ", ".join(sorted({str(facts["specification"]) for facts in made.values()})),
+            "recall_at_20": min(facts["recall_at_20"] for facts in made.values()),
             "fingerprint": fingerprint({name: facts["fingerprint"] for name, facts in made.items()}),
         },
         tracking,

@@ -26,6 +26,7 @@ NAMES = {
     "taken_over": "Reused from earlier runs",
     "mean_iou": "Mean IoU with the true label maps (%)",
     "megabytes": "Size (MB)",
+    "recall_at_20": "Recall@20 against exact search (%)",
     "old": "Champion before",
     "new": "Challenger",
     "metric": "Compared by",
@@ -34,6 +35,8 @@ NAMES = {
     "interval_low": "Challenger minus champion, 95 % interval: low (points)",
     "interval_high": "Challenger minus champion, 95 % interval: high (points)",
 }
+
+SHARES = ("mean_iou", "recall_at_20")  # stored as fractions, shown in percent
 
 
 def result(facts: Metadata, tracking: "Tracking") -> dg.MaterializeResult:
@@ -69,7 +72,7 @@ def results_by_benchmark(
 
 def named(facts: Metadata) -> Metadata:
     """The facts under the names that people read; Dagster's own names stay."""
-    return {_name(name): _rounded(100 * fact if name == "mean_iou" else fact) for name, fact in facts.items()}
+    return {_name(name): _rounded(100 * fact if name in SHARES else fact) for name, fact in facts.items()}
 
 
 def _rounded(fact: Any) -> Any:
