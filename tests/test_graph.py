@@ -59,7 +59,7 @@ def test_every_check_passes(instance: dg.DagsterInstance) -> None:
             instance.get_runs()[0].run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION
         )
     ]
-    assert len(records) == 7
+    assert len(records) == 8
     assert all(record.passed for record in records), [record for record in records if not record.passed]
 
 
