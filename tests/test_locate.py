@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from dualgeo_core import Answer, Locator
 from dualgeo_core.answering.answers import Candidate, as_geojson, supported_decimals
+from dualgeo_core.answering.locator_folder import read_locator_folder
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.cli import app
@@ -106,6 +108,16 @@ def test_the_python_api_takes_paths_bytes_and_images(photos: Path) -> None:
     assert [answer.photo for answer in several[:2]] == [str(path), "photo 1"]
     with pytest.raises(InputError, match="photo 1 is not a readable photo"):
         locator.locate([path, b"no photo"])
+
+
+def test_a_photo_unlike_the_gallery_gets_a_position_only_if_asked_for(photos: Path) -> None:
+    packed = read_locator_folder(load_settings("tiny").locator_in_service)
+    refinement = packed.profile.refinement.model_copy(update={"least_likeness": 0.999})  # calls every photo unlike
+    strict = replace(packed, profile=packed.profile.model_copy(update={"refinement": refinement}))
+    refused, given = (Locator(strict, even_unlike=asked).locate(photos / "a.jpg") for asked in (False, True))
+    assert (refused.status, refused.latitude) == ("unlike_gallery", None)
+    assert (given.status, given.latitude is None) == ("ok", False)
+    assert json.loads(locate("--json", "--even-unlike", photos / "a.jpg")[0])["status"] == "ok"
 
 
 def test_abstention_says_which_evidence_is_missing(photos: Path) -> None:

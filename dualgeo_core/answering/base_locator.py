@@ -195,16 +195,21 @@ def _ids(names: Sequence[str]) -> list[str]:
     return [str(number) for number in range(len(names))]
 
 
-def adjusted(profile: AnyProfile, *, lmm_model: str | None, max_risk: float | None) -> AnyProfile:
-    """The profile with these changes, and without `answers_file`, whose answers belong to other photos."""
+def adjusted(profile: AnyProfile, *, lmm_model: str | None, max_risk: float | None, even_unlike: bool) -> AnyProfile:
+    """The profile with these changes, and without `answers_file`, whose answers belong to other photos.
+
+    With `even_unlike` no photo is refused because it is unlike the gallery.
+    """
     lmm = profile.lmm if lmm_model is None else profile.lmm.asking(lmm_model)
-    changed = profile.model_copy(update={"lmm": lmm.model_copy(update={"answers_file": None})})
-    if max_risk is None:
-        return changed
-    if profile.refinement.method != "posterior":
+    refinement = profile.refinement.model_dump()
+    if even_unlike:
+        refinement["least_likeness"] = 0.0
+    if max_risk is not None and profile.refinement.method != "posterior":
         raise InputError(
             f"a maximum risk needs refinement.method posterior, and the profile has {profile.refinement.method}; "
             "leave out the maximum risk"
         )
-    refinement = RefinementSettings(**{**profile.refinement.model_dump(), "max_risk": max_risk})
-    return changed.model_copy(update={"refinement": refinement})
+    if max_risk is not None:
+        refinement["max_risk"] = max_risk
+    changes = {"lmm": lmm.model_copy(update={"answers_file": None}), "refinement": RefinementSettings(**refinement)}
+    return profile.model_copy(update=changes)

@@ -40,8 +40,8 @@ class Locator(BaseLocator):
     """Locates photos with the models of a locator folder, given by its path or as it was read.
 
     The models are loaded once. `lmm_model` replaces the profile's multimodal model, and `max_risk` its limit on wrong
-    answers. The model's replies are stored in the folder `replies`. Raises InputError if a file has changed or a model
-    does not match the index.
+    answers. With `even_unlike`, photos unlike the gallery get a position, too. The multimodal model's replies are
+    stored in the folder `replies`. Raises InputError if a file has changed or a model does not match the index.
     """
 
     candidates_are = "gallery photo"
@@ -52,10 +52,11 @@ class Locator(BaseLocator):
         *,
         lmm_model: str | None = None,
         max_risk: float | None = None,
+        even_unlike: bool = False,
         replies: Path | None = None,
     ) -> None:
         self._packed = folder if isinstance(folder, LocatorFolder) else read_locator_folder(folder)
-        self._profile = adjusted(self._packed.profile, lmm_model=lmm_model, max_risk=max_risk)
+        self._profile = adjusted(self._packed.profile, lmm_model=lmm_model, max_risk=max_risk, even_unlike=even_unlike)
         device = choose_device(self._profile.device, threads=self._profile.threads)
         self._encoder = load_encoder(self._profile.encoder, device=device)
         self._segmenter = load_segmenter(
@@ -81,12 +82,18 @@ class Locator(BaseLocator):
 
     @staticmethod
     def from_profile(
-        profile: str | None = None, *, lmm_model: str | None = None, max_risk: float | None = None
+        profile: str | None = None,
+        *,
+        lmm_model: str | None = None,
+        max_risk: float | None = None,
+        even_unlike: bool = False,
     ) -> BaseLocator:
         """The champion of a profile, given by name or path (default: DUALGEO_PROFILE, else `demo`)."""
         from dualgeo_core.answering.opening import locator_opener
 
-        return locator_opener(load_answering_settings(profile), lmm_model=lmm_model, max_risk=max_risk)()
+        return locator_opener(
+            load_answering_settings(profile), lmm_model=lmm_model, max_risk=max_risk, even_unlike=even_unlike
+        )()
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ def locator_opener(
     folder: Path | None = None,
     lmm_model: str | None = None,
     max_risk: float | None = None,
+    even_unlike: bool = False,
     progress: Progress = silent,
 ) -> Callable[[], BaseLocator]:
     """A function that loads the models. `folder` replaces the gallery's latest locator.
@@ -29,4 +30,6 @@ def locator_opener(
     from dualgeo_core.answering.locator import Locator
 
     packed = read_locator_folder(folder or settings.locator_in_service)
-    return lambda: Locator(packed, lmm_model=lmm_model, max_risk=max_risk, replies=settings.lmm_replies)
+    return lambda: Locator(
+        packed, lmm_model=lmm_model, max_risk=max_risk, even_unlike=even_unlike, replies=settings.lmm_replies
+    )

@@ -51,7 +51,7 @@ class PlaceLocator(BaseLocator):
         max_risk: float | None = None,
         progress: Progress = silent,
     ) -> None:
-        profile = adjusted(settings.profile, lmm_model=lmm_model, max_risk=max_risk)
+        profile = adjusted(settings.profile, lmm_model=lmm_model, max_risk=max_risk, even_unlike=False)
         device = choose_device(profile.device, threads=profile.threads)
         self._encoder = load_encoder(profile.encoder, device=device)
         if self._encoder.width != PHOTO_WIDTH:

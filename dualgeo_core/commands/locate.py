@@ -52,6 +52,10 @@ def locate(
         float | None,
         typer.Option(min=0.001, max=0.999, help="Abstain so that at most this share of answers is over 25 km off."),
     ] = None,
+    even_unlike: Annotated[
+        bool,
+        typer.Option("--even-unlike", help="Give a position to photos unlike the gallery, too. It is mostly wrong."),
+    ] = False,
     write_sidecar: Annotated[
         bool, typer.Option("--write-sidecar", help="Write each sure position to PHOTO.xmp; photos stay unchanged.")
     ] = False,
@@ -74,9 +78,8 @@ def locate(
     """Locates photos and prints position, place, radius, and the most similar gallery photos.
 
     Uses the champion of the profile, or another registered version, by the same method as for the profile's
-    benchmarks. Ignores the position in a
-    photo's EXIF, except with --album. A photo that cannot be read is one line on stderr; the others are located, and
-    the exit code is 2.
+    benchmarks. Ignores the position in a photo's EXIF, except with --album. A photo that cannot be read is one line
+    on stderr; the others are located, and the exit code is 2.
     Example: dualgeo locate --profile folder --map map.html trip/
     """
     from dualgeo_core.settings import load_answering_settings
@@ -95,7 +98,14 @@ def locate(
 
         tell = partial(typer.echo, err=True)
         folder = chosen_locator(settings, version)
-        locator = locator_opener(settings, folder=folder, lmm_model=lmm, max_risk=max_risk, progress=spoken(tell))()
+        locator = locator_opener(
+            settings,
+            folder=folder,
+            lmm_model=lmm,
+            max_risk=max_risk,
+            even_unlike=even_unlike,
+            progress=spoken(tell),
+        )()
         if (write_sidecar or album) and not locator.is_calibrated:
             raise InputError(
                 f"profile {settings.profile.name} is not calibrated, so it writes no sidecars and locates no albums; "
