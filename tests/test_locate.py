@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from typer.testing import CliRunner
 
 from dualgeo_core import Answer, Locator
 from dualgeo_core.answering.answers import Candidate, as_geojson, supported_decimals
-from dualgeo_core.answering.locator_folder import read_locator_folder
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.cli import app
@@ -110,13 +108,11 @@ def test_the_python_api_takes_paths_bytes_and_images(photos: Path) -> None:
         locator.locate([path, b"no photo"])
 
 
-def test_a_photo_unlike_the_gallery_gets_a_position_only_if_asked_for(photos: Path) -> None:
-    packed = read_locator_folder(load_settings("tiny").locator_in_service)
-    refinement = packed.profile.refinement.model_copy(update={"least_likeness": 0.999})  # calls every photo unlike
-    strict = replace(packed, profile=packed.profile.model_copy(update={"refinement": refinement}))
-    refused, given = (Locator(strict, even_unlike=asked).locate(photos / "a.jpg") for asked in (False, True))
-    assert (refused.status, refused.latitude) == ("unlike_gallery", None)
-    assert (given.status, given.latitude is None) == ("ok", False)
+def test_photos_unlike_the_gallery_get_a_position_only_if_asked_for(photos: Path) -> None:
+    """The method gives every photo a position if `least_likeness` is 0 (tests/test_likeness.py)."""
+    folder = load_settings("tiny").locator_in_service
+    refused, given = (Locator(folder, even_unlike=asked).profile.refinement for asked in (False, True))
+    assert (refused.least_likeness > 0, given.least_likeness) == (True, 0)
     assert json.loads(locate("--json", "--even-unlike", photos / "a.jpg")[0])["status"] == "ok"
 
 
