@@ -111,7 +111,7 @@ def test_the_python_api_takes_paths_bytes_and_images(photos: Path) -> None:
 def test_photos_unlike_the_gallery_get_a_position_only_if_asked_for(photos: Path) -> None:
     """The method gives every photo a position if `least_likeness` is 0 (tests/test_likeness.py)."""
     folder = load_settings("tiny").locator_in_service
-    refused, given = (Locator(folder, even_unlike=asked).profile.refinement for asked in (False, True))
+    refused, given = (Locator(folder, even_unlike=asked)._answerer.profile.refinement for asked in (False, True))
     assert (refused.least_likeness > 0, given.least_likeness) == (True, 0)
     assert json.loads(locate("--json", "--even-unlike", photos / "a.jpg")[0])["status"] == "ok"
 
