@@ -80,7 +80,7 @@ def test_a_pass_is_reported_once_and_its_rate_leaves_out_what_was_there(monkeypa
 
 def test_the_terminal_is_told_of_steps_only(graph_home: Home) -> None:
     lines = graph_home.told.splitlines()
-    assert len(lines) == 27
+    assert len(lines) == 28
     assert all(" ✓ " in line for line in lines)
 
 
