@@ -21,7 +21,7 @@ from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
 from dualgeo_dagster.mlflow.locators import bring_into_service
 from dualgeo_dagster.mlflow.promotion import decide_promotion
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry, _fitting
 from dualgeo_dagster.mlflow.run import Curve, TrackedRun
 from dualgeo_dagster.mlflow.store import local_store
 from dualgeo_dagster.retries import comes_from_outside
@@ -272,3 +272,12 @@ def test_a_copied_home_uses_its_own_artifacts(shop: Shop, tmp_path: Path, monkey
     assert {path.name for path in (copy / ".mlflow" / "artifacts").rglob("*.html")} == {"report.html", "later.html"}
     assert not shop.home.exists()
     set_tracking_uri(None)
+
+
+def test_a_description_fits_into_mlflows_database_with_the_newest_promotions_first() -> None:
+    lines = [f"- version {number} replaced version {number - 1}, by hand, at some time" for number in range(200, 0, -1)]
+    fitting = _fitting("\n".join(lines))
+    assert 4900 < len(fitting) <= 5000
+    assert fitting.splitlines() == lines[: len(fitting.splitlines())]
+    assert len(_fitting("x" * 9000)) == 5000
+    assert _fitting("short\n") == "short\n"

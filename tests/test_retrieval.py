@@ -329,6 +329,20 @@ def test_a_photographer_of_nearly_all_photos_is_left_out(tmp_path: Path, vectors
     assert np.sort(found.rows, axis=1).tolist() == [[-1, -1, 197, 198, 199]] * 4
 
 
+def test_others_are_found_beyond_the_lists_that_the_own_photographer_fills(tmp_path: Path) -> None:
+    """Ann took all photos near her query; those of Bob lie in lists that the usual effort does not reach."""
+    random = np.random.default_rng(0)
+    centres = unit(random, 16)
+    vectors = np.repeat(centres, 100, axis=0) + 0.05 * unit(random, 1600)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    authors = pd.Series(["ann"] * 800 + ["bob"] * 800)
+    index = index_of(tmp_path / "index", vectors, "IVF16,SQ8")
+    found = index.search_others(vectors[:3], 20, pd.Series(["ann"] * 3), authors)
+    assert (found.rows >= 800).all()
+    exact = np.argsort(-vectors[:3] @ vectors[800:].T, axis=1)[:, :20] + 800
+    assert np.mean([np.isin(rows, others).mean() for rows, others in zip(exact, found.rows, strict=True)]) > 0.9
+
+
 def test_auto_searches_exactly_while_the_vectors_fit_and_says_what_it_misses_above_that(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     centres = unit(random, 60)

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 
 from dualgeo_core.base.artifacts import Artifact, damaged_files, new_artifact, read_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import fingerprint
+from dualgeo_core.base.files import fingerprint, take_over
 from dualgeo_core.base.frames import read_parquet
 from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner
+from dualgeo_core.retrieval.index import VECTORS
 from dualgeo_core.settings import Profile, checkpoint, faults
 from dualgeo_core.views.store import Views, take_rows
 
@@ -89,7 +90,10 @@ def pack_locator(
     with new_artifact(artifact, facts) as folder:
         if model is not None:
             shutil.copytree(model, folder / MODEL)
-        shutil.copytree(index, folder / INDEX)
+        shutil.copytree(index, folder / INDEX, ignore=shutil.ignore_patterns(VECTORS))
+        for vectors in (index / VECTORS).glob("*"):
+            (folder / INDEX / VECTORS).mkdir(exist_ok=True)
+            take_over(vectors, folder / INDEX / VECTORS / vectors.name)
         shutil.copytree(segmenter, folder / SEGMENTER)
         save_refiner(folder / REFINER_FILE, refiner)
         _pack_checkpoint(profile, folder)

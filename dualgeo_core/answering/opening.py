@@ -5,6 +5,7 @@ from pathlib import Path
 
 from dualgeo_core.answering.base_locator import BaseLocator
 from dualgeo_core.answering.locator_folder import read_locator_folder
+from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.settings import PlacesSettings, Settings
 
@@ -18,11 +19,16 @@ def locator_opener(
     even_unlike: bool = False,
     progress: Progress = silent,
 ) -> Callable[[], BaseLocator]:
-    """A function that loads the models. `folder` replaces the gallery's latest locator.
+    """A function that loads the models. `folder` replaces the locator in service.
 
     Raises InputError at once, before anything slow, if something that the locator needs is missing or has changed.
     """
     if isinstance(settings, PlacesSettings):
+        if folder is not None:
+            raise InputError(
+                f"profile {settings.profile.name} has no locator folder; leave out --locator, or name a profile with a "
+                "gallery"
+            )
         from dualgeo_core.answering.place_locator import PlaceLocator, require_weights
 
         require_weights()

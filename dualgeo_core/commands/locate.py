@@ -93,11 +93,11 @@ def locate(
     if undo:
         failed += _remove_sidecars(paths, dry_run=dry_run)
     elif paths:
-        confirm_downloads(settings)
         from dualgeo_core.answering.opening import locator_opener
 
         tell = partial(typer.echo, err=True)
         folder = chosen_locator(settings, version)
+        confirm_downloads(settings)
         locator = locator_opener(
             settings,
             folder=folder,

@@ -32,7 +32,7 @@ PROPOSED = 5  # rows that an approximate index proposes, for each row asked for
 SPARE = 30  # rows found beyond those asked for, in place of photos by the query's own photographer
 SAMPLE_QUERIES, BUILD_SAMPLE, CHECK_SAMPLE = 1000, 0, 1  # queries to measure recall with; seeds of two samples
 _LEARNING_PHOTOS_PER_LIST = 64
-_RANKED_AT_ONCE = 64
+_RANKED_ROWS = 8192  # proposed rows whose vectors are in memory at once
 
 
 def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], settings: RetrievalSettings) -> dict[str, int]:
@@ -78,7 +78,7 @@ def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], setting
 def _specification(settings: RetrievalSettings, *, photos: int, width: int) -> str:
     """The FAISS factory string for a gallery; `auto` is exact while its vectors fit into memory.
 
-    Otherwise about 4 sqrt(photos) lists of 4-bit product codes, a sixteenth of the memory.
+    Otherwise about 4 sqrt(photos) lists of 4-bit product codes, about a thirtieth of the memory.
     """
     if settings.index != AUTO_INDEX:
         return settings.index
@@ -103,8 +103,9 @@ def _measured(index: Any, stored: StoredVectors, settings: RetrievalSettings) ->
 def _efforts(index: Any) -> list[int]:
     """Efforts to try, from the least on: IVF lists, or HNSW candidates; one for an index without such a choice."""
     ivf = faiss.try_extract_index_ivf(index)
-    most = ivf.nlist if ivf is not None else 4096
-    return [2**power for power in range(1 if ivf is not None else 6, most.bit_length()) if 2**power <= most] or [1]
+    if ivf is not None:
+        return sorted({*(2**power for power in range(1, ivf.nlist.bit_length())), ivf.nlist})
+    return [2**power for power in range(6, 13)] if _hnsw(index) is not None else [1]
 
 
 def _proposing(index: Any, stored: StoredVectors, effort: int) -> Search:
@@ -187,7 +188,7 @@ class GalleryIndex:
     """An index in memory. An approximate one has the stored vectors, which are memory-mapped, and its search effort."""
 
     def __init__(self, index: Any, *, stored: StoredVectors | None = None, effort: int | None = None) -> None:
-        self._index, self.stored = index, stored
+        self._index, self.stored, self._effort = index, stored, effort
         if effort is not None:
             _set_effort(index, effort)
 
@@ -204,10 +205,8 @@ class GalleryIndex:
         if self.stored is None:
             similarity, rows = self._index.search(vectors, k)
             return Neighbours(rows=rows, similarity=similarity)
-        parts = [
-            self._ranked(vectors[start : start + _RANKED_AT_ONCE], k)
-            for start in range(0, len(vectors), _RANKED_AT_ONCE)
-        ]
+        at_once = max(1, _RANKED_ROWS // (PROPOSED * k))
+        parts = [self._ranked(vectors[start : start + at_once], k) for start in range(0, max(len(vectors), 1), at_once)]
         return Neighbours(*map(np.concatenate, zip(*parts, strict=True)))
 
     def search_others(
@@ -218,7 +217,7 @@ class GalleryIndex:
         similarity = np.full((len(vectors), k), -np.inf, dtype=np.float32)
         own = query_authors.astype(object).where(query_authors.notna(), None).to_numpy()[:, None]
         authors = gallery_authors.to_numpy()
-        asked, reach = np.arange(len(vectors)), k + SPARE
+        asked, reach, effort = np.arange(len(vectors)), k + SPARE, self._effort
         while len(asked):
             found = self.search(vectors[asked], min(reach, self._index.ntotal))
             theirs = (authors[found.rows] == own[asked]) & (own[asked] != None)  # noqa: E711 - elementwise
@@ -228,8 +227,12 @@ class GalleryIndex:
             width = first.shape[1]
             rows[asked, :width] = np.where(kept, np.take_along_axis(found.rows, first, axis=1), -1)
             similarity[asked, :width] = np.where(kept, np.take_along_axis(found.similarity, first, axis=1), -np.inf)
-            more = (others.sum(axis=1) < k) & (found.rows[:, -1] >= 0) & (reach < self._index.ntotal)
-            asked, reach = asked[more], 4 * reach
+            more = (others.sum(axis=1) < k) & (reach < self._index.ntotal)
+            asked, reach, effort = asked[more], 4 * reach, effort and 4 * effort
+            if effort and len(asked):
+                _set_effort(self._index, effort)
+        if self._effort is not None:
+            _set_effort(self._index, self._effort)
         return Neighbours(rows=rows, similarity=similarity)
 
     def vectors(self, rows: NDArray[np.int64]) -> Vectors:
@@ -251,9 +254,10 @@ class GalleryIndex:
 
 def measured_recall(folder: Path) -> float:
     """The recall of an index's search, measured on other gallery photos than at its build; 1 if it searches exactly."""
-    index = GalleryIndex.open(folder)
-    if index.stored is None:
+    if not (folder / VECTORS).is_dir():
         return 1.0
+    index = GalleryIndex.open(folder)
+    assert index.stored is not None
     sample = recall_sample(index.stored, queries=SAMPLE_QUERIES, seed=CHECK_SAMPLE)
     return sample.recall(lambda vectors, k: index.search(vectors, k).rows)
 
@@ -262,10 +266,16 @@ def _set_effort(index: Any, effort: int) -> None:
     """Sets the search effort: IVF lists, with enough candidates in the graph that finds them, or HNSW candidates."""
     space, ivf = faiss.ParameterSpace(), faiss.try_extract_index_ivf(index)
     if ivf is None:
-        inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
-        if isinstance(inner, faiss.IndexHNSW):
-            inner.hnsw.efSearch = effort
+        hnsw = _hnsw(index)
+        if hnsw is not None:
+            hnsw.efSearch = effort
         return
-    space.set_index_parameter(index, "nprobe", effort)
+    space.set_index_parameter(index, "nprobe", min(effort, ivf.nlist))
     if isinstance(faiss.downcast_index(ivf.quantizer), faiss.IndexHNSW):
         space.set_index_parameter(index, "quantizer_efSearch", 2 * effort)
+
+
+def _hnsw(index: Any) -> Any:
+    """The graph of an HNSW index, also behind a transform; None for other indexes."""
+    inner = faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+    return inner.hnsw if isinstance(inner, faiss.IndexHNSW) else None

@@ -25,6 +25,8 @@ class RecallSample:
 
     def recall(self, search: Search) -> float:
         """The share of the nearest rows that `search` finds."""
+        if not self.nearest.size:
+            return 1.0
         found = search(self.vectors, self.nearest.shape[1] + 1)
         pairs = zip(self.rows, self.nearest, found, strict=True)
         hits = [np.isin(nearest, others_of(row, rows)).mean() for row, nearest, rows in pairs]

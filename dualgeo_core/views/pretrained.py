@@ -23,7 +23,8 @@ def is_on_this_machine(name: str, revision: str | None) -> bool:
     if Path(checkpoint(name)).is_dir():
         return True
     weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in weights)
+    with _as_input_error(name):
+        return any(isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in weights)
 
 
 def hub_fault() -> str | None:

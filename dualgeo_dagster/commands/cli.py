@@ -94,8 +94,10 @@ def promote(
     with _registry(profile) as registry:
         from dualgeo_dagster.mlflow.locators import bring_into_service
 
-        promotion = registry.promote(version, reason=reason)
-        bring_into_service(registry, load_settings(profile))
+        try:
+            promotion = registry.promote(version, reason=reason)
+        finally:  # an earlier attempt may have moved the alias and failed afterwards
+            bring_into_service(registry, load_settings(profile))
     typer.echo(f"version {promotion.version} is now the champion; before: {promotion.replaced or 'none'}")
 
 

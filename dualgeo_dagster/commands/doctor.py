@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.settings import Settings, load_settings
+from dualgeo_core.settings import PlacesSettings, Settings, load_answering_settings, load_settings
 from dualgeo_dagster.mlflow.store import DATABASE, FOLDER, require_database, without_password
 from dualgeo_dagster.settings import TrackingEnvironment
 
@@ -47,9 +47,12 @@ def _device(settings: Settings) -> str:
 def _profiles(home: Path) -> Iterator[str]:
     for file in sorted((home / "profiles").glob("*.yaml")):
         try:
-            settings = load_settings(file.stem, home=home)
+            settings = load_answering_settings(file.stem, home=home)
         except InputError as error:
             yield f"{file.stem}: {error}"
+            continue
+        if isinstance(settings, PlacesSettings):
+            yield f"{file.stem} needs no photos and no training"
             continue
         missing = sorted({source for source in _photo_sets(settings) if not (settings.data / source).is_dir()})
         photos = f"lacks data/{', data/'.join(missing)}" if missing else "has its photos"

@@ -118,13 +118,15 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     """
     from dualgeo_dagster.mlflow.locators import bring_into_service
     from dualgeo_dagster.mlflow.promotion import Decision, decide_promotion
-    from dualgeo_dagster.mlflow.registry import CHALLENGER, Registry
+    from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 
     registry, asked = Registry(tracking.tracking_uri, profile=NAME), context.op_execution_context.op_config
     if asked["promote"]:
-        promotion = registry.promote(asked["promote"], reason=asked["reason"])
-        facts = {"old": promotion.replaced or "none", "new": promotion.version, "decision": asked["reason"]}
-        decision = Decision(True, promotion.version, facts)
+        before = registry.version_of(CHAMPION)
+        if asked["promote"] != before:  # an earlier try of this step may have promoted it
+            registry.promote(asked["promote"], reason=asked["reason"])
+        facts = {"old": before or "none", "new": asked["promote"], "decision": asked["reason"]}
+        decision = Decision(True, asked["promote"], facts)
     else:
         decision = decide_promotion(registry, workspace(), orchestration().promotion)
         registry.note(registry.version_of(CHALLENGER) or decision.champion, DECISION, str(decision.facts["decision"]))

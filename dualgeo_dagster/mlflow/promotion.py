@@ -35,8 +35,8 @@ def decide_promotion(registry: Registry, workspace: Workspace, settings: Promoti
     assert challenger is not None, "the asset challenger sets this alias"
     facts: dict[str, Any] = {"old": champion or "none", "new": challenger}
     if champion is None:
-        registry.promote(challenger, reason="the first version")
         registry.mark_best(challenger)
+        registry.promote(challenger, reason="the first version")
         return Decision(True, challenger, {**facts, "decision": "promoted: the first version"})
     if champion == challenger:
         return Decision(True, champion, {**facts, "decision": "already the champion"})
@@ -59,8 +59,8 @@ def decide_promotion(registry: Registry, workspace: Workspace, settings: Promoti
         return Decision(False, champion, {**facts, "decision": f"blocked: {fault}", "to promote it anyway": command})
     interval = f"{facts['interval_low']:+.2f} to {facts['interval_high']:+.2f} points"
     reason = f"at most {settings.margin_points:g} points worse on {benchmark} ({interval})"
-    registry.promote(challenger, reason=reason)
     registry.mark_best(best if comparison.is_better(best, challenger) else challenger)
+    registry.promote(challenger, reason=reason)
     return Decision(True, challenger, {**facts, "decision": f"promoted: {reason}"})
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER, BEST = "champion", "challenger", "best"
 HIDDEN = "mlflow.dualgeo."  # MLflow's pages do not show tags that begin with "mlflow."
 TRAIL = "promotion."
+DESCRIPTION_CHARACTERS = 5000  # MLflow's columns hold no more
 PROMOTION = "\n\n## Promotion\n\n"  # the section of a version's description
 ROLLBACK = "rollback: "
 PRUNED = "pruned"  # the tag of a version whose files are being deleted
@@ -86,7 +87,8 @@ class Registry:
         for key, value in tags.items():
             self._client.set_model_version_tag(self.model, version, key, value)
         _, section, promotion = self._description_of(version).partition(PROMOTION)
-        self._client.update_model_version(self.model, version, description=f"{description}{section}{promotion}")
+        text = f"{description}{section}{promotion}"
+        self._client.update_model_version(self.model, version, description=_fitting(text))
         self._client.set_registered_model_alias(self.model, CHALLENGER, version)
         return version
 
@@ -201,13 +203,13 @@ class Registry:
     def _describe(self, promotion: Promotion) -> None:
         """Writes a promotion as a sentence on the version's page, and all promotions on the model's page."""
         kept, _, _ = self._description_of(promotion.version).partition(PROMOTION)
-        self._client.update_model_version(
-            self.model, promotion.version, description=f"{kept}{PROMOTION}{promotion.sentence}"
-        )
+        text = f"{kept}{PROMOTION}{promotion.sentence}"
+        self._client.update_model_version(self.model, promotion.version, description=_fitting(text))
         written: list[Promotion] = []
         while written != (trail := self.trail()):  # another promotion at the same time writes this page, too
             newest_first = "\n".join(f"- {entry.sentence}" for entry in reversed(trail))
-            self._client.update_registered_model(self.model, description=f"Champions, newest first:\n\n{newest_first}")
+            text = f"Champions, newest first:\n\n{newest_first}"
+            self._client.update_registered_model(self.model, description=_fitting(text))
             written = trail
 
     def _description_of(self, version: str) -> str:
@@ -288,3 +290,11 @@ class Registry:
         """MLflow's records of all versions, newest first."""
         found = self._client.search_model_versions(f"name = '{self.model}'")
         return sorted(found, key=lambda version: int(version.version), reverse=True)
+
+
+def _fitting(text: str) -> str:
+    """The whole lines of `text` that MLflow's databases can store, or its beginning if the first line is too long."""
+    if len(text) <= DESCRIPTION_CHARACTERS:
+        return text
+    end = text.rfind("\n", 0, DESCRIPTION_CHARACTERS)
+    return text[: end if end > 0 else DESCRIPTION_CHARACTERS]
