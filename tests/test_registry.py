@@ -5,6 +5,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -272,6 +273,25 @@ def test_a_copied_home_uses_its_own_artifacts(shop: Shop, tmp_path: Path, monkey
     assert {path.name for path in (copy / ".mlflow" / "artifacts").rglob("*.html")} == {"report.html", "later.html"}
     assert not shop.home.exists()
     set_tracking_uri(None)
+
+
+def test_a_promotion_that_failed_after_the_alias_moved_is_completed_by_repeating_it(shop: Shop) -> None:
+    first, second = shop.put("first"), shop.put("second")
+    run = partial(CliRunner().invoke, app)
+    assert run(["promote", first, "--profile", "tiny"]).exit_code == 0
+    shop.registry.promote(second, reason="the process ended here")
+
+    repeated = run(["promote", second, "--profile", "tiny"])
+
+    assert "already the champion" in str(repeated.exception)
+    assert (load_settings("tiny", home=shop.home).champion / "weights").read_text() == "second"
+
+
+def test_the_first_promotion_of_a_version_that_does_not_exist_is_one_line(shop: Shop) -> None:
+    shop.put("first")
+    done = CliRunner().invoke(app, ["promote", "7", "--profile", "tiny"])
+    assert isinstance(done.exception, InputError)
+    assert "no version 7" in str(done.exception)
 
 
 def test_a_description_fits_into_mlflows_database_with_the_newest_promotions_first() -> None:

@@ -93,11 +93,12 @@ def promote(
     """
     with _registry(profile) as registry:
         from dualgeo_dagster.mlflow.locators import bring_into_service
+        from dualgeo_dagster.mlflow.registry import CHAMPION
 
-        try:
-            promotion = registry.promote(version, reason=reason)
-        finally:  # an earlier attempt may have moved the alias and failed afterwards
+        if registry.version_of(CHAMPION) == version:  # an earlier attempt may have failed after it moved the alias
             bring_into_service(registry, load_settings(profile))
+        promotion = registry.promote(version, reason=reason)
+        bring_into_service(registry, load_settings(profile))
     typer.echo(f"version {promotion.version} is now the champion; before: {promotion.replaced or 'none'}")
 
 
