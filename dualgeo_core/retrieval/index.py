@@ -194,11 +194,15 @@ class GalleryIndex:
 
     @classmethod
     def open(cls, folder: Path) -> "GalleryIndex":
-        """The index in a folder that `build_index` wrote."""
-        record = read_record(folder)
-        effort = record.facts.get("effort") if record else None
-        paths = sorted((folder / VECTORS).glob("*.safetensors"))
-        return cls(_read(folder), stored=StoredVectors(paths) if paths else None, effort=effort)
+        """The index in a folder that `build_index` wrote. Raises InputError if it cannot be read."""
+        paths, record = sorted((folder / VECTORS).glob("*.safetensors")), read_record(folder)
+        if not paths:
+            return cls(_read(folder))
+        if record is None or "effort" not in record.facts:
+            raise InputError(
+                f"{folder} does not record the search effort of its index; run the step gallery_index again"
+            )
+        return cls(_read(folder), stored=StoredVectors(paths), effort=record.facts["effort"])
 
     def search(self, vectors: Vectors, k: int) -> Neighbours:
         """The `k` gallery rows nearest to each of `vectors` (n, d)."""
