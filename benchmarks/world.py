@@ -8,6 +8,7 @@ calibrate, the other half score. The calibration is stored in artifacts/<profile
 """
 
 import argparse
+import sys
 
 import pandas as pd
 
@@ -109,4 +110,7 @@ def scores(candidates: pd.DataFrame, truth: pd.DataFrame, refiner: Refiner) -> p
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        sys.exit(f"benchmarks/world.py: {error}")

@@ -49,6 +49,14 @@ class PlacesProfile(AnsweringProfile):
 
     places: PlaceSettings
 
+    @model_validator(mode="after")
+    def _calibration_is_its_own(self) -> Self:
+        if self.refinement.params_file is not None:
+            raise ValueError(
+                "refinement.params_file is not used with places, which have a calibration of their own; leave it out"
+            )
+        return self
+
 
 class Profile(AnsweringProfile):
     """All settings of a profile with a gallery."""
