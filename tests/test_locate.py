@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Home
@@ -13,12 +14,13 @@ from typer.testing import CliRunner
 
 from dualgeo_core import Answer, Locator
 from dualgeo_core.answering.answers import Candidate, as_geojson, supported_decimals
+from dualgeo_core.answering.opening import locator_opener
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.cli import app
 from dualgeo_core.commands.locate_output import as_text
 from dualgeo_core.pipeline.workspace import Workspace
-from dualgeo_core.settings import load_settings
+from dualgeo_core.settings import Settings, load_settings
 
 
 @pytest.fixture
@@ -108,12 +110,23 @@ def test_the_python_api_takes_paths_bytes_and_images(photos: Path) -> None:
         locator.locate([path, b"no photo"])
 
 
-def test_photos_unlike_the_gallery_get_a_position_only_if_asked_for(photos: Path) -> None:
+def test_photos_unlike_the_gallery_get_a_position_only_if_asked_for(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The method gives every photo a position if `least_likeness` is 0 (tests/test_likeness.py)."""
     folder = load_settings("tiny").locator_in_service
     refused, given = (Locator(folder, even_unlike=asked)._answerer.profile.refinement for asked in (False, True))
     assert (refused.least_likeness > 0, given.least_likeness) == (True, 0)
-    assert json.loads(locate("--json", "--even-unlike", photos / "a.jpg")[0])["status"] == "ok"
+    opened: list[bool] = []
+
+    def noted(settings: Settings, **options: Any) -> Any:
+        opened.append(options["even_unlike"])
+        return locator_opener(settings, **options)
+
+    monkeypatch.setattr("dualgeo_core.answering.opening.locator_opener", noted)
+    for options in ((), ("--even-unlike",)):
+        assert json.loads(locate("--json", *options, photos / "a.jpg")[0])["status"] == "ok"
+    assert opened == [False, True]
 
 
 def test_abstention_says_which_evidence_is_missing(photos: Path) -> None:
