@@ -121,6 +121,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 Once = Callable[[str, Callable[[Path], None]], Path]
 
 
+@pytest.fixture(autouse=True)
+def _no_mlflow_address_of_another_test() -> Iterator[None]:
+    """MLflow's client writes the address that it is given into the environment, where the next test would read it."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     """`once(name, make)`: the folder that `make(folder)` fills, made by one worker of the session for all of them."""
