@@ -38,25 +38,29 @@ def headline_metrics(score: Mapping[str, Any]) -> dict[str, float]:
 
 
 def named_scores(score: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores of one method under names with units, rounded to what the number of photos supports."""
-    digits = 1 if score["n"] >= 100 else 0
+    """The scores of one method under names with units: percentages with one decimal, distances with three digits."""
     named: dict[str, Any] = {"Photos": score["n"]}
     for name in SHARES:
         if score[name] is not None:
-            named[HEADERS[name]] = round(score[name], digits)
-    named["Within 25 km, 95 % interval (%)"] = interval_text(score["acc_25km_interval"], digits=digits)
+            named[HEADERS[name]] = round(score[name], 1)
+    named["Within 25 km, 95 % interval (%)"] = interval_text(score["acc_25km_interval"])
     for name in ("median_km", "median_radius_50_km", "median_radius_90_km"):
         if score[name] is not None:
             named[HEADERS[name]] = three_digits(score[name])
     return named
 
 
-def interval_text(interval: Sequence[float] | None, *, digits: int = 1) -> str:
-    """An interval as `low to high`, or the reason why there is none."""
+def percent_text(share: float | None) -> str:
+    """A percentage as every table shows it, with one decimal; empty without one."""
+    return "" if share is None else f"{share:.1f}"
+
+
+def interval_text(interval: Sequence[float] | None) -> str:
+    """An interval of percentages as `low to high`, or the reason why there is none."""
     if interval is None:
         return TOO_FEW
     low, high = interval
-    return f"{low:.{digits}f} to {high:.{digits}f}"
+    return f"{percent_text(low)} to {percent_text(high)}"
 
 
 def three_digits(value: float) -> float:
@@ -68,16 +72,16 @@ def benchmark_overview(scores: Scores, method: str) -> pd.DataFrame:
     """One row per benchmark about one method, with readable headers and values as text."""
     rows = []
     for benchmark, by_method in scores.items():
-        named = named_scores(by_method[method])
-        median = named.get(HEADERS["median_km"])
+        score = by_method[method]
+        median = score["median_km"]
         rows.append(
             {
                 "Benchmark": benchmark,
-                "Photos": named["Photos"],
-                HEADERS["acc_25km"]: named[HEADERS["acc_25km"]],
-                "95 % interval": named["Within 25 km, 95 % interval (%)"],
-                "Median (km)": "" if median is None else f"{median:g}",
-                "In 90 % radius (%)": named.get(HEADERS["coverage_90"]),
+                "Photos": score["n"],
+                HEADERS["acc_25km"]: percent_text(score["acc_25km"]),
+                "95 % interval": interval_text(score["acc_25km_interval"]),
+                "Median (km)": "" if median is None else f"{three_digits(median):g}",
+                "In 90 % radius (%)": percent_text(score["coverage_90"]),
             }
         )
     return pd.DataFrame(rows)

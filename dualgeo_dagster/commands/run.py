@@ -73,18 +73,14 @@ def _table(benchmark: str, by_method: dict[str, dict[str, Any]]) -> Table:
     distances = ("1 km", "25 km", "95 % interval", "200 km", "750 km", "2500 km", "Median (km)")
     for column in (*distances, "50 % radius", "90 % radius"):
         table.add_column(column, justify="right", no_wrap=column == "95 % interval")
-    from dualgeo_core.evaluation.report import interval_text
+    from dualgeo_core.evaluation.report import SHARES, interval_text, percent_text
 
     for method, score in by_method.items():
-        near = (_percent(score["acc_1km"]), _percent(score["acc_25km"]), interval_text(score["acc_25km_interval"]))
-        far = (_percent(score[f"acc_{threshold}km"]) for threshold in (200, 750, 2500))
+        near_1, near_25, *far, held_50, held_90 = (percent_text(score[name]) for name in SHARES)
         median = "" if score["median_km"] is None else f"{score['median_km']:.1f}"
-        table.add_row(method, *near, *far, median, _percent(score["coverage_50"]), _percent(score["coverage_90"]))
+        interval = interval_text(score["acc_25km_interval"])
+        table.add_row(method, near_1, near_25, interval, *far, median, held_50, held_90)
     return table
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1f}"
 
 
 def _print_errors(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:

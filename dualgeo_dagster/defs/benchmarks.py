@@ -69,12 +69,16 @@ def _score(benchmark: str, tracking: Tracking) -> Metadata:
 def _methods_table(by_method: dict[str, dict[str, Any]]) -> dg.MetadataValue[Any]:
     import pandas as pd
 
-    from dualgeo_core.evaluation.report import named_scores
+    from dualgeo_core.evaluation.report import interval_text, percent_text, three_digits
 
-    columns = {"Within 25 km (%)": "25 km (%)", "Within 25 km, 95 % interval (%)": "95 % interval"}
-    columns |= {"Median error (km)": "Median (km)", "Within the 90 % radius (%)": "In 90 % radius"}
     rows = [
-        {"Method": method, **{short: named_scores(score).get(name) for name, short in columns.items()}}
+        {
+            "Method": method,
+            "25 km (%)": percent_text(score["acc_25km"]),
+            "95 % interval": interval_text(score["acc_25km_interval"]),
+            "Median (km)": "" if score["median_km"] is None else f"{three_digits(score['median_km']):g}",
+            "In 90 % radius": percent_text(score["coverage_90"]),
+        }
         for method, score in by_method.items()
     ]
     return markdown_table(pd.DataFrame(rows))

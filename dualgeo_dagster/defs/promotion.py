@@ -55,7 +55,7 @@ def challenger(tracking: Tracking) -> dg.MaterializeResult:
     registry = Registry(tracking.tracking_uri, profile=NAME)
     overview, data = _overview(), _data_versions()
     within = zip(overview["Benchmark"], overview["Within 25 km (%)"], strict=True)
-    headline = ", ".join(f"{name} {value:g}" for name, value in within)
+    headline = ", ".join(f"{name} {share}" for name, share in within)
     sections = {"Scores": markdown_table(overview).value, "Data": data}
     description = "".join(f"\n\n## {title}\n\n{text}" for title, text in sections.items())
     version = registry.register(

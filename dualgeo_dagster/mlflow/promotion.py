@@ -57,7 +57,7 @@ def decide_promotion(registry: Registry, workspace: Workspace, settings: Promoti
     if fault is not None:
         command = f"dualgeo promote {challenger} --profile {workspace.profile.name}"
         return Decision(False, champion, {**facts, "decision": f"blocked: {fault}", "to promote it anyway": command})
-    interval = f"{facts['interval_low']:+.2f} to {facts['interval_high']:+.2f} points"
+    interval = f"{facts['interval_low']:+.1f} to {facts['interval_high']:+.1f} points"
     reason = f"at most {settings.margin_points:g} points worse on {benchmark} ({interval})"
     registry.mark_best(best if comparison.is_better(best, challenger) else challenger)
     registry.promote(challenger, reason=reason)
@@ -86,7 +86,7 @@ class _Comparison:
         margin = self.settings.margin_points
         if found["low"] >= -margin:
             return None, facts
-        interval = f"{found['low']:+.2f} to {found['high']:+.2f} points"
+        interval = f"{found['low']:+.1f} to {found['high']:+.1f} points"
         if found["high"] < 0:
             return f"shown worse than version {other} ({interval})", facts
         return f"it may be over {margin:g} points worse than version {other} ({interval})", facts

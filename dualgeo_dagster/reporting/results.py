@@ -1,6 +1,5 @@
 """Converts facts to Dagster metadata, fingerprints to data versions, and pictures and tables to Markdown."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -97,16 +96,10 @@ def picture(address: str, title: str) -> dg.MetadataValue[Any]:
 
 
 def markdown_table(frame: "pd.DataFrame") -> dg.MetadataValue[Any]:
-    """A small frame as a Markdown table."""
+    """A small frame of text and whole numbers as a Markdown table."""
     header = "| " + " | ".join(map(str, frame.columns)) + " |\n|" + "---|" * len(frame.columns)
-    rows = ["| " + " | ".join(map(_cell, row)) + " |" for row in frame.itertuples(index=False)]
+    rows = ["| " + " | ".join(map(str, row)) + " |" for row in frame.itertuples(index=False)]
     return dg.MetadataValue.md("\n".join([header, *rows]))
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:g}"
-    return str(value)
 
 
 def _last_fingerprint(context: dg.AssetExecutionContext, benchmark: str) -> str | None:
