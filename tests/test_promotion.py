@@ -97,8 +97,9 @@ def test_a_champion_that_was_not_evaluated_here_stays_and_the_run_goes_on(shelf:
 def test_rollback_goes_back_through_the_trail_and_adds_to_it(shelf: Shelf) -> None:
     for version in (shelf.put(20), shelf.put(10), shelf.put(0)):
         shelf.registry.promote(version, reason="test")
-    assert shelf.registry.rollback(reason="bad").version == "2"
-    assert shelf.registry.rollback(reason="worse").version == "1"
+    for reason, restored in (("bad", "2"), ("worse", "1")):
+        assert shelf.registry.rollback(reason=reason).version == restored
+        shelf.registry.finish_promotion()
     with pytest.raises(InputError, match="nothing to roll back to"):
         shelf.registry.rollback(reason="more")
     assert [entry.reason for entry in shelf.registry.trail()[-2:]] == ["rollback: bad", "rollback: worse"]

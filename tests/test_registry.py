@@ -287,6 +287,35 @@ def test_a_promotion_that_failed_after_the_alias_moved_is_completed_by_repeating
     assert (load_settings("tiny", home=shop.home).champion / "weights").read_text() == "second"
 
 
+@pytest.mark.parametrize("fails", ["set_registered_model_alias", "update_registered_model", "locator"])
+def test_a_rollback_that_failed_is_completed_by_repeating_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """Wherever MLflow stopped answering, the second attempt restores the same version, and only the third the next."""
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise ConnectionError("MLflow stopped here")
+
+    run = partial(CliRunner().invoke, app)
+    settings = load_settings("tiny", home=shop.home)
+    for content in ("first", "second", "third"):
+        assert run(["promote", shop.put(content), "--profile", "tiny"]).exit_code == 0
+    with monkeypatch.context() as patch:
+        broken = (Registry, "download_locator") if fails == "locator" else (type(shop.client), fails)
+        patch.setattr(*broken, refuse)
+        assert run(["rollback", "--profile", "tiny", "--reason", "bad"]).exit_code != 0
+
+    said = run(["rollback", "--profile", "tiny", "--reason", "bad"], catch_exceptions=False).stdout
+
+    assert said == "version 2 is the champion again; before: 3\n"
+    assert shop.registry.version_of(CHAMPION) == "2"
+    assert (settings.champion / "weights").read_text() == "second"
+    assert len([entry for entry in shop.registry.trail() if entry.reason == "rollback: bad"]) == 1
+    assert "Reason: rollback: bad." in shop.client.get_registered_model("dualgeo-tiny").description
+    run(["rollback", "--profile", "tiny"], catch_exceptions=False)
+    assert shop.registry.version_of(CHAMPION) == "1"
+
+
 def test_the_first_promotion_of_a_version_that_does_not_exist_is_one_line(shop: Shop) -> None:
     shop.put("first")
     done = CliRunner().invoke(app, ["promote", "7", "--profile", "tiny"])

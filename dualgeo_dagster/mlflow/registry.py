@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER, BEST = "champion", "challenger", "best"
 HIDDEN = "mlflow.dualgeo."  # MLflow's pages do not show tags that begin with "mlflow."
 TRAIL = "promotion."
+UNFINISHED = f"{HIDDEN}unfinished"  # the tag with the last promotion, until its locator is in service
 DESCRIPTION_CHARACTERS = 5000  # MLflow's columns hold no more
 PROMOTION = "\n\n## Promotion\n\n"  # the section of a version's description
 ROLLBACK = "rollback: "
@@ -191,10 +192,19 @@ class Registry:
         # The history entry is written first: a process killed between the two calls leaves an entry without effect,
         # but never a champion without an entry. The key is unique, so that promotions at the same time are all kept.
         key = f"{HIDDEN}{TRAIL}{now:%Y%m%dT%H%M%S.%f}.{uuid.uuid4().hex[:8]}"
-        self._client.set_registered_model_tag(self.model, key, json.dumps(asdict(promotion)))
-        self._client.set_registered_model_alias(self.model, CHAMPION, version)
-        self._describe(promotion)
+        for tag in (key, UNFINISHED):
+            self._client.set_registered_model_tag(self.model, tag, json.dumps(asdict(promotion)))
+        self._make_champion(promotion)
         return promotion
+
+    def finish_promotion(self) -> None:
+        """Notes that the champion's locator is in service: a repeated rollback then goes back one more version."""
+        if UNFINISHED in self._tags():
+            self._client.delete_registered_model_tag(self.model, UNFINISHED)
+
+    def _make_champion(self, promotion: Promotion) -> None:
+        self._client.set_registered_model_alias(self.model, CHAMPION, promotion.version)
+        self._describe(promotion)
 
     def mark_best(self, version: str) -> None:
         """Marks the champion with the best score so far, which later challengers are compared with."""
@@ -218,8 +228,13 @@ class Registry:
     def rollback(self, *, reason: str) -> Promotion:
         """Restores the previous champion; a second call restores the one before it.
 
-        Raises InputError if there is no previous champion.
+        A call after a rollback that failed before `finish_promotion` completes that rollback, and returns it. Raises
+        InputError if there is no previous champion.
         """
+        unfinished = self._unfinished_rollback()
+        if unfinished is not None:
+            self._make_champion(unfinished)
+            return unfinished
         previous = self._previous_champion()
         if previous is None:
             raise InputError(
@@ -227,6 +242,14 @@ class Registry:
                 "to roll back to; use `dualgeo promote` to choose a version"
             )
         return self.promote(previous, reason=f"{ROLLBACK}{reason}")
+
+    def _unfinished_rollback(self) -> Promotion | None:
+        noted = self._tags().get(UNFINISHED)
+        if noted is None:
+            return None
+        last = Promotion(**json.loads(noted))
+        concerns_champion = self.version_of(CHAMPION) in (last.version, last.replaced)
+        return last if concerns_champion and last.reason.startswith(ROLLBACK) else None
 
     def _previous_champion(self) -> str | None:
         champion = self.version_of(CHAMPION)
@@ -243,11 +266,14 @@ class Registry:
 
     def trail(self) -> list[Promotion]:
         """All promotions, oldest first."""
-        if not self._client.search_registered_models(filter_string=f"name = '{self.model}'"):
-            return []
-        tags: dict[str, str] = self._client.get_registered_model(self.model).tags
-        entries = {key.removeprefix(HIDDEN): entry for key, entry in tags.items()}  # some have no prefix
+        entries = {key.removeprefix(HIDDEN): entry for key, entry in self._tags().items()}  # some have no prefix
         return [Promotion(**json.loads(entries[key])) for key in sorted(entries) if key.startswith(TRAIL)]
+
+    def _tags(self) -> dict[str, str]:
+        """The tags of the registered model; none if there is no such model."""
+        if not self._client.search_registered_models(filter_string=f"name = '{self.model}'"):
+            return {}
+        return dict(self._client.get_registered_model(self.model).tags)
 
     def versions(self) -> list[str]:
         """All versions, newest first."""
