@@ -135,7 +135,7 @@ def test_every_unusable_line_of_a_table_is_named_with_its_reason(
     (tmp_path / "secret.jpg").write_bytes(encoded(picture()))
     (images / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing follows")
     table = write_table(tmp_path / "photos.csv", [("0", "4.5", "-5.5", "x"), (*row, "y")])
-    manifest = ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
+    manifest = ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=0.5)
     assert manifest["quarantined"] == 1
     [(photo_id, told)] = quarantine_of(tmp_path / "set").items()
     assert str(photo_id) == row[0]
@@ -145,7 +145,7 @@ def test_every_unusable_line_of_a_table_is_named_with_its_reason(
 
 def test_a_line_without_an_id_is_quarantined_by_its_number(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", "4", "5", ""), ("", "4", "5", "")])
-    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
+    ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=0.5)
     assert quarantine_of(tmp_path / "set") == {"line 3": "no id"}
     assert photos_of(tmp_path / "set")["author"].isna().all()
 
@@ -161,7 +161,7 @@ def test_published_tables_and_a_tar_are_read_as_they_are(tmp_path: Path, images:
         tar.add(images / "2.jpg", "mp16/01/2.jpg")
         for twin in ("mp16/02/3.jpg", "mp16/03/3.jpg"):
             tar.add(images / "3.jpg", twin)
-    ingest_csv(table=table, images=tmp_path / "images.tar", out=tmp_path / "set", max_quarantine_share=0.5)
+    ingest_csv(table=table, images=[tmp_path / "images.tar"], out=tmp_path / "set", max_quarantine_share=0.5)
     photos = open_photos(PhotoSource(photo_set="set"), tmp_path)
     assert list(photos.frame["latitude"]) == [4, 6]
     assert photos.image("0a/1b/7.jpg") == (images / "1.jpg").read_bytes()
@@ -171,10 +171,10 @@ def test_published_tables_and_a_tar_are_read_as_they_are(tmp_path: Path, images:
 def test_too_large_a_quarantine_refuses_the_set(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, ""), ("1", 0, 0, ""), ("8", 4, 5, ""), ("9", 4, 5, "")])
     with pytest.raises(InputError, match=r"3 of 4 photos.*1 coordinates 0,0, 2 missing file.*75.0% exceeds"):
-        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.74)
+        ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=0.74)
     assert not (tmp_path / "set").exists()
     assert len(quarantine_of(tmp_path / "set.partial" / "set")) == 3
-    manifest = ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.75)
+    manifest = ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=0.75)
     assert (manifest["photos"], manifest["quarantined"]) == (1, 3)
     assert not (tmp_path / "set.partial").exists()
 
@@ -182,7 +182,7 @@ def test_too_large_a_quarantine_refuses_the_set(tmp_path: Path, images: Path) ->
 def test_a_set_without_a_usable_photo_is_refused(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 0, 0, "")])
     with pytest.raises(InputError, match="no usable photo"):
-        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1.0)
+        ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=1.0)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_a_table_that_cannot_be_read_says_what_is_wrong(
 ) -> None:
     make(tmp_path / "photos.csv")
     with pytest.raises(InputError, match=message):
-        ingest_csv(table=tmp_path / "photos.csv", images=images, out=tmp_path / "set", max_quarantine_share=0.0)
+        ingest_csv(table=tmp_path / "photos.csv", images=[images], out=tmp_path / "set", max_quarantine_share=0.0)
 
 
 @pytest.mark.parametrize(
@@ -224,12 +224,12 @@ def test_a_row_with_other_fields_than_the_header_is_refused_by_its_line(
 ) -> None:
     (tmp_path / "photos.csv").write_bytes(content.encode())
     with pytest.raises(InputError, match=message):
-        ingest_csv(table=tmp_path / "photos.csv", images=images, out=tmp_path / "set", max_quarantine_share=1)
+        ingest_csv(table=tmp_path / "photos.csv", images=[images], out=tmp_path / "set", max_quarantine_share=1)
 
 
 def test_blank_lines_a_byte_order_mark_and_a_comma_after_every_line_are_no_faults(tmp_path: Path, images: Path) -> None:
     (tmp_path / "photos.csv").write_text("\ufeffid,latitude,longitude,\r\n0,4,5,\r\n  \r\n\r\n,6,7,\r\n", newline="")
-    ingest_csv(table=tmp_path / "photos.csv", images=images, out=tmp_path / "set", max_quarantine_share=1)
+    ingest_csv(table=tmp_path / "photos.csv", images=[images], out=tmp_path / "set", max_quarantine_share=1)
     assert photos_of(tmp_path / "set")["latitude"].to_dict() == {"0": 4}
     assert quarantine_of(tmp_path / "set") == {"line 5": "no id"}
 
@@ -248,7 +248,7 @@ def test_two_columns_of_one_meaning_are_refused_by_name(
 ) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", *range(1, len(header)))], header)
     with pytest.raises(InputError, match=f"the columns {columns}.* mean the same"):
-        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1)
+        ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=1)
 
 
 def test_ids_that_name_one_file_are_one_photo(tmp_path: Path, images: Path) -> None:
@@ -260,26 +260,26 @@ def test_ids_that_name_one_file_are_one_photo(tmp_path: Path, images: Path) -> N
     rows.append(("of/them_/../1", 6, 6, ""))
     table = write_table(tmp_path / "photos.csv", rows)
     for source in (images, tmp_path / "images.tar"):
-        ingest_csv(table=table, images=source, out=tmp_path / "set", max_quarantine_share=1)
+        ingest_csv(table=table, images=[source], out=tmp_path / "set", max_quarantine_share=1)
         assert photos_of(tmp_path / "set")["latitude"].to_dict() == {"1": 1, "1.png": 4}
         told = {"1.jpg": "repeated id", "./1.jpg": "repeated id", "9": "missing file", "of/them_/../1": "missing file"}
         assert quarantine_of(tmp_path / "set") == told
     more = write_table(tmp_path / "more.csv", [("./1", 7, 7, ""), ("2.jpg", 8, 8, "")])
-    made = ingest_csv(table=more, images=images, out=tmp_path / "set", max_quarantine_share=1, add=True)
+    made = ingest_csv(table=more, images=[images], out=tmp_path / "set", max_quarantine_share=1, add=True)
     assert (made["added"], made["already_there"]) == (1, 1)
 
 
 def test_ids_that_no_table_can_hold_are_refused_and_the_set_still_grows(tmp_path: Path, images: Path) -> None:
     rows: Rows = [("0", 4, 5, ""), ("a\rb", 4, 5, ""), ("c\nd", 4, 5, ""), ("e" * 100_000, 4, 5, "")]
     table = write_table(tmp_path / "photos.csv", rows)
-    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1)
+    ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=1)
     before = contents(tmp_path / "set")
     assert quarantine_of(tmp_path / "set") == {
         "a\\x0db": "unusable id (control character)",
         "c\\x0ad": "unusable id (control character)",
         "e" * 200 + "…": "unusable id (100000 characters)",
     }
-    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1, add=True)
+    ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=1, add=True)
     assert contents(tmp_path / "set") == before
 
 
@@ -297,16 +297,16 @@ def test_file_names_that_are_not_utf8_are_refused_by_name(tmp_path: Path) -> Non
 
 def test_a_quarantine_that_cannot_be_read_is_named(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "x"), ("1", 0, 0, "")])
-    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
+    ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=0.5)
     (tmp_path / "set" / "quarantine.csv").write_bytes(b"id,reason\na\rb,missing file\n")
     with pytest.raises(InputError, match=r"quarantine.csv, line 2: 1 fields, but the header has 2"):
-        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1, add=True)
+        ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=1, add=True)
 
 
 def test_ids_that_look_like_formulas_are_text_in_the_quarantine(tmp_path: Path, images: Path) -> None:
     ids = ["=1+1", "+1", "-1", "@1", "'=1", "'quoted'"]
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, ""), *((photo_id, 0, 0, "") for photo_id in ids)])
-    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1)
+    ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=1)
     lines = (tmp_path / "set" / "quarantine.csv").read_text().splitlines()[1:]
     assert [line.partition(",")[0] for line in lines] == ["'=1+1", "'+1", "'-1", "'@1", "''=1", "'quoted'"]
     assert [photo_id for photo_id, _ in open_existing(tmp_path / "set").quarantine] == ids
@@ -343,7 +343,7 @@ def test_whatever_a_decoder_raises_is_the_quarantine_of_its_photo(
     monkeypatch.setattr("PIL.Image.Image.getexif", broken)
     ingest_csv(
         table=write_table(tmp_path / "photos.csv", [("0", 4, 5, "")]),
-        images=images,
+        images=[images],
         out=tmp_path / "set",
         max_quarantine_share=0,
     )
@@ -375,7 +375,7 @@ def test_an_out_that_cannot_become_a_folder_is_refused_before_the_work(
 def test_a_folder_that_is_no_set_is_left_alone(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "")])
     with pytest.raises(InputError, match="exists and is not a photo set"):
-        ingest_csv(table=table, images=images, out=images, max_quarantine_share=0.0)
+        ingest_csv(table=table, images=[images], out=images, max_quarantine_share=0.0)
     assert (images / "0.jpg").exists()
 
 
@@ -383,11 +383,11 @@ def test_the_same_input_gives_the_same_bytes_and_replaces_the_old_set(tmp_path: 
     out = tmp_path / "set"
     first = write_table(tmp_path / "first.csv", [("0", 4, 5, "x"), ("1", 6, 7, ""), ("2", 0, 0, "")])
     other = write_table(tmp_path / "other.csv", [("3", 4, 5, "x")])
-    ingest_csv(table=first, images=images, out=out, max_quarantine_share=0.5)
+    ingest_csv(table=first, images=[images], out=out, max_quarantine_share=0.5)
     before = contents(out)
-    ingest_csv(table=other, images=images, out=out, max_quarantine_share=0.5)
+    ingest_csv(table=other, images=[images], out=out, max_quarantine_share=0.5)
     assert list(photos_of(out).index) == ["3"]
-    ingest_csv(table=first, images=images, out=out, max_quarantine_share=0.5)
+    ingest_csv(table=first, images=[images], out=out, max_quarantine_share=0.5)
     assert contents(out) == before
 
 
@@ -462,7 +462,7 @@ def deadly(path):
         os.kill(os.getpid(), signal.SIGKILL)
     return digest(path)
 writer.file_digest = deadly
-ingest_csv(table=Path(sys.argv[1]), images=Path(sys.argv[2]), out=Path(sys.argv[3]), max_quarantine_share=0.5)
+ingest_csv(table=Path(sys.argv[1]), images=[Path(sys.argv[2])], out=Path(sys.argv[3]), max_quarantine_share=0.5)
 """
 
 
@@ -478,7 +478,7 @@ def test_after_a_kill_a_rerun_gives_the_bytes_of_an_undisturbed_run(
         rows.append((f"{copy}", 1, 2 + copy, "y"))
     rows.append(("nowhere", 1, 1, ""))
     table = write_table(tmp_path / "photos.csv", rows)
-    ingest_csv(table=table, images=images, out=tmp_path / "undisturbed", max_quarantine_share=0.5)
+    ingest_csv(table=table, images=[images], out=tmp_path / "undisturbed", max_quarantine_share=0.5)
 
     killed = subprocess.run(
         [sys.executable, "-c", script, str(table), str(images), str(tmp_path / "set")], env=os.environ, check=False
@@ -486,7 +486,7 @@ def test_after_a_kill_a_rerun_gives_the_bytes_of_an_undisturbed_run(
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "set").exists()
     assert len(list((tmp_path / "set.partial" / "notes").iterdir())) == 3
-    ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0.5)
+    ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=0.5)
     assert contents(tmp_path / "set") == contents(tmp_path / "undisturbed")
     assert len(json.loads((tmp_path / "set" / "set.json").read_text())["shards"]) > 4
 
@@ -548,8 +548,8 @@ def test_adding_a_table_names_new_lines_and_takes_known_ids_as_they_are(tmp_path
         tmp_path / "more.csv",
         [("0", 80, 80, "z"), ("0", 80, 80, "z"), ("2", 6, 7, "y"), ("", 1, 1, ""), ("1", 0, 0, "")],
     )
-    ingest_csv(table=first, images=images, out=out, max_quarantine_share=0.5)
-    made = ingest_csv(table=more, images=images, out=out, max_quarantine_share=0.5, add=True)
+    ingest_csv(table=first, images=[images], out=out, max_quarantine_share=0.5)
+    made = ingest_csv(table=more, images=[images], out=out, max_quarantine_share=0.5, add=True)
     assert (made["added"], made["already_there"]) == (1, 1)
     assert photos_of(out)["latitude"].to_dict() == {"0": 4, "2": 6}
     lines = (out / "quarantine.csv").read_text().splitlines()
@@ -559,23 +559,23 @@ def test_adding_a_table_names_new_lines_and_takes_known_ids_as_they_are(tmp_path
 def test_adding_nothing_leaves_the_set_as_it_is_and_says_so(tmp_path: Path, images: Path) -> None:
     out = tmp_path / "set"
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "x"), ("1", 0, 0, "")])
-    ingest_csv(table=table, images=images, out=out, max_quarantine_share=0.5)
+    ingest_csv(table=table, images=[images], out=out, max_quarantine_share=0.5)
     before, inode = contents(out), out.stat().st_ino
     result = CliRunner().invoke(app, ["ingest", "csv", str(table), str(images), "--out", str(out), "--add"])
     assert result.output.splitlines()[-1] == f"{out}: no new photos, 1 already present; the set is unchanged"
     unusable = write_table(tmp_path / "unusable.csv", [("8", 4, 5, "x")])
     with pytest.raises(InputError, match=r"no usable photo for .*1 missing file"):
-        ingest_csv(table=unusable, images=images, out=out, max_quarantine_share=1, add=True)
+        ingest_csv(table=unusable, images=[images], out=out, max_quarantine_share=1, add=True)
     half = write_table(tmp_path / "half.csv", [("8", 4, 5, "x"), ("3", 4, 5, "x")])
     with pytest.raises(InputError, match="2 of 4 photos"):
-        ingest_csv(table=half, images=images, out=out, max_quarantine_share=0.4, add=True)
+        ingest_csv(table=half, images=[images], out=out, max_quarantine_share=0.4, add=True)
     assert (contents(out), out.stat().st_ino) == (before, inode)
 
 
 def test_adding_says_in_one_line_where_there_is_no_set(tmp_path: Path, images: Path) -> None:
     table = write_table(tmp_path / "photos.csv", [("0", 4, 5, "x")])
     with pytest.raises(InputError, match=r"no photo set .* to add to; ingest it first, without --add"):
-        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=0, add=True)
+        ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=0, add=True)
     assert not (tmp_path / "set.partial").exists()
 
 

@@ -46,6 +46,11 @@ def record_lines(path: Path) -> NDArray[np.int64]:
     return _header_and_lines(path)[1]
 
 
+def columns_of(path: Path) -> list[str]:
+    """The names in the header. Raises InputError as `record_lines` does."""
+    return _header_and_lines(path)[0]
+
+
 def column_meaning(column: str, aliases: Mapping[str, str]) -> str:
     """The column's name in lower case, or what that is an alias of."""
     name = column.strip().lower()

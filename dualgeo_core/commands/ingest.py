@@ -1,16 +1,29 @@
-"""`dualgeo ingest`: writes a photo set from a folder, from a table and its images, or from the synthetic Earth."""
+"""`dualgeo ingest`: writes a photo set from a folder, a table and its images, or the synthetic Earth."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from dualgeo_core.photos.published_sets import PLAIN, PUBLISHED, PublishedSet, TableFormat
 from dualgeo_core.settings import EarthPart, EarthSettings, IngestSettings
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the photo set to write, e.g. data/my_photos.")]
 MaxQuarantineShare = Annotated[float, typer.Option(min=0, max=1, help="Largest accepted share of unusable photos.")]
 Add = Annotated[
     bool, typer.Option("--add", help="Add photos with new ids to the set at --out; its photos stay unchanged.")
+]
+ShortSide = Annotated[
+    int | None,
+    typer.Option("--short-side", min=32, help="Re-encodes photos whose short side has more pixels, as JPEG."),
+]
+Swapped = Annotated[
+    bool | None,
+    typer.Option(
+        "--swapped/--not-swapped",
+        help="Whether the table's latitude and longitude are exchanged. By default, a table that seems so is refused.",
+    ),
 ]
 EARTH = EarthSettings()
 DEFAULT_SHARE: float = IngestSettings().max_quarantine_share
@@ -55,26 +68,42 @@ def ingest_csv(
         ),
     ],
     images: Annotated[
-        Path, typer.Argument(help="Folder or uncompressed .tar of the images; each id is the name of a file in it.")
+        list[Path],
+        typer.Argument(
+            help="Folder, .zip, or uncompressed .tar of the images; of a split tar, all parts in their order. "
+            "Each id is the name of a file in it."
+        ),
     ],
     out: Out,
     max_quarantine_share: MaxQuarantineShare = DEFAULT_SHARE,
+    short_side: ShortSide = None,
+    swapped: Swapped = None,
     add: Add = False,
 ) -> None:
     """Imports photos whose positions are listed in a table. A killed run resumes."""
-    from dualgeo_core.base.progress import spoken
-    from dualgeo_core.photos.ingest import ingest_csv as run
+    _ingest_table(PLAIN, table, images, out, max_quarantine_share, short_side, swapped, add)
 
-    _announce(out, add=add)
-    manifest = run(
-        table=table,
-        images=images,
-        out=out,
-        max_quarantine_share=max_quarantine_share,
-        add=add,
-        progress=spoken(typer.echo),
-    )
-    _report(out, manifest, add=add)
+
+def _published_command(published: PublishedSet) -> Callable[..., None]:
+    """The command that imports a published photo set."""
+
+    def command(
+        table: Annotated[Path, typer.Argument(help=published.table)],
+        images: Annotated[list[Path], typer.Argument(help=published.images)],
+        out: Out,
+        max_quarantine_share: MaxQuarantineShare = DEFAULT_SHARE,
+        short_side: ShortSide = None,
+        swapped: Swapped = None,
+        add: Add = False,
+    ) -> None:
+        _ingest_table(published.form, table, images, out, max_quarantine_share, short_side, swapped, add)
+
+    return command
+
+
+for _name, _published in PUBLISHED.items():
+    _help = f"{_published.about}\n\nA killed run resumes. docs/datasets.md says where the files are."
+    ingest.command(_name, help=_help)(_published_command(_published))
 
 
 @ingest.command("synthetic")
@@ -98,6 +127,34 @@ def ingest_synthetic(
 
     earth = EarthSettings(seed=seed, countries=countries, cities=cities, cells=cells, image_size=image_size)
     _report(out, run(earth=earth, part=part, photos=photos, out=out, progress=spoken(typer.echo)))
+
+
+def _ingest_table(
+    form: TableFormat,
+    table: Path,
+    images: list[Path],
+    out: Path,
+    max_quarantine_share: float,
+    short_side: int | None,
+    swapped: bool | None,
+    add: bool,
+) -> None:
+    from dualgeo_core.base.progress import spoken
+    from dualgeo_core.photos.ingest import ingest_csv as run
+
+    _announce(out, add=add)
+    manifest = run(
+        table=table,
+        images=images,
+        out=out,
+        form=form,
+        max_quarantine_share=max_quarantine_share,
+        short_side=short_side,
+        swapped=swapped,
+        add=add,
+        progress=spoken(typer.echo),
+    )
+    _report(out, manifest, add=add)
 
 
 def _announce(out: Path, *, add: bool) -> None:

@@ -54,6 +54,11 @@ def partial_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.partial")
 
 
+def members_file(out: Path) -> Path:
+    """The table of the members of the tar that `out` was made from. It saves scanning the tar again."""
+    return out.with_name(f"{out.name}.members")
+
+
 def ids_of(folder: Path, shards: Iterable[str]) -> frozenset[str]:
     """The ids of all photos in these shards."""
     return frozenset(

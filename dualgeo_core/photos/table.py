@@ -1,20 +1,25 @@
 """The rows of a photo table: id, position and author of each photo, as a CSV lists them."""
 
 import re
-from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from dualgeo_core.base.csv_files import column_meaning, read_csv
+from dualgeo_core.base.csv_files import column_meaning, columns_of, read_csv
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import coordinate_fault
 from dualgeo_core.photos.image_files import SUFFIXES, ImageFiles
+from dualgeo_core.photos.published_sets import PLAIN, TableFormat
+from dualgeo_core.photos.swapped_coordinates import refuse_swapped
 
-# Column names in the tables of IM2GPS3k, YFCC4k and MP-16.
+# Column names in the tables of IM2GPS, IM2GPS3k, YFCC4k and MP-16.
 ALIASES = {"img_id": "id", "lat": "latitude", "lon": "longitude"}
+REQUIRED = ("id", "latitude", "longitude")
 
 
 @dataclass(frozen=True)
@@ -26,45 +31,80 @@ class TableRow:
     longitude: float
     author: str | None
     fault: str | None
+    more: dict[str, str | None] = field(default_factory=dict)
 
 
 class PhotoTable(Sequence[TableRow]):
     """The rows of a CSV (id, latitude, longitude[, author]), kept as columns so that millions fit in memory.
 
-    Ids that name the same file of `images` are one photo. Rows of photos in `left_out` are dropped; `already_there` is
-    the number of these photos. Raises InputError as `record_lines` does, and if a column is missing or there twice.
+    They are in the order in which `images` are read fastest. Ids that name the same file of `images` are one photo.
+    Rows of photos in `left_out` are dropped; `already_there` is the number of these photos. `swapped` exchanges
+    latitude and longitude. A table whose columns seem to be exchanged is refused, unless it is False.
+
+    Raises InputError as `record_lines` and `refuse_swapped` do, and if a column is missing or there twice.
     """
 
-    def __init__(self, path: Path, images: ImageFiles, left_out: Set[str] = frozenset()) -> None:
-        table = read_csv(path, ALIASES, dtype=str, keep_default_na=False)
-        table = table.rename(columns=lambda name: column_meaning(name, ALIASES))
-        missing = [name for name in ("id", "latitude", "longitude") if name not in table]
-        if missing:
-            present = ", ".join(table.columns)
-            raise InputError(f"{path} lacks the column {', '.join(missing)} (it has {present}); add or rename it")
-        table["id"] = table["id"].str.strip()
+    def __init__(
+        self,
+        path: Path,
+        images: ImageFiles,
+        *,
+        form: TableFormat = PLAIN,
+        swapped: bool | None = None,
+        left_out: Set[str] = frozenset(),
+    ) -> None:
+        table = _read(path, form)
         photo, held_photos = _photos(table["id"], left_out, images)
         held = photo.isin(held_photos)
         self.already_there = photo[held].nunique()
-        table, photo = table[~held], photo[~held]
-        self._ids = table["id"]
-        self._latitude = pd.to_numeric(table["latitude"], errors="coerce").to_numpy()
-        self._longitude = pd.to_numeric(table["longitude"], errors="coerce").to_numpy()
-        self._author = table["author"].str.strip() if "author" in table else None
-        self._repeated = photo.duplicated().to_numpy()
+        table["repeated"] = photo.duplicated()
+        if self.already_there:
+            table = table[~held]
+        if swapped:
+            table = table.rename(columns={"latitude": "longitude", "longitude": "latitude"})
+        if swapped is not False:
+            remedy = "leave out --swapped" if swapped else "add --swapped, or --not-swapped if the columns are right"
+            refuse_swapped(path, table["latitude"].to_numpy(), table["longitude"].to_numpy(), remedy=remedy)
+        self.more_columns = tuple(name for name in form.kept if name in table)
+        self._form, self._table = form, table
+        self._order = images.reading_order(table["id"].tolist())
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._table)
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, slice):
-            return [self[row] for row in range(*key.indices(len(self)))]
-        photo_id, latitude, longitude = self._ids.iloc[key], float(self._latitude[key]), float(self._longitude[key])
-        author = (self._author.iloc[key] or None) if self._author is not None else None
+            rows = self._table.iloc[self._order[key]]
+            return [self._row(line, row) for line, row in zip(rows.index, rows.to_dict("records"), strict=True)]
+        return self[key : key + 1][0]
+
+    def _row(self, line: int, row: dict[Hashable, Any]) -> TableRow:
+        photo_id, latitude, longitude = str(row["id"]), float(row["latitude"]), float(row["longitude"])
+        author = self._form.author(photo_id, str(row.get("author", "")).strip() or None)
+        more = {name: str(row[name]).strip() or None for name in self.more_columns}
         if not photo_id:
-            return TableRow(f"line {self._ids.index[key]}", latitude, longitude, author, "no id")
-        fault = "repeated id" if self._repeated[key] else coordinate_fault(latitude, longitude)
-        return TableRow(photo_id, latitude, longitude, author, fault)
+            return TableRow(f"line {line}", latitude, longitude, author, "no id")
+        fault = "repeated id" if row["repeated"] else coordinate_fault(latitude, longitude)
+        return TableRow(photo_id, latitude, longitude, author, fault, more)
+
+
+def _read(path: Path, form: TableFormat) -> pd.DataFrame:
+    """The columns in use by their meaning, positions as numbers, other values as text; the index is the line."""
+    wanted = {*REQUIRED, "author", *form.kept}
+    table = read_csv(
+        path, ALIASES, dtype=str, keep_default_na=False, usecols=lambda name: column_meaning(name, ALIASES) in wanted
+    )
+    table = table.rename(columns=lambda name: column_meaning(name, ALIASES))
+    if missing := [name for name in REQUIRED if name not in table]:
+        present = ", ".join(columns_of(path))
+        raise InputError(f"{path} lacks the column {', '.join(missing)} (it has {present}); add or rename it")
+    table["id"] = table["id"].str.strip()
+    for name in ("latitude", "longitude"):
+        table[name] = pd.to_numeric(table[name], errors="coerce").astype(np.float64)
+    for name in form.kept:
+        if name in table:
+            table[name] = table[name].astype("category")
+    return table
 
 
 def _photos(ids: "pd.Series[str]", others: Set[str], images: ImageFiles) -> tuple["pd.Series[str]", set[str]]:
@@ -78,11 +118,15 @@ def _photos(ids: "pd.Series[str]", others: Set[str], images: ImageFiles) -> tupl
         return f"\0{file}" if file else str(PurePosixPath(photo_id))
 
     # Looking up each of millions of files would take minutes; ids of one photo always share their stem.
-    stem = ids.map(_stem)
-    stems = set(stem)
-    similar = {photo_id for photo_id in others if _stem(photo_id) in stems}
-    shared = stem.duplicated(keep=False) | stem.isin({_stem(photo_id) for photo_id in similar})
+    stem, other_stem = pd.Series(_stems(ids), index=ids.index), _stems(others)
+    similar = {photo_id for photo_id, known in zip(others, np.isin(other_stem, stem), strict=True) if known}
+    shared = stem.duplicated(keep=False) | stem.isin(other_stem)
     return ids.mask(shared, ids[shared].map(file_of)), {file_of(photo_id) for photo_id in similar}
+
+
+def _stems(ids: Collection[str]) -> NDArray[np.int64]:
+    """A number for the stem of each id. Unequal stems may share one, which costs a look-up."""
+    return np.fromiter((hash(_stem(photo_id)) for photo_id in ids), np.int64, count=len(ids))
 
 
 def _stem(photo_id: str) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from dualgeo_core.refine.places import country_names, nearest_towns, state_names
+from dualgeo_core.base.towns import nearest_towns
+from dualgeo_core.refine.places import country_names, state_names
 
 Granularity = Literal["landmark", "city", "area", "region", "country", "unknown"]
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)

@@ -96,7 +96,7 @@ def test_a_broken_table_never_moves_a_photo(tmp_path: Path, seed: int) -> None:
     lines = [",".join(HEADER), *(f"{name},{place[0]},{place[1]},anna" for name, place in places.items())]
     table.write_bytes(broken_table(draw, lines))
     try:
-        ingest_csv(table=table, images=images, out=tmp_path / "set", max_quarantine_share=1)
+        ingest_csv(table=table, images=[images], out=tmp_path / "set", max_quarantine_share=1)
     except InputError as error:
         assert len(str(error).splitlines()) == 1  # noqa: PT017
         assert not (tmp_path / "set").exists()
