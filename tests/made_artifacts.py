@@ -6,8 +6,8 @@ from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import EncoderSettings, SegmenterSettings
 from dualgeo_core.views.encoder import Encoder
-from dualgeo_core.views.features import build_features
-from dualgeo_core.views.masks import build_label_maps, build_masks
+from dualgeo_core.views.features import FeatureWriter, build_features
+from dualgeo_core.views.masks import MaskWriter, build_label_maps, build_masks
 from dualgeo_core.views.segmenter import Segmenter
 from dualgeo_core.views.store import Views, load_views
 
@@ -19,7 +19,7 @@ def artifact(folder: Path, *, recipe: str = "made", step: str = "made", **inputs
 def make_features(folder: Path, *, photos: Photos, encoder: Encoder, settings: EncoderSettings, **more):  # type: ignore[no-untyped-def]
     """Builds the features of a set as the pipeline does; returns the counts."""
     made = artifact(folder, recipe=settings.fingerprint, photos=photos.fingerprint, encoder=encoder.fingerprint)
-    return build_features(made, photos=photos, encoder=encoder, settings=settings, **more)
+    return build_features(made, FeatureWriter(photos=photos, encoder=encoder, settings=settings), **more)
 
 
 def make_masks(
@@ -27,7 +27,7 @@ def make_masks(
 ) -> None:
     """Builds the masks of a set in `folder`, and its label maps next to it."""
     made = artifact(folder, recipe=settings.fingerprint, photos=photos.fingerprint, segmenter=segmenter.fingerprint)
-    build_masks(made, photos=photos, segmenter=segmenter, settings=settings)
+    build_masks(made, MaskWriter(photos=photos, segmenter=segmenter, settings=settings))
     maps = artifact(label_maps_of(folder), recipe=str(label_grid), masks=made.require().content)
     build_label_maps(maps, photos=photos, masks=folder, label_grid=label_grid)
 

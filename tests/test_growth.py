@@ -11,9 +11,10 @@ from made_photos import CountingEncoder, make_photos
 
 from dualgeo_core.base.artifacts import RECORD, digest_files, write_record
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import unfinished
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import Photos
-from dualgeo_core.pipeline import stage1
+from dualgeo_core.pipeline import stage1, writers
 from dualgeo_core.pipeline.opening import open_views
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.retrieval.index import GalleryIndex
@@ -72,7 +73,7 @@ def test_a_grown_gallery_computes_its_new_photos_and_equals_one_made_from_scratc
     tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = CountingEncoder(encoder)
-    monkeypatch.setattr(stage1, "open_encoder", lambda workspace: counting)
+    monkeypatch.setattr(writers, "open_encoder", lambda workspace: counting)
     grown, scratch = workspace_of(tmp_path / "grown"), workspace_of(tmp_path / "scratch")
     make_photos(grown.settings.data, numbers=range(10))
     assert set(make_gallery(grown).values()) == {(10, 0)}
@@ -110,7 +111,7 @@ def test_an_index_that_the_gallery_cannot_fill_is_refused_before_any_encoding(
     tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counting = CountingEncoder(encoder)
-    monkeypatch.setattr(stage1, "open_encoder", lambda workspace: counting)
+    monkeypatch.setattr(writers, "open_encoder", lambda workspace: counting)
     make_photos(tmp_path / "data", numbers=range(10))
     retrieval = RetrievalSettings(index="IVF11,Flat")
     workspace = Workspace(Settings(profile=PROFILE.model_copy(update={"retrieval": retrieval}), home=tmp_path))
@@ -205,7 +206,7 @@ def test_a_killed_build_of_a_grown_set_goes_on_even_where_the_set_grows_again(tm
     build(make_photos(tmp_path, numbers=range(7)))
     with pytest.raises(KeyboardInterrupt):
         build(make_photos(tmp_path, numbers=range(7, 21), add=True), killed_after=9)
-    (tmp_path / "features" / "set.partial" / ".photos-00002.safetensors.1.tmp.safetensors").write_bytes(b"unfinished")
+    unfinished(tmp_path / "features" / "set.partial" / "photos-00002.safetensors", "tmp").write_bytes(b"unfinished")
     photos = make_photos(tmp_path, numbers=range(21, 24), add=True)
 
     made, seen = build(photos)

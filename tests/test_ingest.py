@@ -24,7 +24,7 @@ from PIL.ExifTags import Base
 from typer.testing import CliRunner
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import file_digest
+from dualgeo_core.base.files import file_digest, unfinished
 from dualgeo_core.cli import app, main
 from dualgeo_core.photos.existing import open_existing
 from dualgeo_core.photos.ingest import ingest_csv, ingest_folder
@@ -618,7 +618,7 @@ def test_wherever_adding_is_cut_short_the_set_is_old_or_new_and_a_rerun_complete
         try:
             add_numbers(out)
         except KeyboardInterrupt:
-            swapping = out.with_name(f".{out.name}.{os.getpid()}.old")
+            swapping = unfinished(out, "old")
             assert contents(out if out.exists() else swapping) in (old, new)
         else:
             break

@@ -14,7 +14,7 @@ from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import EncoderSettings, RelightingSettings, SegmenterSettings
 from dualgeo_core.views.encoder import Encoder, load_encoder
 from dualgeo_core.views.relighting import relight
-from dualgeo_core.views.relit import RelitEncoding, build_relit_views
+from dualgeo_core.views.relit import RelitEncoding, RelitWriter, build_relit_views
 from dualgeo_core.views.segmenter import Segmenter, fit_segmenter
 
 KINDS = {"regions": 0, "colour": 0, "veil": 0, "dark": 0, "blur": 0, "noise": 0}
@@ -148,12 +148,8 @@ def _build(
     )
     build_relit_views(
         artifact(folder),
-        photos=photos,
-        masks=masks,
+        RelitWriter(photos=photos, masks=masks, copy=copy, encoding=encoding, workers=workers),
         masks_record=artifact(masks, recipe=SEGMENTER.fingerprint).require(),
-        copy=copy,
-        encoding=encoding,
-        workers=workers,
     )
     return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
 

@@ -21,6 +21,7 @@ from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.embeddings import (
     EmbeddingShard,
+    EmbeddingWriter,
     Vectors,
     build_embeddings,
     embedding_summary,
@@ -56,7 +57,8 @@ class Gallery:
 
 def shards_of(folder: Path, vectors: Vectors) -> list[EmbeddingShard]:
     made = artifact(folder)
-    build_embeddings(made, views=Gallery(len(vectors)), shard_recipe="made", embed=lambda rows: vectors[rows])
+    writer = EmbeddingWriter(Gallery(len(vectors)), embed=lambda rows: vectors[rows])
+    build_embeddings(made, writer, shard_recipe="made")
     return read_embeddings(made)
 
 

@@ -3,7 +3,9 @@
 import errno
 import hashlib
 import json
+import logging
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from dualgeo_core.base.errors import InputError
@@ -21,7 +24,9 @@ _UMASK = os.umask(0)  # it can only be read by setting it
 os.umask(_UMASK)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 # Temporary names of unfinished files and folders, which a killed process leaves behind.
-UNFINISHED = re.compile(r"\..+\.(?P<pid>\d+)\.(tmp|old)(\.\w+)?")
+# Several machines may share a folder, so the name has the machine, too.
+UNFINISHED = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)\.(tmp|old)(\.\w+)?")
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def fingerprint(*parts: Any) -> str:
@@ -36,10 +41,15 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def unfinished(path: Path, ending: str) -> Path:
+    """The temporary name that this process gives to `path` while it is written (tmp) or replaced (old)."""
+    return path.with_name(f".{path.name}.{_MACHINE}-{os.getpid()}.{ending}")
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to. It becomes `path` if the block succeeds and is deleted if the block raises."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
+    temporary = unfinished(path, f"tmp{path.suffix}")
     with _as_input_error(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
@@ -57,7 +67,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill. It replaces `path` if the block succeeds and is deleted if the block raises."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = unfinished(path, "tmp")
     with _as_input_error(path, temporary):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
@@ -84,12 +94,30 @@ def replace_folder(source: Path, target: Path) -> None:
         if file.is_file():
             file.chmod(0o666 & ~_UMASK)
         _fsync(file)
-    retired = target.with_name(f".{target.name}.{os.getpid()}.old")
+    retired = unfinished(target, "old")
     if target.exists():
         target.replace(retired)
     source.replace(target)
     _fsync(target.parent)
     shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def one_builder(path: Path) -> Iterator[None]:
+    """Lets one process at a time into the block for the same `path`; the others wait. A killed process lets go."""
+    lock = path.with_name(f".{path.name}.lock")
+    with _as_input_error(path, lock):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock)
+        try:
+            held.acquire(blocking=False)
+        except Timeout:
+            logging.getLogger(__name__).warning("another process builds %s; waiting for it", path)
+            held.acquire()
+    try:
+        yield
+    finally:
+        held.release()
 
 
 @contextmanager
@@ -169,10 +197,10 @@ def read_json(path: Path) -> Any:
 
 @cache
 def _remove_leftovers(folder: Path) -> None:
-    """Removes unfinished files of dead processes. Cached, because listing a folder with many files is slow."""
+    """Removes unfinished files of this machine's dead processes. Cached, because listing a large folder is slow."""
     for file in folder.iterdir():
         found = UNFINISHED.fullmatch(file.name)
-        if found and not psutil.pid_exists(int(found["pid"])):
+        if found and found["machine"] == _MACHINE and not psutil.pid_exists(int(found["pid"])):
             shutil.rmtree(file, ignore_errors=True) if file.is_dir() else file.unlink(missing_ok=True)
 
 

@@ -16,25 +16,27 @@ from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.frames import read_parquet, write_table
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.earth.canvas import CLASSES
-from dualgeo_core.model.embed import embed
 from dualgeo_core.model.trainer import OnMetrics, TrainingResult, train
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.pipeline.artifacts import Artifacts, facts_of
 from dualgeo_core.pipeline.methods import LEAKING
 from dualgeo_core.pipeline.opening import (
     open_augmentation,
-    open_encoder,
-    open_model,
     open_relit_views,
     open_retriever,
-    open_segmenter,
     open_views,
     profile_device,
-    profile_workers,
     require_same_views,
     training_threads,
 )
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
+from dualgeo_core.pipeline.writers import (
+    embedding_writer,
+    feature_writer,
+    mask_writer,
+    relit_writer,
+    shard_engine,
+)
 from dualgeo_core.retrieval.embeddings import build_embeddings, read_embeddings
 from dualgeo_core.retrieval.index import build_index
 from dualgeo_core.settings import Representation
@@ -42,7 +44,7 @@ from dualgeo_core.views.crop import square_crop_labels
 from dualgeo_core.views.features import build_features
 from dualgeo_core.views.label_maps import decode_png, mean_iou
 from dualgeo_core.views.masks import build_label_maps, build_masks
-from dualgeo_core.views.relit import RelitEncoding, build_relit_views
+from dualgeo_core.views.relit import build_relit_views
 from dualgeo_core.views.segmenter import fit_segmenter
 
 Metadata = dict[str, Any]
@@ -77,16 +79,9 @@ def make_masks(workspace: Workspace, photos_name: str, progress: Progress = sile
     The facts include the mean IoU if the photo set has true label maps in the segmenter's classes.
     """
     photos = _photos(workspace, photos_name)
-    segmenter, artifacts = open_segmenter(workspace), Artifacts(workspace)
-    masks = artifacts.masks(photos_name)
-    made = build_masks(
-        masks,
-        photos=photos,
-        segmenter=segmenter,
-        settings=workspace.profile.segmenter,
-        workers=profile_workers(workspace.profile),
-        progress=progress,
-    )
+    writer, artifacts = mask_writer(workspace, photos_name), Artifacts(workspace)
+    masks, segmenter = artifacts.masks(photos_name), writer.segmenter
+    made = build_masks(masks, writer, engine=shard_engine(workspace, mask_writer, photos_name), progress=progress)
     label_maps = artifacts.label_maps(photos_name)
     if not label_maps.is_current():
         masks.require_intact()
@@ -120,17 +115,11 @@ def _masks_mean_iou(workspace: Workspace, photos_name: str, classes: int) -> flo
 def make_features(workspace: Workspace, photos_name: str, progress: Progress = silent) -> Metadata:
     """Writes the frozen encoder's pooled vector and patch tokens of every photo."""
     photos = _photos(workspace, photos_name)
-    encoder = open_encoder(workspace)
-    artifact = Artifacts(workspace).features(photos_name, encoder=encoder.fingerprint)
-    made = build_features(
-        artifact,
-        photos=photos,
-        encoder=encoder,
-        settings=workspace.profile.encoder,
-        workers=profile_workers(workspace.profile),
-        progress=progress,
-    )
-    return {"rows": len(photos), **made, "width": encoder.width, "fingerprint": artifact.require().content}
+    writer = feature_writer(workspace, photos_name)
+    artifact = Artifacts(workspace).features(photos_name, encoder=writer.encoder.fingerprint)
+    engine = shard_engine(workspace, feature_writer, photos_name)
+    made = build_features(artifact, writer, engine=engine, progress=progress)
+    return {"rows": len(photos), **made, "width": writer.encoder.width, "fingerprint": artifact.require().content}
 
 
 def make_relit_views(workspace: Workspace, progress: Progress = silent) -> Metadata:
@@ -143,24 +132,14 @@ def make_relit_views(workspace: Workspace, progress: Progress = silent) -> Metad
 
 
 def _make_relit_copy(workspace: Workspace, copy: int, progress: Progress) -> Metadata:
-    profile, artifacts = workspace.profile, Artifacts(workspace)
+    artifacts = Artifacts(workspace)
     artifact, masks = artifacts.relit_views(copy), artifacts.masks(GALLERY)
     masks_record = artifacts.require(masks) if artifact.is_current() else masks.require_intact()
     made = build_relit_views(
         artifact,
-        photos=workspace.photos(GALLERY),
-        masks=masks.path,
+        relit_writer(workspace, copy),
         masks_record=masks_record,
-        copy=copy,
-        encoding=RelitEncoding(
-            encoder=open_encoder(workspace),
-            segmenter=open_segmenter(workspace),
-            settings=profile.relighting,
-            size=max(profile.encoder.image_size, profile.segmenter.image_size),
-            batch_size=profile.encoder.batch_size,
-            label_grid=profile.model.label_grid,
-        ),
-        workers=profile_workers(profile),
+        engine=shard_engine(workspace, relit_writer, copy),
         progress=progress,
     )
     return {**made, "fingerprint": artifact.require().content}
@@ -193,18 +172,15 @@ def make_model(
 def make_embeddings(workspace: Workspace, representation: Representation, progress: Progress = silent) -> Metadata:
     """Writes the gallery's retrieval vectors in one representation."""
     artifact = Artifacts(workspace).embeddings(representation)
-    views = open_views(workspace, GALLERY, intact=not artifact.is_current())
-    model = open_model(workspace, representation)
+    writer = embedding_writer(workspace, representation, intact=not artifact.is_current())
     made = build_embeddings(
         artifact,
-        views=views,
-        embed=lambda rows: embed(
-            model=model, views=views, variant=representation, rows=rows, device=profile_device(workspace.profile)
-        ),
+        writer,
         shard_recipe=artifact.inputs.get(f"{representation} model", "no model"),
+        engine=shard_engine(workspace, embedding_writer, representation),
         progress=progress,
     )
-    return {"rows": len(views.frame), **made, "fingerprint": artifact.require().content}
+    return {"rows": made["computed"] + made["taken_over"], **made, "fingerprint": artifact.require().content}
 
 
 def make_index(workspace: Workspace, representation: Representation) -> Metadata:

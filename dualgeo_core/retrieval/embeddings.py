@@ -12,42 +12,47 @@ from numpy.typing import NDArray
 from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.progress import Progress, silent
-from dualgeo_core.base.shards import Advance, Sharded, ShardKey, build_shards
+from dualgeo_core.base.shards import Advance, Engine, Sharded, ShardKey, build_shards, in_this_process
 from dualgeo_core.base.tensors import read_tensors, write_tensors
 
 Vectors = NDArray[np.float32]
 
 
-def build_embeddings(
-    artifact: Artifact,
-    *,
-    views: Sharded,
-    embed: Callable[[NDArray[np.int64]], Vectors],
-    shard_recipe: str,
-    progress: Progress = silent,
-) -> dict[str, int]:
-    """Writes `embed(rows)`, (rows, d), of each shard of `views` to `artifact`; returns the counts of `build_shards`.
+@dataclass(frozen=True)
+class EmbeddingWriter:
+    """Writes `embed(rows)`, (rows, d), of a shard of `views`. Raises InputError if a vector is not finite."""
 
-    `shard_recipe` identifies the computation of `embed`. Shards with unchanged inputs are reused, also after a kill.
-    Raises InputError if a vector is not finite.
-    """
+    views: Sharded
+    embed: Callable[[NDArray[np.int64]], Vectors]
 
-    def write(key: ShardKey, path: Path, advance: Advance) -> None:
-        vectors = embed(np.array(key.rows))
+    def __call__(self, key: ShardKey, path: Path, advance: Advance) -> None:
+        vectors = self.embed(np.array(key.rows))
         if not np.isfinite(vectors).all():
-            raise InputError(
-                f"embeddings of {key.name} for {artifact.path} are not finite; check the weights of the model"
-            )
+            raise InputError(f"embeddings of {path.parent}/{key.name} are not finite; check the weights of the model")
         write_tensors(path, {"vectors": torch.from_numpy(vectors.astype(np.float16))})
         advance(len(vectors))
 
+
+def build_embeddings(
+    artifact: Artifact,
+    writer: EmbeddingWriter,
+    *,
+    shard_recipe: str,
+    engine: Engine = in_this_process,
+    progress: Progress = silent,
+) -> dict[str, int]:
+    """Writes the vectors of each shard of the views to `artifact`; returns the counts of `build_shards`.
+
+    `shard_recipe` identifies the computation. Shards with unchanged inputs are reused, also after a kill.
+    """
     return build_shards(
         artifact,
-        source=views,
+        source=writer.views,
         shard_recipe=shard_recipe,
         suffix="safetensors",
-        write=write,
+        write=writer,
         facts={},
+        engine=engine,
         progress=progress,
     )
 

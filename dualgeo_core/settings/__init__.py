@@ -5,6 +5,7 @@ otherwise. A profile, `profiles/<name>.yaml`, lists only the settings that diffe
 """
 
 from dualgeo_core.settings.base import Section
+from dualgeo_core.settings.cluster import RaySettings
 from dualgeo_core.settings.loading import (
     AnsweringSettings,
     Environment,
@@ -57,6 +58,7 @@ __all__ = [
     "PlacesSettings",
     "Profile",
     "ProfileMethod",
+    "RaySettings",
     "RefineMethod",
     "RefinementSettings",
     "RelightingSettings",

@@ -235,6 +235,11 @@ def _with_found_files(profile: AnyProfile, path: Path) -> AnyProfile:
 
 def _require_packages(profile: AnsweringProfile, path: Path) -> None:
     """Raises InputError if a package that the profile names is missing."""
+    if isinstance(profile, Profile) and profile.engine == "ray" and find_spec("ray") is None:
+        raise InputError(
+            f"{path}: engine is ray, but that package is not installed; run `pip install 'dualgeo[cluster]'`, "
+            "or set engine to local"
+        )
     if isinstance(profile, Profile) and profile.model.gps_weights == "geoclip" and find_spec("geoclip") is None:
         raise InputError(
             f"{path}: model.gps_weights is geoclip, but that package is not installed; run "

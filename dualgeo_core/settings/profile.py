@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from dualgeo_core.settings.base import Positive, Section, matching
+from dualgeo_core.settings.cluster import EngineName, RaySettings
 from dualgeo_core.settings.photos import LONGEST_NAME, PhotoSettings
 from dualgeo_core.settings.places import PlaceSettings
 from dualgeo_core.settings.refinement import EvaluationSettings, LmmSettings, RefinementSettings
@@ -68,6 +69,11 @@ class Profile(AnsweringProfile):
     training: TrainingSettings = TrainingSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    engine: EngineName = Field(
+        "local",
+        description="Where masks, features, relit views and embeddings are computed; ray: on a cluster.",
+    )
+    ray: RaySettings = RaySettings()
     orchestration: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the package that runs the pipeline; that package validates them."
     )

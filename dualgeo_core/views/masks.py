@@ -1,5 +1,6 @@
 """The label map of every photo of a set, computed once: PNGs of class ids, and the same at the model's grid."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pyarrow.dataset import dataset
 from dualgeo_core.base.artifacts import Artifact, read_record
 from dualgeo_core.base.frames import read_parquet
 from dualgeo_core.base.progress import Progress, silent
-from dualgeo_core.base.shards import Advance, Keys, ShardKey, build_shards
+from dualgeo_core.base.shards import Advance, Engine, Keys, ShardKey, build_shards, in_this_process
 from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import SegmenterSettings
@@ -24,40 +25,45 @@ from dualgeo_core.views.segmenter import Segmenter
 SUMMARISED_MASKS = 10_000
 
 
-def build_masks(
-    artifact: Artifact,
-    *,
-    photos: Photos,
-    segmenter: Segmenter,
-    settings: SegmenterSettings,
-    workers: int = 1,
-    progress: Progress = silent,
-) -> dict[str, int]:
-    """Makes `artifact` of (id, mask) tables, one per shard, rows in the order of `photos.frame`.
+@dataclass(frozen=True)
+class MaskWriter:
+    """Writes the (id, mask) table of a shard, rows in the order of `photos.frame`."""
 
-    Only shards that this segmenter has not seen are computed, also after a kill. Returns the counts of `build_shards`.
-    """
+    photos: Photos
+    segmenter: Segmenter
+    settings: SegmenterSettings
+    workers: int = 1
 
-    def write(key: ShardKey, path: Path, advance: Advance) -> None:
-        shard, masks = photos.shard(key.name), list[bytes]()
-        batches = square_batches(shard, size=settings.image_size, batch_size=settings.batch_size)
-        for label_maps in in_order(segmenter.segment, batches, workers=workers):
+    def __call__(self, key: ShardKey, path: Path, advance: Advance) -> None:
+        shard, masks = self.photos.shard(key.name), list[bytes]()
+        batches = square_batches(shard, size=self.settings.image_size, batch_size=self.settings.batch_size)
+        for label_maps in in_order(self.segmenter.segment, batches, workers=self.workers):
             masks.extend(map(encode_png, label_maps))
             advance(len(masks))
         # PNG is already compressed.
         pq.write_table(pa.table({"id": shard.ids, "mask": pa.array(masks, pa.binary())}), path, compression="none")
 
+
+def build_masks(
+    artifact: Artifact, writer: MaskWriter, *, engine: Engine = in_this_process, progress: Progress = silent
+) -> dict[str, int]:
+    """Makes `artifact` of the masks of all photos, one table per shard.
+
+    Only shards that this segmenter has not seen are computed, also after a kill. Returns the counts of `build_shards`.
+    """
+    segmenter = writer.segmenter
     return build_shards(
         artifact,
-        source=photos,
+        source=writer.photos,
         shard_recipe=segmenter.fingerprint,
         suffix="parquet",
-        write=write,
+        write=writer,
         facts={
             "segmenter": segmenter.fingerprint,
             "classes": segmenter.classes,
-            "mask_size": settings.mask_size,
+            "mask_size": writer.settings.mask_size,
         },
+        engine=engine,
         progress=progress,
     )
 

@@ -6,6 +6,7 @@ retrieval (`Retriever.candidates(relit, rows)`) and in calibration.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from dualgeo_core.base.artifacts import Artifact, Record
 from dualgeo_core.base.files import fingerprint
 from dualgeo_core.base.frames import read_parquet
 from dualgeo_core.base.progress import Progress, silent
-from dualgeo_core.base.shards import Advance, Keys, ShardKey, build_shards
+from dualgeo_core.base.shards import Advance, Engine, Keys, ShardKey, build_shards, in_this_process
 from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import RelightingSettings
@@ -62,40 +63,51 @@ class RelitEncoding:
         return ViewBatch(encoded.pooled_bd.half(), encoded.tokens_btd.half(), torch.from_numpy(label_maps))
 
 
-def build_relit_views(
-    artifact: Artifact,
-    *,
-    photos: Photos,
-    masks: Path,
-    masks_record: Record,
-    copy: int,
-    encoding: RelitEncoding,
-    workers: int,
-    progress: Progress = silent,
-) -> dict[str, int]:
-    """Makes `artifact` of both views of relit copy number `copy` of every photo, rows in the order of `photos.frame`.
+@dataclass(frozen=True)
+class RelitWriter:
+    """Writes both views of relit copy number `copy` of a shard's photos, rows in the order of `photos.frame`."""
 
-    Only new shards are computed, also after a kill. Returns the counts of `build_shards`.
-    """
+    photos: Photos
+    masks: Path
+    copy: int
+    encoding: RelitEncoding
+    workers: int = 1
 
-    def write(key: ShardKey, path: Path, advance: Advance) -> None:
+    def __call__(self, key: ShardKey, path: Path, advance: Advance) -> None:
         batches, done = list[ViewBatch](), 0
-        squares = _squares(photos, key, masks, size=encoding.size, batch_size=encoding.batch_size)
-        for batch in in_order(lambda batch: encoding.views(batch, copy), squares, workers=workers):
+        size, batch_size = self.encoding.size, self.encoding.batch_size
+        squares = _squares(self.photos, key, self.masks, size=size, batch_size=batch_size)
+        views = partial(self.encoding.views, copy=self.copy)
+        for batch in in_order(views, squares, workers=self.workers):
             batches.append(batch)
             done += len(batch.pooled_bd)
             advance(done)
         write_tensors(path, dict(zip(FILES, map(torch.cat, zip(*batches, strict=True)), strict=True)))
 
+
+def build_relit_views(
+    artifact: Artifact,
+    writer: RelitWriter,
+    *,
+    masks_record: Record,
+    engine: Engine = in_this_process,
+    progress: Progress = silent,
+) -> dict[str, int]:
+    """Makes `artifact` of both views of a relit copy of every photo, one file per shard.
+
+    Only new shards are computed, also after a kill. Returns the counts of `build_shards`.
+    """
+    encoding = writer.encoding
     masks_of = {name.removesuffix(".parquet"): digest.sha256 for name, digest in masks_record.files.items()}
-    keys = [key for key in photos.shard_keys if key.rows]
+    keys = [key for key in writer.photos.shard_keys if key.rows]
     return build_shards(
         artifact,
         source=Keys(tuple(key._replace(fingerprint=fingerprint(key.fingerprint, masks_of[key.name])) for key in keys)),
         shard_recipe=fingerprint(encoding.encoder.fingerprint, encoding.segmenter.fingerprint),
         suffix="safetensors",
-        write=write,
+        write=writer,
         facts={},
+        engine=engine,
         progress=progress,
     )
 

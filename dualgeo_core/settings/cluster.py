@@ -1,0 +1,19 @@
+"""Settings of the processes that write shards on a Ray cluster."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from dualgeo_core.settings.base import Positive, Section
+
+EngineName = Literal["local", "ray"]
+
+
+class RaySettings(Section):
+    actors: Positive | None = Field(
+        None, description="Processes that write shards; None: as many as the cluster has room for."
+    )
+    cpus: Positive | None = Field(None, description="CPUs of each process; None: `threads`.")
+    gpus: float | None = Field(
+        None, ge=0, description="GPUs of each process, e.g. 0.5 for two on one; None: 1 if the cluster has any."
+    )
