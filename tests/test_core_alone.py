@@ -19,6 +19,15 @@ def test_core_mentions_no_orchestration() -> None:
     assert mentions == []
 
 
+def test_one_module_knows_the_cluster() -> None:
+    modules = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / "dualgeo_core").rglob("*.py"))
+        if re.search(r"^\s*(import|from) ray\b", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert modules == ["dualgeo_core/pipeline/cluster.py"]
+
+
 def test_core_imports_no_orchestration() -> None:
     code = (
         "import sys, pkgutil, importlib, dualgeo_core\n"

@@ -8,7 +8,7 @@ from dualgeo_core.base.files import fingerprint
 from dualgeo_dagster.defs.training import models
 from dualgeo_dagster.defs.views import benchmark_features, benchmark_masks, gallery_features, gallery_masks
 from dualgeo_dagster.mlflow.tracking import Tracking
-from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, SHARDS, workspace
 from dualgeo_dagster.reporting.results import Metadata, progress_log, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
 
@@ -17,7 +17,7 @@ from dualgeo_dagster.retries import retried
     group_name="retrieval",
     kinds={"torch", "safetensors"},
     code_version="1",
-    pool=ACCELERATOR,
+    pool=SHARDS,
     deps=[gallery_masks, gallery_features, models],
 )
 @retried

@@ -5,7 +5,7 @@ import dagster as dg
 from dualgeo_core.pipeline.workspace import GALLERY
 from dualgeo_dagster.defs.photos import benchmark_photos, gallery_photos
 from dualgeo_dagster.mlflow.tracking import Tracking
-from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, workspace
+from dualgeo_dagster.profile import ACCELERATOR, BENCHMARKS, ONE_RUN, SHARDS, workspace
 from dualgeo_dagster.reporting.results import progress_log, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
 
@@ -27,7 +27,7 @@ def segmenter(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mater
     group_name="views",
     kinds={"transformers", "parquet"},
     code_version="1",
-    pool=ACCELERATOR,
+    pool=SHARDS,
     deps=[gallery_photos, segmenter],
 )
 @retried
@@ -42,7 +42,7 @@ def gallery_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.M
     return result(make_masks(workspace(), GALLERY, progress=progress_log(context)), tracking)
 
 
-@dg.asset(group_name="views", kinds={"torch", "safetensors"}, code_version="1", pool=ACCELERATOR, deps=[gallery_photos])
+@dg.asset(group_name="views", kinds={"torch", "safetensors"}, code_version="1", pool=SHARDS, deps=[gallery_photos])
 @retried
 def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.MaterializeResult:
     """Pooled vector and patch tokens of each gallery photo from the frozen encoder, in half precision.
@@ -59,7 +59,7 @@ def gallery_features(context: dg.AssetExecutionContext, tracking: Tracking) -> d
     group_name="views",
     kinds={"torch", "safetensors"},
     code_version="1",
-    pool=ACCELERATOR,
+    pool=SHARDS,
     deps=[gallery_photos, gallery_masks, gallery_features],
 )
 @retried
@@ -78,7 +78,7 @@ def relit_views(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Mat
     group_name="views",
     kinds={"transformers", "parquet"},
     code_version="1",
-    pool=ACCELERATOR,
+    pool=SHARDS,
     deps=[benchmark_photos, segmenter],
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
@@ -99,7 +99,7 @@ def benchmark_masks(context: dg.AssetExecutionContext, tracking: Tracking) -> dg
     group_name="views",
     kinds={"torch", "safetensors"},
     code_version="1",
-    pool=ACCELERATOR,
+    pool=SHARDS,
     deps=[benchmark_photos],
     partitions_def=BENCHMARKS,
     backfill_policy=ONE_RUN,
