@@ -7,6 +7,7 @@ shard; what it had finished is found on disk.
 
 import logging
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from dualgeo_core.base.artifacts import FileDigest
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import one_line
 from dualgeo_core.base.shards import Advance, ShardTask, Write, write_shard
-from dualgeo_core.settings import RaySettings
+from dualgeo_core.settings import Environment, RaySettings
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray reads it when it is imported
 import ray
@@ -156,6 +157,7 @@ class _Pool:
 @contextmanager
 def _connected() -> Iterator[None]:
     """A connection to the cluster, which is closed at the end."""
+    _require_head(Environment().ray_address)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -167,6 +169,20 @@ def _connected() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_head(address: str | None) -> None:
+    """Raises InputError if nothing listens at the address; Ray would try for minutes."""
+    host, _, port = (address or "").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as error:
+        raise InputError(
+            f"no Ray cluster answers at RAY_ADDRESS {address} ({one_line(error)}); correct it, start the cluster, "
+            "or set engine to local"
+        ) from None
 
 
 def _room(cpus: int, gpus: float) -> int:

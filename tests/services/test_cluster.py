@@ -13,7 +13,7 @@ import pytest
 import yaml
 from made_photos import make_photos
 from ray.cluster_utils import Cluster
-from service_processes import wait_for
+from service_processes import free_port, wait_for
 
 from dualgeo_core.base.artifacts import RECORD
 
@@ -66,11 +66,11 @@ def made_home(home: Path, *, engine: str) -> Path:
     return home
 
 
-def driver(home: Path, cluster: Cluster | None = None) -> subprocess.Popen[str]:
+def driver(home: Path, address: str | None = None) -> subprocess.Popen[str]:
     """A process that builds the gallery up to its embeddings."""
     environment = {**os.environ, "DUALGEO_HOME": str(home), "DUALGEO_PROFILE": "sharded"}
-    if cluster is not None:
-        environment["RAY_ADDRESS"] = cluster.address
+    if address is not None:
+        environment["RAY_ADDRESS"] = address
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen([sys.executable, "-c", STEPS], env=environment, text=True, **pipes)  # type: ignore[call-overload,no-any-return]
 
@@ -107,7 +107,7 @@ def test_a_node_dies_and_the_others_finish_with_the_same_bytes(
 ) -> None:
     third = cluster.add_node(num_cpus=1)
     home = made_home(tmp_path, engine="ray")
-    process = driver(home, cluster)
+    process = driver(home, cluster.address)
     try:
         wait_for(lambda: written(home, "features") and third in worker_nodes(cluster), "the first shards of features")
         assert written(home, "features") < SHARDS
@@ -122,13 +122,13 @@ def test_a_killed_driver_goes_on_with_the_shards_that_are_there(
     cluster: Cluster, undisturbed: Path, tmp_path: Path
 ) -> None:
     home = made_home(tmp_path, engine="ray")
-    process = driver(home, cluster)
+    process = driver(home, cluster.address)
     wait_for(lambda: written(home, "masks") > 1, "the first masks")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert 1 < written(home, "masks") < SHARDS
     inodes = {path: path.stat().st_ino for path in (home / "artifacts/sharded/masks/gallery.partial").glob("photos-*")}
-    finish(driver(home, cluster))
+    finish(driver(home, cluster.address))
     assert artifacts_of(home) == artifacts_of(undisturbed)
     finished = home / "artifacts/sharded/masks/gallery"
     assert all((finished / path.name).stat().st_ino == inode for path, inode in inodes.items()), "nothing done twice"
@@ -143,9 +143,19 @@ def test_a_damaged_photo_set_stops_the_build_with_the_line_that_one_process_give
     content = bytearray(damaged.read_bytes())
     content[100] ^= 1
     damaged.write_bytes(content)
-    process = driver(home, cluster)
+    process = driver(home, cluster.address)
     output, _ = process.communicate()
     last = output.strip().splitlines()[-1]
     assert process.returncode
     assert last.endswith(f"{damaged} is damaged: restore the photo set, or ingest it again")
     assert not (home / "artifacts/sharded/masks/gallery").exists()
+
+
+def test_an_address_without_a_cluster_is_one_line(undisturbed: Path, tmp_path: Path) -> None:
+    home = made_home(tmp_path, engine="ray")
+    shutil.copytree(undisturbed / "artifacts/sharded/segmenter", home / "artifacts/sharded/segmenter")
+    address = f"127.0.0.1:{free_port()}"
+    process = driver(home, address)
+    output, _ = process.communicate()
+    assert process.returncode
+    assert f"InputError: no Ray cluster answers at RAY_ADDRESS {address}" in output.strip().splitlines()[-1]
