@@ -1,5 +1,6 @@
 """Opens the artifacts of a workspace on the profile's device, and refuses artifacts with non-matching inputs."""
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, load_refiner
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.index import GalleryIndex
 from dualgeo_core.settings import Profile, Representation
+from dualgeo_core.views.batches import DECODERS
 from dualgeo_core.views.encoder import Encoder, load_encoder
 from dualgeo_core.views.relit import load_relit_views
 from dualgeo_core.views.segmenter import Segmenter, load_segmenter
@@ -31,14 +33,30 @@ def profile_device(profile: Profile) -> torch.device:
 
 
 def profile_workers(profile: Profile) -> int:
-    """The number of batches that the profile's frozen models compute at once: one per CPU thread, one on a GPU."""
-    return profile.threads if profile_device(profile).type == "cpu" else 1
+    """The number of batches that the profile's frozen models compute at once: one per CPU thread.
+
+    On a GPU two: one is prepared, or written, while the other is computed.
+    """
+    return profile.threads if profile_device(profile).type == "cpu" else 2
+
+
+def profile_decoders(profile: Profile) -> int:
+    """Threads that decode photos for a model: two beside a model on the CPU, otherwise one per core of this process."""
+    if profile_device(profile).type == "cpu":
+        return DECODERS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or DECODERS
+    return profile.ray.cpus or profile.threads if profile.engine == "ray" else cores
+
+
+def trains_side_by_side(profile: Profile) -> bool:
+    """Whether the profile's models train at the same time: on a CPU with several threads, which they share."""
+    return profile_device(profile).type == "cpu" and profile.threads > 1
 
 
 def training_threads(profile: Profile) -> int:
-    """CPU threads that train one model. On a CPU, several models share the profile's threads and train side by side."""
+    """CPU threads that train one model."""
     models = sum(variant != "encoder" for variant in profile.model.variants)
-    return max(1, profile.threads // models) if models and profile_workers(profile) > 1 else profile.threads
+    return max(1, profile.threads // models) if models and trains_side_by_side(profile) else profile.threads
 
 
 def open_encoder(workspace: Workspace) -> Encoder:

@@ -14,6 +14,7 @@ from dualgeo_core.pipeline.opening import (
     open_model,
     open_segmenter,
     open_views,
+    profile_decoders,
     profile_device,
     profile_workers,
 )
@@ -32,6 +33,7 @@ def mask_writer(workspace: Workspace, photos_name: str) -> MaskWriter:
         segmenter=open_segmenter(workspace),
         settings=workspace.profile.segmenter,
         workers=profile_workers(workspace.profile),
+        decoders=profile_decoders(workspace.profile),
     )
 
 
@@ -42,6 +44,7 @@ def feature_writer(workspace: Workspace, photos_name: str) -> FeatureWriter:
         encoder=open_encoder(workspace),
         settings=workspace.profile.encoder,
         workers=profile_workers(workspace.profile),
+        decoders=profile_decoders(workspace.profile),
     )
 
 
@@ -62,6 +65,7 @@ def relit_writer(workspace: Workspace, copy: int) -> RelitWriter:
         copy=copy,
         encoding=encoding,
         workers=profile_workers(profile),
+        decoders=profile_decoders(profile),
     )
 
 

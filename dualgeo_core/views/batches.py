@@ -1,4 +1,4 @@
-"""Batches of square photos from a shard, decoded in threads while models compute on all CPU threads."""
+"""Batches of square photos from a shard, decoded in threads while models compute."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,24 +16,27 @@ from dualgeo_core.views.crop import square_crop
 Batch = TypeVar("Batch")
 Made = TypeVar("Made")
 
-DECODERS = 2  # Pillow releases the GIL while it decodes; two threads are faster than a model on a CPU
+DECODERS = 2  # two threads are faster than a model on a CPU; both decoders release the GIL
+AHEAD = 3  # decoded batches that wait for the model
 
 
-def square_batches(shard: PhotoShard, *, size: int, batch_size: int) -> Iterator[list[Image.Image]]:
-    """The shard's photos in order, batch by batch, cropped to size x size. Holds at most two decoded batches.
+def square_batches(
+    shard: PhotoShard, *, size: int, batch_size: int, decoders: int = DECODERS
+) -> Iterator[list[Image.Image]]:
+    """The shard's photos in order, batch by batch, cropped to size x size. Holds at most AHEAD + 1 decoded batches.
 
     Raises InputError if a photo cannot be decoded.
     """
-    with ThreadPoolExecutor(DECODERS) as pool:
+    with ThreadPoolExecutor(decoders) as pool:
 
         def submit(start: int) -> list[Future[Image.Image]]:
             photos = zip(shard.ids[start : start + batch_size], shard.images[start : start + batch_size], strict=True)
             return [pool.submit(_square, photo_id, data, size) for photo_id, data in photos]
 
-        upcoming = submit(0)
+        upcoming = deque(submit(batch_size * number) for number in range(AHEAD))
         for start in range(0, len(shard.ids), batch_size):
-            current, upcoming = upcoming, submit(start + batch_size)
-            yield [future.result() for future in current]
+            upcoming.append(submit(start + batch_size * AHEAD))
+            yield [future.result() for future in upcoming.popleft()]
 
 
 def in_order(make: Callable[[Batch], Made], batches: Iterable[Batch], *, workers: int) -> Iterator[Made]:

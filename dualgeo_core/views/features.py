@@ -12,7 +12,7 @@ from dualgeo_core.base.shards import Advance, Engine, ShardKey, build_shards, in
 from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import EncoderSettings
-from dualgeo_core.views.batches import in_order, square_batches
+from dualgeo_core.views.batches import DECODERS, in_order, square_batches
 from dualgeo_core.views.encoder import Encoder
 
 
@@ -24,11 +24,14 @@ class FeatureWriter:
     encoder: Encoder
     settings: EncoderSettings
     workers: int = 1
+    decoders: int = DECODERS
 
     def __call__(self, key: ShardKey, path: Path, advance: Advance) -> None:
         pooled, tokens, done = [], [], 0
         shard, settings = self.photos.shard(key.name), self.settings
-        batches = square_batches(shard, size=settings.image_size, batch_size=settings.batch_size)
+        batches = square_batches(
+            shard, size=settings.image_size, batch_size=settings.batch_size, decoders=self.decoders
+        )
         for encoded in in_order(self.encoder.encode, batches, workers=self.workers):
             pooled.append(encoded.pooled_bd.half())
             tokens.append(encoded.tokens_btd.half())

@@ -17,7 +17,7 @@ from dualgeo_core.base.shards import Advance, Engine, Keys, ShardKey, build_shar
 from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import SegmenterSettings
-from dualgeo_core.views.batches import in_order, square_batches
+from dualgeo_core.views.batches import DECODERS, in_order, square_batches
 from dualgeo_core.views.crop import resize_labels
 from dualgeo_core.views.label_maps import decode_png, encode_png
 from dualgeo_core.views.segmenter import Segmenter
@@ -33,10 +33,14 @@ class MaskWriter:
     segmenter: Segmenter
     settings: SegmenterSettings
     workers: int = 1
+    decoders: int = DECODERS
 
     def __call__(self, key: ShardKey, path: Path, advance: Advance) -> None:
         shard, masks = self.photos.shard(key.name), list[bytes]()
-        batches = square_batches(shard, size=self.settings.image_size, batch_size=self.settings.batch_size)
+        settings = self.settings
+        batches = square_batches(
+            shard, size=settings.image_size, batch_size=settings.batch_size, decoders=self.decoders
+        )
         for label_maps in in_order(self.segmenter.segment, batches, workers=self.workers):
             masks.extend(map(encode_png, label_maps))
             advance(len(masks))

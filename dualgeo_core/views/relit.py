@@ -22,7 +22,7 @@ from dualgeo_core.base.shards import Advance, Engine, Keys, ShardKey, build_shar
 from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.photos.photo_set import Photos
 from dualgeo_core.settings import RelightingSettings
-from dualgeo_core.views.batches import in_order, square_batches
+from dualgeo_core.views.batches import DECODERS, in_order, square_batches
 from dualgeo_core.views.crop import LabelMaps, resize_labels
 from dualgeo_core.views.encoder import Encoder
 from dualgeo_core.views.label_maps import decode_png
@@ -72,11 +72,12 @@ class RelitWriter:
     copy: int
     encoding: RelitEncoding
     workers: int = 1
+    decoders: int = DECODERS
 
     def __call__(self, key: ShardKey, path: Path, advance: Advance) -> None:
         batches, done = list[ViewBatch](), 0
         size, batch_size = self.encoding.size, self.encoding.batch_size
-        squares = _squares(self.photos, key, self.masks, size=size, batch_size=batch_size)
+        squares = _squares(self.photos, key, self.masks, size=size, batch_size=batch_size, decoders=self.decoders)
         views = partial(self.encoding.views, copy=self.copy)
         for batch in in_order(views, squares, workers=self.workers):
             batches.append(batch)
@@ -112,11 +113,13 @@ def build_relit_views(
     )
 
 
-def _squares(photos: Photos, key: ShardKey, masks: Path, *, size: int, batch_size: int) -> Iterator[Squares]:
+def _squares(
+    photos: Photos, key: ShardKey, masks: Path, *, size: int, batch_size: int, decoders: int
+) -> Iterator[Squares]:
     shard = photos.shard(key.name)
     pngs = read_parquet(masks / f"{key.name}.parquet", columns=["mask"], remedy="run the step masks again")["mask"]
     start = 0
-    for images in square_batches(shard, size=size, batch_size=batch_size):
+    for images in square_batches(shard, size=size, batch_size=batch_size, decoders=decoders):
         batch = slice(start, start + len(images))
         yield Squares(shard.ids[batch], images, [np.asarray(decode_png(png)) for png in pngs[batch]])
         start = batch.stop

@@ -42,10 +42,10 @@ class Order(NamedTuple):
 
 def models_at_once(workspace: Workspace) -> int:
     """The number of models that train at once: what CPU threads and free memory allow; 1 on a GPU or if distributed."""
-    from dualgeo_core.pipeline.opening import profile_workers, training_threads
+    from dualgeo_core.pipeline.opening import training_threads, trains_side_by_side
 
     profile = workspace.profile
-    if profile.training.processes > 1 or profile_workers(profile) == 1:
+    if profile.training.processes > 1 or not trains_side_by_side(profile):
         return 1
     fitting = psutil.virtual_memory().available // BYTES_PER_MODEL
     return int(max(1, min(profile.threads // training_threads(profile), len(profile.model.variants), fitting)))
