@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_photos import make_photos
+from made_photos import COUNT, make_photos
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.photos import photo_set
 from dualgeo_core.photos.existing import ids_of
 from dualgeo_core.photos.photo_set import Photos, open_photos
 
@@ -55,3 +57,21 @@ def test_a_cut_shard_is_named(tmp_path: Path, read: Callable[[Photos], object]) 
     shard.write_bytes(shard.read_bytes()[:-100])
     with pytest.raises(InputError, match=r"cannot be read .* restore the photo set, or ingest it again"):
         read(open_photos(made.source, data=tmp_path))
+
+
+def test_an_unchanged_set_is_read_once_and_a_changed_one_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, read = make_photos(tmp_path), []
+
+    def counted(path: Path, **options: Any) -> pd.DataFrame:
+        read.append(path)
+        return original(path, **options)
+
+    original = photo_set.read_parquet
+    monkeypatch.setattr(photo_set, "read_parquet", counted)
+    frame = open_photos(made.source, data=tmp_path).frame
+    once = len(read)
+    assert once
+    assert open_photos(made.source, data=tmp_path).frame is frame
+    assert len(read) == once
+    make_photos(tmp_path, numbers=range(COUNT, COUNT + 2), add=True)
+    assert len(open_photos(made.source, data=tmp_path).frame) == COUNT + 2

@@ -1,8 +1,9 @@
 """A photo set on disk: Parquet shards of id, latitude, longitude, author and image, listed in `set.json`."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -144,8 +145,18 @@ def _columns(path: Path) -> list[str]:
 
 
 def open_photos(source: PhotoSource, data: Path) -> Photos:
-    """The photos of `source`. Raises InputError if the set does not exist."""
+    """The photos of `source`, read once per process while no file of the set changes.
+
+    Raises InputError if the set does not exist.
+    """
     folder = data / source.photo_set
     if not (folder / MANIFEST).is_file():
         raise InputError(f"there is no photo set {folder}; create it with `dualgeo ingest`")
+    with os.scandir(folder) as files:
+        stats = sorted((file.name, file.stat()) for file in files)
+    return _opened(folder, source, tuple((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in stats))
+
+
+@lru_cache(maxsize=8)
+def _opened(folder: Path, source: PhotoSource, files: tuple[tuple[str, int, int, int], ...]) -> Photos:
     return Photos(folder=folder, source=source)
