@@ -2,8 +2,10 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from typer.testing import CliRunner
 from dualgeo_core import Answer, Locator
 from dualgeo_core.answering.answers import Candidate, as_geojson, supported_decimals
 from dualgeo_core.answering.opening import locator_opener
+from dualgeo_core.base import stamps
+from dualgeo_core.base.artifacts import FileDigest, digest_file, read_record
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.cli import app
@@ -160,6 +164,13 @@ def test_a_large_radius_comes_before_coordinates_that_it_supports() -> None:
     assert "90 % radius 4.2 km" in small
 
 
+def test_machines_get_radii_in_whole_metres() -> None:
+    content = placed(0.1234567, 4.5678901).as_json()
+    assert (content["radius_50_km"], content["radius_90_km"]) == (0.123, 4.568)
+    [feature] = as_geojson([placed(0.1234567, 4.5678901)])["features"]
+    assert feature["properties"]["radius_50_km"] == 0.123
+
+
 @pytest.mark.parametrize("radius_km", [0.02, 0.3, 2, 40, 900])
 def test_rounding_moves_a_position_by_less_than_the_radius(radius_km: float) -> None:
     answer = placed(radius_km, 3 * radius_km)
@@ -175,10 +186,45 @@ def test_locating_does_not_import_what_it_does_not_need(photos: Path, graph_home
     code = (
         "import sys; from dualgeo_core import Locator; "
         f"Locator.from_profile('tiny').locate({str(photos / 'a.jpg')!r}); "
-        "print([m for m in ('transformers', 'litellm', 'sklearn', 'hdbscan', 'matplotlib') if m in sys.modules])"
+        "slow = ('transformers', 'litellm', 'sklearn', 'hdbscan', 'matplotlib', 'scipy.stats', 'mlflow', 'dagster'); "
+        "print([m for m in slow if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], env=graph_home.environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_locator_is_read_whole_once_and_again_where_it_changed(
+    graph_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`dualgeo serve` reads each byte once, the next start none, and a changed byte is refused."""
+    settings = load_settings("tiny", home=graph_home.path)
+    folder = tmp_path / "locator"
+    shutil.copytree(settings.locator_in_service, folder)
+    later = time.time_ns() + int(2 * stamps.SETTLED_S * 1e9)  # as if the copy had been made a while ago
+    monkeypatch.setattr(stamps.time, "time_ns", lambda: later)
+    monkeypatch.setattr("dualgeo_core.commands.serve._run", lambda settings, opener, **options: opener())
+    monkeypatch.setattr("dualgeo_core.commands.serve._require_free", lambda *address: None)
+    monkeypatch.setenv("DUALGEO_HOME", str(graph_home.path))
+    recorded, read = read_record(folder), list[Path]()
+    assert recorded is not None
+
+    def noted(path: Path) -> FileDigest:
+        read.append(path)
+        return digest_file(path)
+
+    monkeypatch.setattr("dualgeo_core.base.artifacts.digest_file", noted)
+
+    def serve() -> Any:
+        read.clear()
+        return CliRunner().invoke(app, ["serve", "--profile", "tiny", "--locator", str(folder)])
+
+    assert serve().exit_code == 0
+    assert sorted(read) == sorted(folder / name for name in recorded.files)
+    assert serve().exit_code == 0
+    assert read == []
+    refiner = folder / "refiner.json"
+    refiner.write_text(refiner.read_text().replace("0", "1", 1))
+    assert "refiner.json is missing or has changed since it was packed" in str(serve().exception)
 
 
 def test_only_sure_answers_become_sidecars_and_undo_removes_them(photos: Path) -> None:

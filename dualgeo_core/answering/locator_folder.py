@@ -15,6 +15,7 @@ from dualgeo_core.base.artifacts import Artifact, damaged_files, new_artifact, r
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import fingerprint, take_over
 from dualgeo_core.base.frames import read_parquet
+from dualgeo_core.base.stamps import damaged_files_since
 from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner
 from dualgeo_core.retrieval.index import VECTORS
@@ -100,12 +101,15 @@ def pack_locator(
         _pack_gallery(gallery, folder)
 
 
-def read_locator_folder(folder: Path) -> LocatorFolder:
-    """The contents of a locator folder. Raises InputError if there is no locator, or a file is missing or changed."""
+def read_locator_folder(folder: Path, *, stamps: Path | None = None) -> LocatorFolder:
+    """The contents of a locator folder. Raises InputError if there is no locator, or a file is missing or changed.
+
+    Reads every byte, or only what changed since the last call with the same file `stamps` (`damaged_files_since`).
+    """
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} does not contain a locator: run the step locator")
-    for path in damaged_files(folder, record):
+    for path in damaged_files(folder, record) if stamps is None else damaged_files_since(stamps, folder, record):
         raise InputError(f"{path} is missing or has changed since it was packed: run the step locator again")
     try:
         profile = Profile.model_validate(record.facts["profile"])

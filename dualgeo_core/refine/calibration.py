@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
-from scipy.stats import beta
+from scipy.special import betaincinv, expit, logit
 
 from dualgeo_core.base.geo import THRESHOLDS_KM, FloatArray
 from dualgeo_core.refine.kernels import RADII_KM
@@ -163,4 +162,4 @@ def _intraclass_correlation(residual: FloatArray, photographers: NDArray[np.int6
 
 def _most_wrong(wrong: float, effective: float) -> float:
     """The upper bound of the share of wrong answers, with probability SURENESS (Clopper-Pearson)."""
-    return 1.0 if wrong >= 1 else float(beta.ppf(SURENESS, wrong * effective + 1, (1 - wrong) * effective))
+    return 1.0 if wrong >= 1 else float(betaincinv(wrong * effective + 1, (1 - wrong) * effective, SURENESS))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import binary_dilation, gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from dualgeo_core.base.geo import EARTH_RADIUS_KM, FloatArray, unit_vectors
@@ -22,6 +22,7 @@ SPOT_RADIUS_KM = 1.5
 MOST = 100_000  # positions used at most; `posterior` weighs candidates against a sample of this size
 _CELL_DEGREES = (0.1, 0.1, 0.5, 1.0)  # cell size of each width's raster; 0.1° limits the memory for 4 km
 _SAMPLE = 2_000  # places that tell the share of photos within a radius
+_TRUNCATE = 4.0  # the Gaussian along the meridians ends at this many standard deviations
 _FLOOR = 0.1  # share of the Earth's mean density that is added: photos at sea are rare, not impossible
 
 
@@ -113,10 +114,16 @@ def _raster(
     edges = [np.linspace(-side, side, round(2 * side / degrees) + 1) for side in (90, 180)]
     counts = np.histogram2d(latitude, longitude, bins=edges, weights=weight)[0]
     narrowing = np.cos(np.radians(edges[0][:-1] + degrees / 2))
-    waves = np.fft.rfft(counts, axis=1)
     width = width_km / EARTH_RADIUS_KM
-    damping = np.exp(-0.5 * (np.arange(waves.shape[1]) * (width / narrowing)[:, None]) ** 2)
-    smooth = np.fft.irfft(waves * damping, n=counts.shape[1], axis=1)
-    smooth = gaussian_filter1d(smooth, np.degrees(width) / degrees, axis=0, mode="constant")
-    share_of_mean = np.maximum(smooth, 0) / weight.sum() / narrowing[:, None] * narrowing.sum() * counts.shape[1]
-    return np.log(share_of_mean + _FLOOR).astype(np.float32)
+    deviation = np.degrees(width) / degrees  # of the Gaussian along the meridians, in rows
+    occupied = counts.any(axis=1)  # the others need no transform, and those far from them no smoothing
+    reached = binary_dilation(occupied, iterations=int(_TRUNCATE * deviation + 0.5))
+    waves = np.fft.rfft(counts[occupied], axis=1)
+    damping = np.exp(-0.5 * (np.arange(waves.shape[1]) * (width / narrowing[occupied])[:, None]) ** 2)
+    smooth = np.zeros_like(counts)
+    smooth[occupied] = np.fft.irfft(waves * damping, n=counts.shape[1], axis=1)
+    smooth = gaussian_filter1d(smooth[reached], deviation, axis=0, mode="constant", truncate=_TRUNCATE)
+    share_of_mean = np.maximum(smooth, 0) / weight.sum() / narrowing[reached, None] * narrowing.sum() * counts.shape[1]
+    raster = np.full(counts.shape, np.log(_FLOOR), dtype=np.float32)
+    raster[reached] = np.log(share_of_mean + _FLOOR)
+    return raster

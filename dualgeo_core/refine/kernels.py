@@ -88,9 +88,9 @@ def within_table(radii_km: tuple[float, ...]) -> NDArray[np.float32]:
         # haversine of the third side of the spherical triangle: centre, point, place
         d, r = centre_distance[:, None, None], step[:, None]
         haversine = np.sin((d - r) / 2) ** 2 + np.sin(d) * np.sin(r) * np.sin(bearing / 2) ** 2
-        distance_km = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(haversine, 0, 1)))
         for index, radius_km in enumerate(radii_km):
-            table[:, column, index] = (distance_km <= radius_km).mean(axis=(1, 2))
+            within = np.sin(min(radius_km / EARTH_RADIUS_KM, np.pi) / 2) ** 2
+            table[:, column, index] = np.count_nonzero(haversine <= within, axis=(1, 2)) / haversine[0].size
     return table
 
 

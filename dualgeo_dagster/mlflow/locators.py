@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dualgeo_core.base.artifacts import incomplete_files, read_record
 from dualgeo_core.base.files import atomic_folder
+from dualgeo_core.base.stamps import stamps_of
 from dualgeo_core.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def locator_of_version(settings: Settings, version: str) -> Path:
 def forget(settings: Settings, version: str) -> None:
     """Removes the locator folder of a deleted version."""
     shutil.rmtree(settings.version(version), ignore_errors=True)
+    stamps_of(settings.version(version)).unlink(missing_ok=True)
 
 
 def _fetch(registry: "Registry", version: str, folder: Path) -> None:
