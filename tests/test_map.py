@@ -1,6 +1,7 @@
 """The map: one file without other hosts, right at the poles and the antimeridian, usable by pointer and keyboard."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,19 @@ def test_several_photos_are_listed_surest_first_and_filtered(opened: Any) -> Non
     page.get_by_role("button", name="sure.jpg", exact=False).first.click()
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.ui
+def test_places_as_candidates_and_radii_that_are_not_calibrated_are_named_so(opened: Any) -> None:
+    """The profile `world`: no gallery photos, and no promise about the radii."""
+    answer = made_answer(*PLACES["paris"])
+    places = [replace(candidate, gallery_id=None) for candidate in answer.candidates]
+    page = opened(replace(answer, candidates=places, calibrated=False))
+    assert page.get_by_role("heading", name="Most similar places").is_visible()
+    assert "48.8" in page.locator(".dg-evidence li").first.text_content()
+    assert page.locator(".dg-headline").text_content() == "Somewhere, Earth. Within 8.0 km (not calibrated)."
+    assert "9 times out of 10" not in page.locator("body").inner_text()
+    assert page.get_by_text("Similar place", exact=True).is_visible()
 
 
 @pytest.mark.ui

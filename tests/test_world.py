@@ -14,6 +14,7 @@ import torch
 from fastapi.testclient import TestClient
 from made_geoclip import made_photo, make_clip, make_geoclip
 from scipy.special import log_softmax
+from transformers import CLIPImageProcessorPil, SiglipVisionConfig, SiglipVisionModel
 from typer.testing import CliRunner
 
 from dualgeo_core import Locator
@@ -256,6 +257,13 @@ def test_a_download_is_asked_for_on_a_terminal(home: Path, monkeypatch: pytest.M
 
 
 def test_another_encoder_than_geoclips_is_refused(home: Path) -> None:
+    """Also one whose vectors have the right width: the head was trained on CLIP's, and would answer with noise."""
     write_profile(home, name=str(make_clip(home / "narrow", projection_dim=64)))
-    with pytest.raises(InputError, match="whose vectors have 64 numbers, and GeoCLIP's image head takes 768"):
+    with pytest.raises(InputError, match="a clip_vision_model whose vectors have 64 numbers"):
+        Locator.from_profile("world")
+    shape = {"hidden_size": 768, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    SiglipVisionModel(SiglipVisionConfig(**shape, patch_size=14, image_size=56)).save_pretrained(home / "siglip")
+    CLIPImageProcessorPil().save_pretrained(home / "siglip")
+    write_profile(home, name=str(home / "siglip"))
+    with pytest.raises(InputError, match=r"a siglip_vision_model whose vectors have 768 numbers, .* of a clip_vision"):
         Locator.from_profile("world")

@@ -31,6 +31,7 @@ from dualgeo_core.settings import PlacesSettings
 from dualgeo_core.views.encoder import load_encoder, weights_digest
 
 VECTORS = "vectors.safetensors"
+CLIP = "clip_vision_model"  # the architecture whose vectors GeoCLIP's image head was trained on
 RECIPE = 1  # increase it when the same settings and weights give other candidates
 
 
@@ -54,10 +55,11 @@ class PlaceLocator(BaseLocator):
         profile = adjusted(settings.profile, lmm_model=lmm_model, max_risk=max_risk, even_unlike=False)
         device = choose_device(profile.device, threads=profile.threads)
         self._encoder = load_encoder(profile.encoder, device=device)
-        if self._encoder.width != PHOTO_WIDTH:
+        if (self._encoder.model_type, self._encoder.width) != (CLIP, PHOTO_WIDTH):
             raise InputError(
-                f"encoder.name is {profile.encoder.name}, whose vectors have {self._encoder.width} numbers, and "
-                f"GeoCLIP's image head takes {PHOTO_WIDTH}; use openai/clip-vit-large-patch14 or a copy of it"
+                f"encoder.name is {profile.encoder.name}, a {self._encoder.model_type} whose vectors have "
+                f"{self._encoder.width} numbers, and GeoCLIP's image head takes {PHOTO_WIDTH} numbers of a {CLIP}; use "
+                "openai/clip-vit-large-patch14 or a copy of it"
             )
         self._model = load_geoclip().to(device)
         self.calibration = Artifact(

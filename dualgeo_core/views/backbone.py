@@ -10,6 +10,7 @@ from torch import nn
 class Backbone(nn.Module, ABC):
     """An image encoder of one family. Subclasses define how pixels are normalised and what the outputs mean."""
 
+    model_type: str  # the architecture, by its name in transformers if it is one of its models
     width: int
     mean: Sequence[float]
     std: Sequence[float]

@@ -17,6 +17,7 @@ class EfficientNetLite0(Backbone):
     Source: Tan and Le, arXiv 1905.11946. The Lite variants normalise pixels to (value - 127) / 128.
     """
 
+    model_type = "efficientnet-lite0"
     width = 1280
     mean = (127 / 255,) * 3
     std = (128 / 255,) * 3

@@ -33,7 +33,7 @@ class Encoder:
     def __init__(self, backbone: Backbone, settings: EncoderSettings, device: torch.device | str) -> None:
         self.settings = settings
         self.device = torch.device(device)
-        self.width = backbone.width
+        self.model_type, self.width = backbone.model_type, backbone.width
         self.fingerprint = fingerprint(
             "encoder",
             CODE_VERSION,

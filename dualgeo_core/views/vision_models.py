@@ -26,6 +26,7 @@ class VisionTransformer(Backbone):
     def __init__(self, model: Any, *, image_size: int) -> None:
         super().__init__()
         self.model = model
+        self.model_type = model.config.model_type
         self.width = int(model.config.hidden_size)
         self.patch = int(model.config.patch_size)
         if image_size % self.patch:
@@ -91,6 +92,7 @@ class ConvolutionalVision(Backbone):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.model_type = model.config.model_type
         self.width = int(model.config.hidden_sizes[-1])
 
     def forward(self, pixels_bchw: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,7 @@ from dualgeo_core.base.files import atomic_file
 from dualgeo_core.settings import Environment, load_settings
 from dualgeo_dagster.mlflow.links import experiment_page
 from dualgeo_dagster.mlflow.store import local_store, outages_as_input_errors, require_database, without_password
-from dualgeo_dagster.runtime.instance import ensure_dagster_home
+from dualgeo_dagster.runtime.instance import begin_retries, ensure_dagster_home
 from dualgeo_dagster.runtime.supervision import Server, require_free_ports, serve
 from dualgeo_dagster.settings import TrackingEnvironment, keep_libraries_quiet, orchestration_of
 
@@ -38,6 +38,7 @@ def show_pages(profiles: Sequence[str] | None, *, dagster_port: int, mlflow_port
         ports["--mlflow-port"] = mlflow_port
     require_free_ports(ports, HOST)
     workspace_file = write_workspace_file(names, ensure_dagster_home(environment.home) / "workspace.yaml")
+    begin_retries()
     dagster_address = f"http://{HOST}:{dagster_port}"
     servers = [Server("Dagster", _dagster(dagster_port, workspace_file), dagster_address, page=lambda: dagster_address)]
     if tracking.tracking_uri:
@@ -85,9 +86,5 @@ def _mlflow(port: int, home: Path) -> list[str]:
     with outages_as_input_errors():
         store = local_store(home)
     require_database(home)
-    return [
-        *(sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", store.tracking_uri, "--registry-store-uri", store.tracking_uri),
-        *("--default-artifact-root", str(store.artifact_location)),
-        *("--app-name", "dualgeo", "--uvicorn-opts", "--log-level warning --no-access-log"),
-    ]
+    command = (sys.executable, "-m", "dualgeo_dagster.mlflow.server", "--host", HOST, "--port", str(port))
+    return [*command, "--store", store.tracking_uri, "--artifacts", str(store.artifact_location)]

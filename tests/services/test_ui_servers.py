@@ -12,6 +12,8 @@ import psutil
 import pytest
 from conftest import TINY_PROFILE, Home
 
+OURS = ("Photos ", "Dagster ", "MLflow ", "Press ")  # how the lines begin that `dualgeo ui` prints itself
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -49,7 +51,7 @@ class Pages:
 
     def server(self, name: str) -> psutil.Process:
         """The process that `dualgeo ui` started as this server."""
-        module = {"Dagster": "dagster", "MLflow": "mlflow"}[name]
+        module = {"Dagster": "dagster", "MLflow": "dualgeo_dagster.mlflow.server"}[name]
         [found] = [child for child in psutil.Process(self.process.pid).children() if module in child.cmdline()]
         return found
 
@@ -74,7 +76,7 @@ def test_mlflow_dies_and_is_restarted_while_dagster_goes_on(pages: Pages) -> Non
         assert f"{name:8} http://127.0.0.1:{port}\n" in printed
         assert pages.answers(name)
     dagster, mlflow = pages.server("Dagster"), pages.server("MLflow")
-    mlflow.kill()  # its own child processes keep the port until they are ended, too
+    mlflow.kill()
     pages.read_until("MLflow ended (exit code -9) and was started again")
     while True:  # ends when it answers; a server that does not start is reported
         try:
@@ -87,7 +89,10 @@ def test_mlflow_dies_and_is_restarted_while_dagster_goes_on(pages: Pages) -> Non
 
     servers = psutil.Process(pages.process.pid).children(recursive=True)
     pages.process.send_signal(signal.SIGINT)
-    pages.process.communicate(timeout=300)
+    last = pages.process.communicate(timeout=300)[0].splitlines()
+    assert "Traceback (most recent call last):" not in last
+    assert last[-2:] == ["Dagster stopped (exit code 0).", "MLflow stopped (exit code 0)."]
+    assert [line for line in "".join(pages.printed).splitlines() if not line.startswith(OURS)] == []
     assert pages.process.returncode == 0
     assert [server for server in servers if server.is_running() and server.status() != psutil.STATUS_ZOMBIE] == []
 
