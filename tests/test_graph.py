@@ -108,6 +108,18 @@ def test_report_page_shows_every_benchmark_in_one_file(mlflow_run) -> None:
     assert "src='http" not in page
 
 
+def test_single_queries_are_on_the_map_with_photo_true_place_and_candidates(mlflow_run, benchmark_runs) -> None:
+    client, _ = mlflow_run
+    page = Path(client.download_artifacts(benchmark_runs["by_day"].info.run_id, "queries.html")).read_text()
+    records = json.loads(page.split('id="data">')[1].split("</script>")[0])["records"]
+    assert records[-1]["photo"].startswith("Least sure answer, ")
+    for record in records:
+        assert record["thumbnail"].startswith("data:image/jpeg;base64,")
+        assert record["candidates"][0]["thumbnail"].startswith("data:image/jpeg;base64,")
+        assert record["spread"]["points"], "the posterior"
+        assert len(record["truth"]) == 2
+
+
 def test_dagster_run_is_found_by_profile_data_and_commit(instance: dg.DagsterInstance) -> None:
     tags = instance.get_runs(dg.RunsFilter(tags={"profile": "tiny"}))[0].tags
     event = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "gallery_photos"]))

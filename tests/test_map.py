@@ -18,6 +18,7 @@ from dualgeo_core.maps.records import map_record, no_thumbnail
 from dualgeo_core.photos.thumbnails import thumbnail_jpeg
 
 ANSWER = (179, 38, 30)  # the colour of the answer's star and circles
+TRUTH = (0, 107, 79)
 
 
 def page_of(*answers: Answer, title: str = "Map") -> str:
@@ -70,12 +71,17 @@ def opened(page: Any, tmp_path: Path) -> Any:
     return open_map
 
 
-def stars(page: Any, view: int, name: str) -> list[float]:
-    """The columns with the answer's colour, as shares of the width of a view."""
+def pixels_of(page: Any, view: int, name: str) -> Any:
+    """The pixels of a view (rows, columns, 3), which are also kept as a screenshot."""
     path = SCREENSHOTS / f"map {name} {view}.png"
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.locator("canvas").nth(view).screenshot(path=path)
-    pixels = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def stars(page: Any, view: int, name: str) -> list[float]:
+    """The columns with the answer's colour, as shares of the width of a view."""
+    pixels = pixels_of(page, view, name)
     columns = np.flatnonzero((np.abs(pixels - np.array(ANSWER)).sum(axis=2) < 60).any(axis=0))
     return [float(column / pixels.shape[1]) for column in columns]
 
@@ -159,6 +165,25 @@ def test_places_as_candidates_and_radii_that_are_not_calibrated_are_named_so(ope
     assert page.locator(".dg-headline").text_content() == "Somewhere, Earth. Within 8.0 km (not calibrated)."
     assert "9 times out of 10" not in page.locator("body").inner_text()
     assert page.get_by_text("Similar place", exact=True).is_visible()
+
+
+@pytest.mark.ui
+@pytest.mark.parametrize(("degrees_off", "said", "in_view"), [(0.1, "11 km", True), (20, "2,224 km", False)])
+def test_a_known_place_is_marked_and_in_the_local_view_if_it_is_near(
+    page: Any, tmp_path: Path, degrees_off: float, said: str, in_view: bool
+) -> None:
+    latitude, longitude = PLACES["paris"]
+    record = map_record(
+        made_answer(latitude, longitude, radius_km=0.5),
+        candidate_thumbnail=no_thumbnail,
+        truth=(latitude - degrees_off, longitude),
+    )
+    (tmp_path / "map.html").write_text(map_page([record], title="Query"), encoding="utf-8")
+    page.goto((tmp_path / "map.html").as_uri())
+    page.get_by_text(f"True place: {said} from the answer.").wait_for()
+    page.get_by_text("True place", exact=True).wait_for()
+    green = np.abs(pixels_of(page, 1, f"truth {said}") - np.array(TRUTH)).sum(axis=2) < 60
+    assert bool(green.any()) == in_view
 
 
 @pytest.mark.ui

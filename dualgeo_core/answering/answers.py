@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pandas as pd
+
 from dualgeo_core.answering.spread import Spread
 
 KM_PER_DEGREE = 111.2  # of latitude
@@ -69,6 +71,41 @@ class Answer:
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "locator": self.locator,
         }
+
+
+def answer_of(
+    name: str,
+    prediction: "pd.Series[Any]",
+    *,
+    candidates: pd.DataFrame,
+    reason: str | None,
+    spread: Spread | None,
+    locator: str,
+    calibrated: bool,
+) -> Answer:
+    """The answer that a row of predictions and a photo's most similar candidates (best first) hold."""
+
+    def known(column: str) -> Any:
+        return None if pd.isna(prediction[column]) else prediction[column]
+
+    return Answer(
+        photo=name,
+        status=str(prediction["status"]),
+        reason=reason,
+        latitude=known("latitude"),
+        longitude=known("longitude"),
+        place=known("place"),
+        radius_50_km=known("radius_50_km"),
+        radius_90_km=known("radius_90_km"),
+        confidence_25km=known("confidence_25km"),
+        calibrated=calibrated,
+        candidates=[
+            Candidate(**{str(column): value for column, value in row.items()})
+            for row in candidates[["gallery_id", "latitude", "longitude", "similarity"]].to_dict("records")
+        ],
+        locator=locator,
+        spread=spread,
+    )
 
 
 def supported_decimals(radius_km: float | None) -> int:

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from dualgeo_core.answering.answerer import Answered, Answerer
-from dualgeo_core.answering.answers import Answer, Candidate
+from dualgeo_core.answering.answers import Answer, answer_of
 from dualgeo_core.answering.photo_inputs import PhotoInput, upright_rgb
 from dualgeo_core.answering.reasons import missing_evidence
 from dualgeo_core.answering.spread import Spread, spread_of
@@ -118,7 +118,15 @@ class BaseLocator(ABC):
         reasons = self._reasons(answered, ids, similar)
         predictions = [prediction for _, prediction in answered.predictions.iterrows()]
         return [
-            self._answer(name, prediction, candidates=found, reason=reason, spread=drawn)
+            answer_of(
+                name,
+                prediction,
+                candidates=found,
+                reason=reason,
+                spread=drawn,
+                locator=self.fingerprint,
+                calibrated=self.is_calibrated,
+            )
             for name, prediction, found, reason, drawn in zip(
                 names, predictions, similar, reasons, spreads, strict=True
             )
@@ -151,37 +159,6 @@ class BaseLocator(ABC):
                 strict=True,
             )
         ]
-
-    def _answer(
-        self,
-        name: str,
-        prediction: "pd.Series[Any]",
-        *,
-        candidates: pd.DataFrame,
-        reason: str | None,
-        spread: Spread | None,
-    ) -> Answer:
-        def known(column: str) -> Any:
-            return None if pd.isna(prediction[column]) else prediction[column]
-
-        return Answer(
-            photo=name,
-            status=str(prediction["status"]),
-            reason=reason,
-            latitude=known("latitude"),
-            longitude=known("longitude"),
-            place=known("place"),
-            radius_50_km=known("radius_50_km"),
-            radius_90_km=known("radius_90_km"),
-            confidence_25km=known("confidence_25km"),
-            calibrated=self.is_calibrated,
-            candidates=[
-                Candidate(**{str(column): value for column, value in row.items()})
-                for row in candidates[["gallery_id", "latitude", "longitude", "similarity"]].to_dict("records")
-            ],
-            locator=self.fingerprint,
-            spread=spread,
-        )
 
     def _similar(self, answered: Answered, ids: Sequence[str]) -> list[pd.DataFrame]:
         """The most similar candidates of each of `ids`, best first."""

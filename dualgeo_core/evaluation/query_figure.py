@@ -1,4 +1,7 @@
-"""The evidence behind one query as a picture: photo, candidates, true place, answer and its regions."""
+"""The evidence behind one query as a picture: photo, candidates, true place, answer and its regions.
+
+Dagster's and MLflow's pages show pictures, but no scripts. Where scripts run, `maps` draws the same query.
+"""
 
 import math
 from collections.abc import Callable, Hashable, Mapping

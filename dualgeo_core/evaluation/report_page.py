@@ -63,14 +63,6 @@ def _coverage(strata: pd.DataFrame) -> str:
     return f"<h2>Coverage by stratum</h2><p>Farthest from 90 %: {html.escape(told)}.</p>{_table(strata)}"
 
 
-def queries_page(figures: Mapping[str, Figure], *, benchmark: str) -> str:
-    """A self-contained HTML page with one picture per query; the keys are the captions."""
-    title = f"DualGeo: single queries of {html.escape(benchmark)}"
-    head = f"<meta charset='utf-8'><title>{title}</title><style>{STYLE}</style>"
-    body = "".join(f"<h2>{html.escape(caption)}</h2>{_figure(figure, caption)}" for caption, figure in figures.items())
-    return f"<!doctype html><html lang='en'><head>{head}</head><body><h1>{title}</h1>{body}</body></html>"
-
-
 def _section(benchmark: str, result: BenchmarkResult, *, main_method: str) -> str:
     truth, main = result.truth, result.predictions[main_method]
     table = comparison_table({benchmark: dict(result.scores)}).drop(columns="benchmark")

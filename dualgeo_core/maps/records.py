@@ -9,15 +9,24 @@ from dualgeo_core.answering.answers import Answer
 Thumbnail = Callable[[str], str | None]  # the address of a picture, by the id of a gallery photo
 
 
-def map_record(answer: Answer, *, candidate_thumbnail: Thumbnail, thumbnail: str | None = None) -> dict[str, Any]:
-    """The answer in the form of `DualGeoMap.show`; `thumbnail` is the address of the photo's own picture."""
+def map_record(
+    answer: Answer,
+    *,
+    candidate_thumbnail: Thumbnail,
+    thumbnail: str | None = None,
+    truth: tuple[float, float] | None = None,
+) -> dict[str, Any]:
+    """The answer in the form of `DualGeoMap.show`.
+
+    `thumbnail` is the address of the photo's own picture, and `truth` its true place (latitude, longitude) if known.
+    """
     content = answer.as_json()
     candidates = [
         {**candidate, "thumbnail": _picture(candidate["gallery_id"], candidate_thumbnail)}
         for candidate in content["candidates"]
     ]
     spread = None if answer.spread is None else answer.spread.as_json()
-    return {**content, "candidates": candidates, "spread": spread, "thumbnail": thumbnail}
+    return {**content, "candidates": candidates, "spread": spread, "thumbnail": thumbnail, "truth": truth}
 
 
 def _picture(gallery_id: str | None, candidate_thumbnail: Thumbnail) -> str | None:

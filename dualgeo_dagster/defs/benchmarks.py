@@ -87,9 +87,8 @@ def _methods_table(by_method: dict[str, dict[str, Any]]) -> dg.MetadataValue[Any
 def _pictures(benchmark: str, tracking: Tracking) -> Metadata:
     """Logs the pictures and the page of single queries to MLflow; returns the links to them."""
     from dualgeo_core.evaluation import plots
-    from dualgeo_core.evaluation.report_page import queries_page
     from dualgeo_core.pipeline.methods import main_method
-    from dualgeo_core.pipeline.report import query_figures
+    from dualgeo_core.pipeline.queries import ShownQueries
     from dualgeo_core.pipeline.stage2 import predictions_by_method
 
     by_method, truth = predictions_by_method(workspace(), benchmark), workspace().photos(benchmark).frame
@@ -101,16 +100,18 @@ def _pictures(benchmark: str, tracking: Tracking) -> Metadata:
         "Share of photos within each distance": ("plots/error_cdf.png", plots.error_cdf(by_method, truth)),
         "Accuracy of the most confident answers": ("plots/coverage_curve.png", plots.coverage_curve(main, truth)),
     }
-    queries = query_figures(workspace(), benchmark)
-    figures |= {name: (f"plots/{name.lower().replace(' ', '_')}.png", figure) for name, figure in queries.items()}
-    run.log_page(queries_page(queries, benchmark=benchmark), QUERIES)
+    queries = ShownQueries(workspace(), benchmark)
+    shown = queries.figures()
+    figures |= {name: (f"plots/{name.lower().replace(' ', '_')}.png", figure) for name, figure in shown.items()}
     links: dict[str, Any] = {}
     for title, (path, figure) in figures.items():
         run.log_figure(figure, path)
         run.log_figure(figure, f"previews/{path}", width_px=PREVIEW_PX)
         links[title] = picture(tracking.file_of(run, f"previews/{path}"), f"{benchmark}: {title.lower()}")
-    page = tracking.page_of(run.id).replace("?", f"/artifacts/{QUERIES}?")
-    links["Single queries"] = dg.MetadataValue.md(f"[{QUERIES}]({page})")
+    if shown:
+        run.log_page(queries.page(), QUERIES)
+        page = tracking.page_of(run.id).replace("?", f"/artifacts/{QUERIES}?")
+        links["Single queries on the map"] = dg.MetadataValue.md(f"[{QUERIES}]({page})")
     tracking.run.log_figure(figures["Map of errors"][1], f"plots/error_map_{benchmark}.png")
     return links
 

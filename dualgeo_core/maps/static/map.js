@@ -5,7 +5,8 @@
 const DualGeoMap = (() => {
   const RADIUS_KM = 6371.0088;
   const RAD = Math.PI / 180;
-  const COLOURS = { posterior: [196, 64, 32], answer: "#b3261e", candidate: "#1f5fa8", cluster: "#8a5a00", path: "#444" };
+  const NEAR_KM = 50; // a true place that is this near is in the view round the answer
+  const COLOURS = { posterior: [196, 64, 32], answer: "#b3261e", candidate: "#1f5fa8", cluster: "#8a5a00", path: "#444", truth: "#006b4f" };
 
   // Geometry. Angles are degrees, distances km.
   function distanceKm(latA, lonA, latB, lonB) {
@@ -333,7 +334,8 @@ const DualGeoMap = (() => {
           pen.lineTo(x + reach * Math.sin((tip * Math.PI) / 5), y - reach * Math.cos((tip * Math.PI) / 5));
         }
         pen.closePath();
-      } else pen.arc(x, y, size, 0, 7);
+      } else if (kind === "truth") pen.rect(x - size, y - size, 2 * size, 2 * size);
+      else pen.arc(x, y, size, 0, 7);
       pen.stroke();
       pen.fill();
       this.marks.unshift({ x, y, text, thumbnail, select });
@@ -385,6 +387,13 @@ const DualGeoMap = (() => {
     return marks;
   }
 
+  const errorKm = (record) => (record.truth && located(record) ? distanceKm(record.latitude, record.longitude, ...record.truth) : null);
+  const truthText = (record) => `True place${located(record) ? `: ${rounded(errorKm(record))} from the answer` : ""}`;
+
+  const truthMarks = (record) => (record.truth
+    ? [{ latitude: record.truth[0], longitude: record.truth[1], kind: "truth", size: 4, text: truthText(record) }]
+    : []);
+
   const answerMark = (record, size) => ({
     latitude: record.latitude, longitude: record.longitude, kind: "answer", size, thumbnail: record.thumbnail,
     text: `${record.photo}: ${headline(record)}` });
@@ -425,7 +434,7 @@ const DualGeoMap = (() => {
         spread: record.spread,
         circles: [...circlesOf(record), ...(whole && albums.length ? others.flatMap(regionOf) : [])],
         paths: whole ? paths : [],
-        marks: [...others.map((other) => answerMark(other, 6)), ...marksOf(record), ...(located(record) ? [answerMark(record, 11)] : [])],
+        marks: [...others.map((other) => answerMark(other, 6)), ...marksOf(record), ...(located(record) ? [answerMark(record, 11)] : []), ...truthMarks(record)],
         description: `${whole ? "World" : "Surroundings"}. ${record.photo}: ${headline(record)}`,
       };
     };
@@ -443,7 +452,8 @@ const DualGeoMap = (() => {
       local.figure.hidden = !at;
       if (at) local.projection = around(at.latitude, at.longitude);
       local.centre = [0, 0];
-      local.spanKm = Math.min(20000, Math.max(0.6, 3.2 * (record.radius_90_km ?? 5000)));
+      const off = errorKm(record) ?? 0;
+      local.spanKm = Math.min(20000, Math.max(0.6, 3.2 * (record.radius_90_km ?? 5000), off <= NEAR_KM ? 3 * off : 0));
       detail.replaceChildren(...detailOf(record));
       for (const button of root.querySelectorAll(".dg-list button")) {
         button.setAttribute("aria-pressed", String(Number(button.dataset.index) === chosen));
@@ -503,6 +513,7 @@ const DualGeoMap = (() => {
   function legend(records) {
     const box = element("ul", "dg-legend");
     const entries = [["answer", "Answer"], ["candidate", arePlaces(records) ? "Similar place" : "Similar gallery photo"], ["cluster", "Cluster of them"], ["posterior", "Posterior; outlines hold 50 and 90 % of it"]];
+    if (records.some((record) => record.truth)) entries.push(["truth", "True place"]);
     if (records.some((record) => record.album)) entries.push(["path", "Path of each camera"]);
     for (const [kind, text] of entries) {
       const entry = element("li");
@@ -514,6 +525,13 @@ const DualGeoMap = (() => {
 
   function detailOf(record) {
     const parts = [element("h2", "", record.photo.split("/").pop()), element("p", "dg-headline", headline(record))];
+    if (record.thumbnail) {
+      const photo = element("img", "dg-photo");
+      photo.src = record.thumbnail;
+      photo.alt = "The photo";
+      parts.unshift(photo);
+    }
+    if (record.truth) parts.push(element("p", "", `${truthText(record)}.`));
     if (located(record)) {
       const facts = [`Coordinates ${record.latitude}, ${record.longitude}`];
       if (record.status !== "anchor" && record.radius_90_km !== null) {
