@@ -17,6 +17,7 @@ class MadeRegistry:
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.notes: dict[tuple[str, str], str] = {("1", "scores"): "day 72.0", ("2", "scores"): "day 48.0"}
+        self.notes["2", "data"] = "gallery 0123abcd, day 4567cdef"
 
     def version_of(self, alias: str) -> str:
         return {"champion": "1", "challenger": "2"}[alias]
@@ -53,5 +54,5 @@ def test_a_blocked_challenger_is_amber_with_its_reason(monkeypatch: pytest.Monke
     assert check.metadata["Challenger minus champion (points)"] == dg.MetadataValue.float(-12.3)
     assert made.metadata["Decision"] == sentence
     versions = made.metadata["Versions"].value.splitlines()
-    assert versions[2] == f"| 2 | challenger | day 48.0 |  | {sentence} |"
-    assert versions[3] == "| 1 | champion | day 72.0 |  |  |"
+    assert versions[2] == f"| 2 challenger | day 48.0 | 0123abcd | {sentence} |"
+    assert versions[3] == "| 1 champion | day 72.0 |  |  |"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dualgeo_core.settings import AnsweringSettings
 
 SHOWN_CANDIDATES = 5
+PICTURED_CANDIDATES = 8  # as many as the map lists
 MOST_PICTURES = 500  # of gallery photos in one map: 2 MB
 LARGE_RADIUS_KM = 25.0  # from here on, the radius says more than the coordinates
 
@@ -70,7 +71,7 @@ class Output:
         gallery = gallery_photos(settings)
         if gallery is None:
             return {}
-        candidates = [candidate for answer in self._answers for candidate in answer.candidates[:SHOWN_CANDIDATES]]
+        candidates = [candidate for answer in self._answers for candidate in answer.candidates[:PICTURED_CANDIDATES]]
         shown = dict.fromkeys(candidate.gallery_id for candidate in candidates if candidate.gallery_id is not None)
         return gallery_thumbnails(gallery, list(shown)[:MOST_PICTURES])
 

@@ -153,7 +153,10 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
 
 
 def _versions(registry: "Registry") -> dg.MetadataValue[Any]:
-    """A table of the newest versions: alias, accuracy within 25 km on each benchmark, gallery and decision."""
+    """A table of the newest versions: aliases, accuracy within 25 km on each benchmark, gallery and decision.
+
+    It has few columns, because its place on Dagster's page is narrow.
+    """
     import pandas as pd
 
     from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
@@ -161,10 +164,9 @@ def _versions(registry: "Registry") -> dg.MetadataValue[Any]:
     aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
     rows = [
         {
-            "Version": version,
-            "Alias": ", ".join(alias for alias, points_to in aliases.items() if points_to == version),
+            "Version": " ".join([version, *(alias for alias, points_to in aliases.items() if points_to == version)]),
             "Within 25 km (%)": registry.note_of(version, SCORES),
-            "Gallery": registry.note_of(version, DATA).split(", ")[0],
+            "Gallery": registry.note_of(version, DATA).split(", ")[0].split(" ")[-1],
             "Decision": registry.note_of(version, DECISION),
         }
         for version in registry.versions()[:SHOWN_VERSIONS]
