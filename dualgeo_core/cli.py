@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.commands.extract import extract
 from dualgeo_core.commands.ingest import ingest
 from dualgeo_core.commands.locate import locate
 from dualgeo_core.commands.refine import evaluate, fit_refiner, refine
@@ -43,6 +44,7 @@ def options(
 
 
 app.add_typer(ingest, name="ingest")
+app.command("extract")(extract)
 app.command("locate")(locate)
 app.command("serve")(serve)
 app.command("train")(train)
