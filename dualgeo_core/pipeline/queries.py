@@ -25,6 +25,7 @@ from dualgeo_core.pipeline.artifacts import Artifacts
 from dualgeo_core.pipeline.opening import open_answerer, open_refiner
 from dualgeo_core.pipeline.stage2 import main_candidates, main_predictions
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
+from dualgeo_core.refine.mixtures import Mixture
 
 RIGHT_KM = 25  # an answer within this distance is shown as right
 SHOWN_CANDIDATES = 20
@@ -59,34 +60,46 @@ class ShownQueries:
         }
 
     def page(self) -> str:
-        """One HTML file with the map of the queries. Raises ValueError if no query has an answer."""
-        ids = [answer["id"] for answer in self._answers.values()]
-        lmm = self.workspace.profile.lmm.enabled
-        answers = read_table(Artifacts(self.workspace).lmm_answers(self.benchmark)) if lmm else None
-        answered = Answered(self._candidates, answers, main_predictions(self.workspace, self.benchmark))
-        mixtures = open_answerer(self.workspace).mixtures(answered, ids)
-        similar = [self._similar(photo_id) for photo_id in ids]
-        nearest = pd.concat(similar)["gallery_id"].unique().tolist()
-        pictures = gallery_thumbnails(self.workspace.photos(GALLERY), nearest)
+        """One HTML file with the map of the queries, which are at least one."""
+        predictions = Artifacts(self.workspace).predictions(self.benchmark).require().content
+        calibrated = open_refiner(self.workspace).alone.calibration.photographers > 0
         radius_km = self.workspace.profile.refinement.cluster_radius_km
-        records = [
-            map_record(
-                answer_of(
-                    f"{caption}, {answer['id']}",
-                    answer,
-                    candidates=found,
-                    reason=None,
-                    spread=spread_of(mixture, found, cluster_radius_km=radius_km),
-                    locator=Artifacts(self.workspace).predictions(self.benchmark).require().content,
-                    calibrated=open_refiner(self.workspace).alone.calibration.photographers > 0,
-                ),
-                candidate_thumbnail=lambda photo_id: as_data_uri(pictures[photo_id]),
-                thumbnail=as_data_uri(thumbnail_jpeg(self._photo(answer["id"]), side=PHOTO_PX)),
-                truth=tuple(self._truth.loc[answer["id"], ["latitude", "longitude"]]),
+        pictures = self._pictures()
+        records = []
+        for (caption, answer), mixture in zip(self._answers.items(), self._mixtures(), strict=True):
+            photo_id, similar = answer["id"], self._similar(answer["id"])
+            shown = answer_of(
+                f"{caption}, {photo_id}",
+                answer,
+                candidates=similar,
+                reason=None,
+                spread=spread_of(mixture, similar, cluster_radius_km=radius_km),
+                locator=predictions,
+                calibrated=calibrated,
             )
-            for (caption, answer), found, mixture in zip(self._answers.items(), similar, mixtures, strict=True)
-        ]
+            latitude, longitude = self._truth.loc[photo_id, ["latitude", "longitude"]]
+            record = map_record(
+                shown,
+                candidate_thumbnail=pictures.get,
+                thumbnail=as_data_uri(thumbnail_jpeg(self._photo(photo_id), side=PHOTO_PX)),
+                truth=(float(latitude), float(longitude)),
+            )
+            records.append(record)
         return map_page(records, title=f"Single queries of {self.benchmark}", note="Located by DualGeo.")
+
+    def _mixtures(self) -> list[Mixture]:
+        """The posterior of each shown query."""
+        answers = None
+        if self.workspace.profile.lmm.enabled:
+            answers = read_table(Artifacts(self.workspace).lmm_answers(self.benchmark))
+        answered = Answered(self._candidates, answers, main_predictions(self.workspace, self.benchmark))
+        return open_answerer(self.workspace).mixtures(answered, [answer["id"] for answer in self._answers.values()])
+
+    def _pictures(self) -> dict[str, str]:
+        """The pictures of all gallery photos that are shown, by id."""
+        similar = pd.concat([self._similar(answer["id"]) for answer in self._answers.values()])
+        found = gallery_thumbnails(self.workspace.photos(GALLERY), similar["gallery_id"].tolist())
+        return {photo_id: as_data_uri(jpeg) for photo_id, jpeg in found.items()}
 
     @cached_property
     def _answers(self) -> "dict[str, pd.Series[Any]]":
