@@ -30,11 +30,10 @@ def extract_photos(sets: Sequence[Photos], out: Path) -> dict[str, int]:
     counts: Counter[str] = Counter()
     with atomic_folder(out) as folder:
         for photos in sets:
-            authors = photos.frame.set_index("id")["author"]
-            times = photos.frame.set_index("id")["taken"] if photos.knows("taken") else {}
+            known = photos.frame.set_index("id").reindex(columns=["author", "taken"])
             for shard in photos.shards():
                 for photo_id, data in zip(shard.ids, shard.images, strict=True):
-                    author, taken = authors[photo_id], times.get(photo_id)
+                    author, taken = known.loc[photo_id]
                     name = _safe(author) if isinstance(author, str) else ""
                     (folder / name).mkdir(exist_ok=True)
                     file = _unused(folder / name / _file_name(photo_id))
@@ -68,7 +67,7 @@ def _with_exif(data: bytes, *, author: Any, taken: Any) -> bytes:
     exif = Image.Exif()
     if isinstance(author, str):
         exif[Base.Artist] = author
-    if taken is not None and not pd.isna(taken):
+    if not pd.isna(taken):
         exif.get_ifd(IFD.Exif)[Base.DateTimeOriginal] = f"{taken:%Y:%m:%d %H:%M:%S}"
         exif.get_ifd(IFD.Exif)[Base.OffsetTimeOriginal] = "+00:00"
     block = exif.tobytes()
