@@ -22,7 +22,7 @@ def made_answer(
     ring = destination(latitude, longitude, np.arange(0, 360, 45), radius_km)
     points = np.array([[latitude, longitude], *np.column_stack(ring).tolist()])
     weights = np.zeros((len(points), len(SCALES_KM)), dtype=np.float32)
-    weights[0, 1], weights[1:, 2] = 0.6, 0.3 / 8
+    weights[0, SCALES_KM.index(1.0)], weights[1:, SCALES_KM.index(5.0)] = 0.6, 0.3 / 8
     return Answer(
         photo=photo,
         status="ok",
