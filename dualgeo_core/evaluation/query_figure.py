@@ -1,6 +1,6 @@
 """The evidence behind one query as a picture: photo, candidates, true place, answer and its regions.
 
-Dagster's and MLflow's pages show pictures, but no scripts. Where scripts run, `maps` draws the same query.
+It is for pages that show images and run no scripts. Where scripts run, `maps` draws the same query.
 """
 
 import math
