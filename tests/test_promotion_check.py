@@ -51,8 +51,8 @@ def test_a_blocked_challenger_is_amber_with_its_reason(monkeypatch: pytest.Monke
     assert check.passed == promoted
     assert check.severity == dg.AssetCheckSeverity.WARN, "amber: a blocked challenger stops nothing"
     assert check.metadata["Decision"] == dg.MetadataValue.text(sentence)
-    assert check.metadata["Challenger minus champion (points)"] == dg.MetadataValue.float(-12.3)
+    assert check.metadata["Difference (points)"] == dg.MetadataValue.float(-12.3)
     assert made.metadata["Decision"] == sentence
     versions = made.metadata["Versions"].value.splitlines()
-    assert versions[2] == f"| 2 challenger | day 48.0 | 0123abcd | {sentence} |"
-    assert versions[3] == "| 1 champion | day 72.0 |  |  |"
+    assert versions[2] == f"| 2 challenger 0123abcd | day 48.0 | {sentence} |"
+    assert versions[3] == "| 1 champion | day 72.0 |  |"

@@ -111,9 +111,10 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
 
     The comparison prevents a worse model from going into service, at once or by many small losses: the challenger is
     compared with the champion and with the best champion so far, up to the margin
-    `orchestration.promotion.margin_points`. A blocked challenger is a warning: the check `challenger_is_not_worse` is
-    amber, and the run succeeds. The table lists the newest versions with their accuracy within 25 km and the DVC
-    version of their gallery. To promote one of them by hand, hold Shift, click *Materialize*, and name it as `promote`;
+    `orchestration.promotion.margin_points`. Differences are challenger minus champion. A blocked challenger is a
+    warning: the check `challenger_is_not_worse` is amber, and the run succeeds. The table lists the newest versions
+    with the DVC version of their gallery and their accuracy within 25 km. To promote one of them by hand, hold Shift,
+    click *Materialize*, and name it as `promote`;
     `dualgeo promote` and `dualgeo rollback` do the same.
     """
     from dualgeo_dagster.mlflow.locators import bring_into_service
@@ -153,24 +154,25 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
 
 
 def _versions(registry: "Registry") -> dg.MetadataValue[Any]:
-    """A table of the newest versions: aliases, accuracy within 25 km on each benchmark, gallery and decision.
+    """A table of the newest versions: aliases, gallery, accuracy within 25 km on each benchmark, and decision.
 
-    It has few columns, because its place on Dagster's page is narrow.
+    It has three columns, because its place on Dagster's page is narrow.
     """
     import pandas as pd
 
     from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
 
     aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
-    rows = [
-        {
-            "Version": " ".join([version, *(alias for alias, points_to in aliases.items() if points_to == version)]),
+    rows = []
+    for version in registry.versions()[:SHOWN_VERSIONS]:
+        names = [alias for alias, points_to in aliases.items() if points_to == version]
+        gallery = registry.note_of(version, DATA).split(", ")[0].split(" ")[-1]
+        row = {
+            "Version, gallery": " ".join(filter(None, [version, *names, gallery])),
             "Within 25 km (%)": registry.note_of(version, SCORES),
-            "Gallery": registry.note_of(version, DATA).split(", ")[0].split(" ")[-1],
             "Decision": registry.note_of(version, DECISION),
         }
-        for version in registry.versions()[:SHOWN_VERSIONS]
-    ]
+        rows.append(row)
     table = pd.DataFrame(rows)
     while len(table) > 1 and len(str(markdown_table(table).value)) >= SHOWN_CHARACTERS:
         table = table.iloc[:-1]

@@ -29,10 +29,10 @@ NAMES = {
     "old": "Champion before",
     "new": "Challenger",
     "metric": "Compared by",
-    "margin": "Largest loss that is accepted (points)",
-    "difference": "Challenger minus champion (points)",
-    "interval_low": "Challenger minus champion, 95 % interval: low (points)",
-    "interval_high": "Challenger minus champion, 95 % interval: high (points)",
+    "margin": "Margin (points)",
+    "difference": "Difference (points)",
+    "interval_low": "Difference, 95 % low (points)",
+    "interval_high": "Difference, 95 % high (points)",
 }
 
 SHARES = ("mean_iou", "recall_at_20")  # stored as fractions, shown in percent

@@ -14,7 +14,7 @@ from conftest import EARTH, Home
 
 from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
 
-LOW, HIGH = (f"Challenger minus champion, 95 % interval: {bound} (points)" for bound in ("low", "high"))
+LOW, HIGH = (f"Difference, 95 % {bound} (points)" for bound in ("low", "high"))
 COUNTRIES_AT_FIRST = 2
 PROFILE = """
 threads: 1
