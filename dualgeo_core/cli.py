@@ -11,6 +11,7 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.commands.extract import extract
 from dualgeo_core.commands.ingest import ingest
 from dualgeo_core.commands.locate import locate
+from dualgeo_core.commands.plan import plan
 from dualgeo_core.commands.refine import evaluate, fit_refiner, refine
 from dualgeo_core.commands.report import report
 from dualgeo_core.commands.segmenter import train_segmenter
@@ -52,6 +53,7 @@ app.command("train-segmenter")(train_segmenter)
 app.command("refine")(refine)
 app.command("fit-refiner")(fit_refiner)
 app.command("evaluate")(evaluate)
+app.command("plan")(plan)
 app.command("report")(report)
 app.command("verify")(verify)
 # Packages that build on this one add their own commands, for example those of the model registry.

@@ -8,6 +8,7 @@ from dualgeo_dagster.mlflow.tracking import Tracking
 from dualgeo_dagster.photo_versions import build_photo_set
 from dualgeo_dagster.profile import BENCHMARKS, ONE_RUN, workspace
 from dualgeo_dagster.reporting.columns import COLUMN_SCHEMA, ROW_COUNT, column_schema
+from dualgeo_dagster.reporting.plan import plan_facts
 from dualgeo_dagster.reporting.results import Metadata, result, results_by_benchmark
 from dualgeo_dagster.retries import retried
 
@@ -57,6 +58,7 @@ def _photo_set(context: dg.AssetExecutionContext, tracking: Tracking, photos_nam
     if photos_name == GALLERY:
         workspace().profile.retrieval.require_enough_photos(len(frame))
     return {
+        **(plan_facts(len(frame)) if photos_name == GALLERY else {}),
         "fingerprint": dvc_hash,
         ROW_COUNT: len(frame),
         COLUMN_SCHEMA: column_schema(min(photos.folder.glob("*.parquet"))),
