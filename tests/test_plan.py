@@ -1,14 +1,11 @@
-"""`dualgeo plan`: predictions from rates, which rates are taken, and the calibration."""
+"""`dualgeo plan`: predictions from rates, and which rates are taken. tests/services measures rates."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Home
-from typer.testing import CliRunner
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.cli import app
 from dualgeo_core.planning.plan import plan
 from dualgeo_core.planning.rates import (
     AssetRates,
@@ -22,7 +19,7 @@ from dualgeo_core.planning.rates import (
 )
 from dualgeo_core.planning.tables import duration
 from dualgeo_core.planning.work import WORK, Size
-from dualgeo_core.settings import Profile, Settings, load_settings
+from dualgeo_core.settings import Profile, Settings
 
 
 def profile(**sections: Any) -> Profile:
@@ -138,29 +135,3 @@ def test_rates_hold_for_their_settings_and_known_ones_for_their_machine(tmp_path
 )
 def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-def test_the_command_calibrates_once_and_tells_time_disk_memory_and_cost(
-    graph_home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On the real steps of a tiny profile."""
-    home = tmp_path / "home"
-    for folder in ("profiles", "data"):
-        (home / folder).parent.mkdir(parents=True, exist_ok=True)
-        (home / folder).symlink_to(graph_home.path / folder)
-    monkeypatch.setenv("DUALGEO_HOME", str(home))
-    arguments = ["plan", "--profile", "tiny", "--photos", "4100000", "--price-per-hour", "2", "--photo-kb", "90"]
-    arguments += ["--calibration-photos", "360"]
-    first = CliRunner().invoke(app, arguments)
-    assert first.exit_code == 0, first.output
-    assert "calibrated in" in first.output
-    assert "369.0 GB" in first.output
-    assert "cost at 2 per hour: " in first.output
-    rates = known_rates(load_settings("tiny"))
-    assert rates is not None
-    assert all(sum(asset.seconds.values()) + asset.seconds_once > 0 for asset in rates.assets.values())
-    assert rates.assets["gallery_features"].disk_per_photo == pytest.approx((1 + 2 * 2) * 1280 * 2, rel=0.1)
-    second = CliRunner().invoke(app, arguments)
-    assert "calibrated in" not in second.output
-    assert second.output.splitlines()[-14:] == first.output.splitlines()[-14:]
-    assert not (home / "artifacts" / "tiny" / "masks").exists()

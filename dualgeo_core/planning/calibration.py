@@ -74,8 +74,8 @@ def calibration_workspace(
     sets = PhotoSettings(
         gallery=PhotoSource(photo_set=GALLERY), benchmarks={BENCHMARK: PhotoSource(photo_set=BENCHMARK)}
     )
-    # Asking a multimodal model costs money, and its rate is that of a server.
-    profile = profile.model_copy(update={"photos": sets, "lmm": LmmSettings()})
+    # Asking a multimodal model costs money, and its rate is that of a server. A cluster cannot see `home`.
+    profile = profile.model_copy(update={"photos": sets, "lmm": LmmSettings(), "engine": "local"})
     settings = Settings(profile=profile, home=home)
     with metered() as ingest:
         write_calibration_set(settings.data / GALLERY, images, photos=photos, training=profile.training)
