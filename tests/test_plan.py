@@ -105,6 +105,13 @@ def test_what_limits_an_asset_follows_from_the_busy_cores(gpu: str | None, busy_
     assert row.advice
 
 
+def test_a_gpu_is_not_advised_for_what_runs_on_the_cpu() -> None:
+    settings = profile()
+    rows = planned(settings, rates_of(settings), 1000)
+    assert "GPU" in rows["gallery_masks"].advice
+    assert "GPU" not in rows["gallery_index"].advice
+
+
 def test_an_asset_that_does_not_fit_into_memory_is_bound_by_it() -> None:
     settings = profile(retrieval={"index": "Flat"})
     rows = planned(settings, rates_of(settings), 40 * 10**6)

@@ -78,7 +78,8 @@ def _planned(asset: str, profile: Profile, rates: Rates, size: Size, photos_on_d
     memory = measured.memory + resident_bytes(asset, profile, photos=size.photos, width=rates.width)
     disk = photos_on_disk if asset == "gallery_photos" else _disk(asset, measured, profile, rates, size)
     bound_by = _bound_by(asset, measured, rates, memory)
-    return PlannedAsset(asset, seconds, disk, memory, bound_by, ADVICE[bound_by])
+    advice = "more cores" if bound_by == "CPU cores" and asset in CPU_ASSETS else ADVICE[bound_by]
+    return PlannedAsset(asset, seconds, disk, memory, bound_by, advice)
 
 
 def _disk(asset: str, measured: AssetRates, profile: Profile, rates: Rates, size: Size) -> float:
