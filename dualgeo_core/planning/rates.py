@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from dualgeo_core.base.errors import InputError
@@ -53,6 +52,8 @@ class Rates(BaseModel):
 
 def this_machine(profile: Profile) -> dict[str, Any]:
     """The parts of this machine that rates depend on."""
+    import torch  # Dagster's first step needs it only where there are rates
+
     gpu = torch.cuda.is_available() and profile.device != "cpu"
     return {
         "processor": _processor(),
