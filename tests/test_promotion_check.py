@@ -32,10 +32,8 @@ class MadeRegistry:
         return ["2", "1"]
 
 
-@pytest.mark.parametrize("promoted", [False, True])
-def test_a_blocked_challenger_is_amber_with_its_reason(monkeypatch: pytest.MonkeyPatch, promoted: bool) -> None:
-    sentence = "promoted: no worse" if promoted else "blocked: shown worse than version 1"
-    decision = Decision(promoted, "2" if promoted else "1", {**FACTS, "decision": sentence})
+def made_champion(monkeypatch: pytest.MonkeyPatch, decision: Decision) -> Any:
+    """What the asset returns after this decision."""
     monkeypatch.setattr("dualgeo_dagster.mlflow.registry.Registry", MadeRegistry)
     monkeypatch.setattr("dualgeo_dagster.mlflow.promotion.decide_promotion", lambda *arguments: decision)
     monkeypatch.setattr("dualgeo_dagster.mlflow.locators.bring_into_service", lambda *arguments: None)
@@ -44,8 +42,13 @@ def test_a_blocked_challenger_is_amber_with_its_reason(monkeypatch: pytest.Monke
     run = SimpleNamespace(describe=lambda *section: None)
     tracking = SimpleNamespace(tracking_uri="", run=run, close_rebuild=lambda: None, links=lambda run: {})
     context = dg.build_asset_context(asset_config={"promote": "", "reason": "by hand"})
+    return promotion.champion(context, tracking=tracking)
 
-    made = promotion.champion(context, tracking=tracking)
+
+@pytest.mark.parametrize("promoted", [False, True])
+def test_a_blocked_challenger_is_amber_with_its_reason(monkeypatch: pytest.MonkeyPatch, promoted: bool) -> None:
+    sentence = "promoted: no worse" if promoted else "blocked: shown worse than version 1"
+    made = made_champion(monkeypatch, Decision(promoted, "2" if promoted else "1", {**FACTS, "decision": sentence}))
 
     [check] = made.check_results
     assert check.passed == promoted
@@ -56,3 +59,12 @@ def test_a_blocked_challenger_is_amber_with_its_reason(monkeypatch: pytest.Monke
     versions = made.metadata["Versions"].value.splitlines()
     assert versions[2] == f"| 2 challenger 0123abcd | day 48.0 | {sentence} |"
     assert versions[3] == "| 1 champion | day 72.0 |  |"
+
+
+def test_a_run_that_makes_the_champion_again_leaves_the_reason_of_its_promotion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    again = Decision(True, "1", {"old": "1", "new": "1", "decision": "already the champion"})
+    made = made_champion(monkeypatch, again)
+    assert made.metadata["Decision"] == "already the champion"
+    assert "already the champion" not in made.metadata["Versions"].value

@@ -119,7 +119,7 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     """
     from dualgeo_dagster.mlflow.locators import bring_into_service
     from dualgeo_dagster.mlflow.promotion import Decision, decide_promotion
-    from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+    from dualgeo_dagster.mlflow.registry import CHAMPION, Registry
 
     registry, asked = Registry(tracking.tracking_uri, profile=NAME), context.op_execution_context.op_config
     if asked["promote"]:
@@ -130,7 +130,8 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
         decision = Decision(True, asked["promote"], facts)
     else:
         decision = decide_promotion(registry, workspace(), orchestration().promotion)
-        registry.note(registry.version_of(CHALLENGER) or decision.champion, DECISION, str(decision.facts["decision"]))
+        if decision.facts["new"] != decision.facts["old"]:  # otherwise nothing was decided
+            registry.note(decision.facts["new"], DECISION, decision.facts["decision"])
     bring_into_service(registry, workspace().settings)
     tracking.close_rebuild()
     sentence = f"version {decision.facts['new']}: {decision.facts['decision']}"
