@@ -35,11 +35,13 @@ from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.model.gps_encoder import GpsEncoder, equal_earth, sphere_points
 from dualgeo_core.model.losses import AlignmentLoss
 from dualgeo_core.photos.photo_set import ShardKey
-from dualgeo_core.settings import ModelSettings, TrainingSettings
+from dualgeo_core.settings import ModelSettings, Representation, TrainingSettings
 from dualgeo_core.views.store import ViewBatch, Views
 
-BATCH, CLASSES, ENCODER_WIDTH, TOKENS, STORED = 256, 150, 1024, 16, 1024
+BATCH, CLASSES, TOKENS, STORED = 256, 150, 16, 1024
+ENCODER_WIDTH, OUR_WIDTH = 1024, 768  # CLIP's hidden width, and that of its projection, which we store
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+PRECISION = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
 ENCODED_AT_ONCE = BATCH if DEVICE.type == "cuda" else 8
 REPEATS = 20 if DEVICE.type == "cuda" else 3
 EPOCHS = TrainingSettings().epochs
@@ -62,12 +64,12 @@ def _finish() -> None:
         torch.cuda.synchronize()
 
 
-def trainable(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+def trainable(module: nn.Module, loss: Callable[[], Tensor], precision: torch.dtype = PRECISION) -> Callable[[], None]:
     """A function that runs one AdamW step on `module` with `loss`."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=3e-5)
 
     def step() -> None:
-        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=DEVICE.type == "cuda"):
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16, enabled=precision == torch.bfloat16):
             value = loss()
         value.backward()
         optimizer.step()
@@ -132,47 +134,65 @@ def published() -> dict[str, float]:
     return {
         "encoding_s": encoding,
         "step_s": encoding + seconds(train),
-        "tflop": (parts * _flops(encode) + _flops(train)) / 1e12,
+        "tflop": (parts * flops(encode) + flops(train)) / 1e12,
         "peak_gb": _peak_gb(),
     }
 
 
+class OurStep:
+    """A training step of the profile `paper`, on views as the pipeline reads them."""
+
+    def __init__(
+        self,
+        *,
+        variant: Representation,
+        encoder_width: int = OUR_WIDTH,
+        precision: torch.dtype = PRECISION,
+        settings: ModelSettings = ModelSettings(),
+    ) -> None:
+        training = TrainingSettings()
+        architecture = Architecture.of(
+            settings=settings,
+            variant=variant,
+            encoder_width=encoder_width,
+            image_tokens=TOKENS,
+            classes=CLASSES,
+        )
+        self.model = new_model(architecture=architecture, gps_weights="random", seed=0).to(DEVICE)
+        self._loss = AlignmentLoss(
+            width=settings.width, mask_weight=1.0, queue=training.gps_queue, soft_target_km=training.soft_target_km
+        ).to(DEVICE)
+        # The queue is full in most steps of a training run.
+        queue_qd = torch.randn(training.gps_queue, settings.width, device=DEVICE)
+        self._loss.queue_gps_qd = functional.normalize(queue_qd, dim=-1)
+        self._loss.queue_points_q3 = sphere_points(_degrees(training.gps_queue)).float().to(DEVICE)
+        self._train = trainable(self.model, self._value, precision)
+
+    def __call__(self, batch: ViewBatch) -> None:
+        self._batch = ViewBatch(*(values.to(DEVICE, non_blocking=True) for values in batch))
+        self._degrees = _degrees(len(batch.pooled_bd)).to(DEVICE)
+        self._train()
+
+    def _value(self) -> Tensor:
+        pooled_be, tokens_bte, label_maps_bhw = self._batch
+        seen, degrees_b2 = self.model(pooled_be.float(), tokens_bte.float(), label_maps_bhw), self._degrees
+        value: Tensor = self._loss(seen, self.model.gps_encoder(degrees_b2), degrees_b2, self.model.log_scale)["loss"]
+        return value
+
+
 def ours() -> dict[str, float]:
-    settings, training = ModelSettings(), TrainingSettings()
-    architecture = Architecture.of(
-        settings=settings,
-        variant="cross_attention",
-        encoder_width=ENCODER_WIDTH,
-        image_tokens=TOKENS,
-        classes=CLASSES,
-    )
-    model = new_model(architecture=architecture, gps_weights="random", seed=0).to(DEVICE)
-    loss = AlignmentLoss(
-        width=settings.width, mask_weight=1.0, queue=training.gps_queue, soft_target_km=training.soft_target_km
-    ).to(DEVICE)
-    degrees, order = _degrees(STORED), np.random.default_rng(0)
+    step, order = OurStep(variant="cross_attention"), np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         views = _stored_views(Path(folder))
 
-        def step_loss() -> Tensor:
-            rows = order.permutation(STORED)[:BATCH]
-            batch = views.batch(rows)
-            seen = model(
-                batch.pooled_bd.to(DEVICE).float(), batch.tokens_btd.to(DEVICE).float(), batch.label_maps_bhw.to(DEVICE)
-            )
-            own = degrees[torch.tensor(rows)].to(DEVICE)
-            total: Tensor = loss(seen, model.gps_encoder(own), own, model.log_scale)["loss"]
-            return total
+        def train() -> None:
+            step(views.batch(order.permutation(STORED)[:BATCH]))
 
-        # The queue is full in most steps of a training run.
-        loss.queue_gps_qd = functional.normalize(torch.randn(training.gps_queue, settings.width, device=DEVICE), dim=-1)
-        loss.queue_points_q3 = sphere_points(_degrees(training.gps_queue)).float().to(DEVICE)
-        train = trainable(model, step_loss)
         return {
             "step_s": seconds(train),
-            "tflop": _flops(train) / 1e12,
-            "gb_read": BATCH * (1 + TOKENS) * ENCODER_WIDTH * 2 / 1e9,
-            "parameters": float(sum(p.numel() for p in model.parameters())),
+            "tflop": flops(train) / 1e12,
+            "gb_read": BATCH * (1 + TOKENS) * OUR_WIDTH * 2 / 1e9,
+            "parameters": float(sum(p.numel() for p in step.model.parameters())),
             "peak_gb": _peak_gb(),
         }
 
@@ -180,8 +200,8 @@ def ours() -> dict[str, float]:
 def _stored_views(folder: Path) -> Views:
     """Random features in memory-mapped files, in the format of `dualgeo_core.views`."""
     tensors = {
-        "pooled": torch.randn(STORED, ENCODER_WIDTH).half(),
-        "tokens": torch.randn(STORED, TOKENS, ENCODER_WIDTH).half(),
+        "pooled": torch.randn(STORED, OUR_WIDTH).half(),
+        "tokens": torch.randn(STORED, TOKENS, OUR_WIDTH).half(),
         "label_maps": torch.randint(0, CLASSES, (STORED, 32, 32), dtype=torch.uint8),
     }
     save_file(tensors, folder / "features.safetensors")
@@ -194,18 +214,17 @@ def _stored_views(folder: Path) -> Views:
         segmenter="",
         label_grid=32,
         classes=CLASSES,
-        width=ENCODER_WIDTH,
+        width=OUR_WIDTH,
         tokens_per_photo=TOKENS,
         shards=(shard,),
         shard_keys=(ShardKey(name="random", fingerprint="random", rows=range(STORED)),),
     )
 
 
-def rates() -> dict[str, float]:
+def rates(precision: torch.dtype = PRECISION, side: int | None = None) -> dict[str, float]:
     """Peak rates of the device: matrix products (TFLOP/s) and copies (GB/s), which bound the time of a step."""
-    dtype = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
-    side = 8192 if DEVICE.type == "cuda" else 2048
-    a, b = (torch.randn(side, side, device=DEVICE, dtype=dtype) for _ in range(2))
+    side = side or (8192 if DEVICE.type == "cuda" else 2048)
+    a, b = (torch.randn(side, side, device=DEVICE, dtype=precision) for _ in range(2))
     block = torch.empty(256 * 2**20, dtype=torch.uint8, device=DEVICE)
     target = torch.empty_like(block)
     return {
@@ -219,7 +238,8 @@ def _degrees(count: int) -> Tensor:
     return torch.rand(count, 2, generator=random, dtype=torch.float64) * torch.tensor([170.0, 360.0]) - 85
 
 
-def _flops(work: Callable[[], object]) -> float:
+def flops(work: Callable[[], object]) -> float:
+    """The operations of `work` in matrix products, convolutions and attention."""
     with FlopCounterMode(display=False) as counter:
         work()
     return float(counter.get_total_flops())

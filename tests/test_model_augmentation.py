@@ -128,8 +128,9 @@ def test_training_recomputes_and_repeats(photos, made, augmented, tmp_path: Path
         training=TrainingSettings(epochs=1, batch_size=6, learning_rate=1e-3, validation_share=0.3, recompute=True),
     )
     arguments = {"views": views, "profile": profile, "variant": "cross_attention"}
-    for name in ("a", "b"):
-        train(**arguments, folder=tmp_path / name, augmented=augmented)
+    in_readers = profile.model_copy(update={"training": profile.training.model_copy(update={"readers": 2})})
+    for name, these in (("a", profile), ("b", in_readers)):
+        train(**{**arguments, "profile": these}, folder=tmp_path / name, augmented=augmented)
     cached = profile.model_copy(update={"training": profile.training.model_copy(update={"recompute": False})})
     train(**{**arguments, "profile": cached}, folder=tmp_path / "cached")
     a, b, c = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b", "cached"))

@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from multiprocessing import get_context
+from dataclasses import replace
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,14 @@ from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.model.interruption import TrainingInterruptedError
 from dualgeo_core.model.trainer import TrainingResult, train
 from dualgeo_core.photos.photographers import split_by_photographer
-from dualgeo_core.settings import ModelSettings, PhotoSettings, PhotoSource, Profile, TrainingSettings
+from dualgeo_core.settings import (
+    ModelSettings,
+    PhotoSettings,
+    PhotoSource,
+    Profile,
+    RelightingSettings,
+    TrainingSettings,
+)
 
 MODEL = {"width": 32, "heads": 4, "label_grid": 16, "gps_hidden": 64, "projection": "unit_sphere"}
 TRAINING = {
@@ -51,6 +59,7 @@ def _profile(model: dict | None = None, **training) -> Profile:
         photos=PhotoSettings(
             gallery=PhotoSource(photo_set="made"), benchmarks={"queries": PhotoSource(photo_set="queries")}
         ),
+        relighting=RelightingSettings(copies=1 if training.get("relit_share") else 0),
         model=ModelSettings(**{**MODEL, **(model or {})}),
         training=TrainingSettings(**{**TRAINING, **training}),
     )
@@ -139,6 +148,44 @@ def test_stopped_and_resumed_gives_the_same_weights(tmp_path: Path, stop_after: 
     _train(tmp_path / "halves", on_metrics=lambda step, metrics: curve_of_halves.append((step, metrics["loss"])))
     assert curve_of_halves == curve
     assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
+
+
+def test_reader_processes_and_parts_resume_alike_and_survive_a_stop_of_the_whole_group(tmp_path: Path) -> None:
+    """A service manager sends SIGTERM to all processes of a service, and a terminal sends Ctrl-C to them."""
+    options = {"shuffle_photos": 40, "relit_share": 0.5}
+    relit = [make_views(weather=3.0)]
+    whole = _train(tmp_path / "whole", relit=relit, **options)
+    process = get_context("spawn").Process(target=_stop_the_group, args=(tmp_path / "halves", options))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert not (tmp_path / "halves").exists()
+    assert _train(tmp_path / "halves", relit=relit, readers=2, **options) == replace(
+        whole, folder=str(tmp_path / "halves")
+    )
+    assert _same(_weights(tmp_path / "whole"), _weights(tmp_path / "halves"))
+    _train(tmp_path / "full", relit=relit, relit_share=0.5)
+    assert not _same(_weights(tmp_path / "whole"), _weights(tmp_path / "full"))
+
+
+def _stop_the_group(folder: Path, options: dict) -> None:
+    def stop(step: int, metrics: dict[str, float]) -> None:
+        if step == 7:
+            os.killpg(0, signal.SIGTERM)
+
+    os.setsid()
+    torch.set_num_threads(1)
+    with pytest.raises(TrainingInterruptedError, match="start it again to resume"):
+        _train(folder, relit=[make_views(weather=3.0)], readers=2, on_metrics=stop, **options)
+
+
+def test_a_reader_that_is_killed_ends_training_in_one_line(tmp_path: Path) -> None:
+    def kill(step: int, metrics: dict[str, float]) -> None:
+        for reader in active_children():
+            reader.kill()
+
+    with pytest.raises(InputError, match=r"^the processes that read batches .* lower training\.readers[^\n]*$"):
+        _train(tmp_path / "model", readers=1, epochs=50, on_metrics=kill)
 
 
 def test_relit_copies_are_read_and_resumed_alike(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from dualgeo_core.base.tensors import read_tensors, write_tensors
 from dualgeo_core.refine.refiner import REFINER_FILE, Refiner, save_refiner
 from dualgeo_core.retrieval.index import VECTORS
 from dualgeo_core.settings import Profile, checkpoint, faults
-from dualgeo_core.views.store import Views, take_rows
+from dualgeo_core.views.store import ShardedRows, Views
 
 MODEL, INDEX, SEGMENTER, CHECKPOINT = "model", "index", "segmenter", "segmenter_checkpoint"
 PLACES, DESCRIBED = "places.parquet", "described"
@@ -56,16 +56,17 @@ class PackedGallery:
 
     def pooled(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """The frozen encoder's pooled vectors of these rows, shape (rows, width)."""
-        return take_rows([shard["pooled"] for shard in self._described], rows)
+        return self._described["pooled"].take(rows)
 
     def class_shares(self, rows: NDArray[np.int64]) -> torch.Tensor:
         """The square roots of the classes' shares of the label maps of these rows, shape (rows, classes)."""
-        return take_rows([shard["class_shares"] for shard in self._described], rows)
+        return self._described["class_shares"].take(rows)
 
     @cached_property
-    def _described(self) -> list[dict[str, torch.Tensor]]:
+    def _described(self) -> dict[str, ShardedRows]:
         remedy = "run the step locator again"
-        return [read_tensors(path, remedy=remedy) for path in sorted((self.folder / DESCRIBED).iterdir())]
+        shards = [read_tensors(path, remedy=remedy) for path in sorted((self.folder / DESCRIBED).iterdir())]
+        return {name: ShardedRows([shard[name] for shard in shards]) for name in ("pooled", "class_shares")}
 
 
 def pack_locator(

@@ -10,7 +10,7 @@ import torch
 
 from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import fingerprint, read_json
+from dualgeo_core.base.files import fingerprint, one_line, read_json
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.model.checkpoints import other_settings
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
@@ -33,6 +33,8 @@ class TrainingResult:
     retrieval_weights: dict[str, float]
 
 
+# How torch's messages about a killed reader, and about too little memory for its batches, begin.
+NO_READER = ("DataLoader worker", "unable to allocate shared memory")
 CODE_VERSION = 3  # increase it when the same settings train a different model
 
 
@@ -42,7 +44,7 @@ def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]
         "code": CODE_VERSION,
         "variant": variant,
         "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
-        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes"}),
+        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes", "readers"}),
     }
 
 
@@ -98,6 +100,11 @@ def train(
                     f"training {variant} was stopped on request after its last step; its model is saved"
                 )
         except (RuntimeError, MemoryError) as error:
+            if str(error).startswith(NO_READER):
+                raise InputError(
+                    f"the processes that read batches for training {variant} failed ({one_line(error)}): lower "
+                    "training.readers, or give the container more shared memory (docker run --shm-size)"
+                ) from None
             if not _out_of_memory(error):
                 raise
             raise InputError(

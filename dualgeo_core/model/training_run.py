@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,7 @@ class TrainingRun:
             training_rows=split.training,
             rank=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
+            device=self.accelerator.device,
         )
         self.degrees_n2 = torch.tensor(views.frame[["latitude", "longitude"]].to_numpy(dtype=np.float64))
         self._build()
@@ -137,35 +139,46 @@ class TrainingRun:
 
         Raises TrainingInterruptedError after a requested stop, and InputError if the loss is not finite.
         """
-        steps, steps_per_epoch = self.batches.steps, self.batches.steps_per_epoch
-        saved_at, every = time.monotonic(), max(1, steps_per_epoch // 50)
-        for batch in self.batches.upcoming(self.position.step):
-            if self.position.epochs_without_gain >= self.settings.patience:
-                break
-            metrics = self._step(batch)
-            interrupted = metrics.pop("interrupted") > 0
-            self.position.step = batch.step + 1
-            last_of_epoch = self.position.step % steps_per_epoch == 0
-            if last_of_epoch:
-                metrics |= {f"validation_{name}": value for name, value in self._validate().items()}
-            if self.accelerator.is_main_process:
-                if last_of_epoch or self.position.step % every == 0:
-                    on_metrics(self.position.step, metrics)
-                progress(f"train {self.variant}", self.position.step, steps)
-            overdue = time.monotonic() - saved_at > 60 * self.settings.checkpoint_minutes
-            if last_of_epoch or overdue or interrupted:
-                self._save()
-                saved_at = time.monotonic()
-            if interrupted:
-                raise TrainingInterruptedError(
-                    f"training {self.variant} was stopped at step {self.position.step} of {steps}; "
-                    "start it again to resume from this step"
-                )
+        # Closed at once, so that its readers end before anything else does.
+        with closing(self.batches.upcoming(self.position.step)) as batches:
+            saved_at = started = time.monotonic()
+            for batch in batches:
+                if self.position.epochs_without_gain >= self.settings.patience:
+                    break
+                waited = time.monotonic() - started
+                metrics = self._step(batch)
+                elapsed = time.monotonic() - started
+                metrics |= {"photos_per_second": len(batch.rows) / elapsed, "waiting_share": waited / elapsed}
+                interrupted = metrics.pop("interrupted") > 0
+                last_of_epoch = self._report(batch, metrics, on_metrics, progress)
+                overdue = time.monotonic() - saved_at > 60 * self.settings.checkpoint_minutes
+                if last_of_epoch or overdue or interrupted:
+                    self._save()
+                    saved_at = time.monotonic()
+                if interrupted:
+                    raise TrainingInterruptedError(
+                        f"training {self.variant} was stopped at step {self.position.step} of {self.batches.steps}; "
+                        "start it again to resume from this step"
+                    )
+                started = time.monotonic()
+
+    def _report(self, batch: Batch, metrics: dict[str, float], on_metrics: OnMetrics, progress: Progress) -> bool:
+        """Reports a finished step, after validation if it is the last one of an epoch. Returns whether it is."""
+        steps_per_epoch = self.batches.steps_per_epoch
+        self.position.step = batch.step + 1
+        last_of_epoch = self.position.step % steps_per_epoch == 0
+        if last_of_epoch:
+            metrics |= {f"validation_{name}": value for name, value in self._validate().items()}
+        if self.accelerator.is_main_process:
+            if last_of_epoch or self.position.step % max(1, steps_per_epoch // 50) == 0:
+                on_metrics(self.position.step, metrics)
+            progress(f"train {self.variant}", self.position.step, self.batches.steps)
+        return last_of_epoch
 
     def _step(self, batch: Batch) -> dict[str, float]:
         seeds = np.random.SeedSequence([self.settings.seed, batch.step, self.accelerator.process_index])
         torch.manual_seed(int(seeds.generate_state(1)[0]))
-        rate, started = self._learning_rate(batch.step), time.monotonic()
+        rate = self._learning_rate(batch.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         device = self.accelerator.device
@@ -189,8 +202,7 @@ class TrainingRun:
         self.optimizer.zero_grad()
         clamp_temperatures(self.module.model.log_scale)
         scales = {f"{view}_temperature": math.exp(-x.item()) for view, x in self.module.model.log_scale.items()}
-        speed = len(batch.rows) / (time.monotonic() - started)
-        return {**metrics, **scales, "learning_rate": rate, "photos_per_second": speed}
+        return {**metrics, **scales, "learning_rate": rate}
 
     def _learning_rate(self, step: int) -> float:
         """Linear warm-up over `warmup_share` of the steps, then cosine decay to zero."""

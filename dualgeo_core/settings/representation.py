@@ -113,6 +113,17 @@ class TrainingSettings(Section):
     recompute: bool = Field(
         False, description="Encode augmented photos in every step instead of reading stored features; slow."
     )
+    shuffle_photos: Positive = Field(
+        131_072,
+        description="Photos that are shuffled together. A larger gallery is read from disk in parts of this size; "
+        "two parts should fit into free memory.",
+    )
+    readers: int | None = Field(
+        None,
+        ge=0,
+        description="Processes that read the batches of a training process ahead; 0: none, it reads them itself. "
+        "None: up to 3 on a CUDA GPU, otherwise 0; training.recompute can use more.",
+    )
     checkpoint_minutes: float = Field(10.0, gt=0, description="Largest time between checkpoints in minutes.")
     seed: Seed = Field(
         0, description="Random seed for initial weights, data order and dropout; a new seed trains a new model."
