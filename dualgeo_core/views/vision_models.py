@@ -1,6 +1,7 @@
 """Vision models of transformers as encoders: CLIP, SigLIP, SigLIP2, DINOv2, ViT, ConvNeXt and similar."""
 
 import inspect
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -25,6 +26,8 @@ class VisionTransformer(Backbone):
 
     def __init__(self, model: Any, *, image_size: int) -> None:
         super().__init__()
+        with suppress(ValueError):  # few models have only the slower attention of transformers
+            model.set_attn_implementation("sdpa")
         self.model = model
         self.model_type = model.config.model_type
         self.width = int(model.config.hidden_size)
