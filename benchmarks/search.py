@@ -21,7 +21,9 @@ from numpy.typing import NDArray
 from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.retrieval.embeddings import EmbeddingShard
-from dualgeo_core.retrieval.index import INDEX_FILE, GalleryIndex, build_index
+from dualgeo_core.retrieval.faiss_index import INDEX_FILE
+from dualgeo_core.retrieval.index import GalleryIndex
+from dualgeo_core.retrieval.index_build import build_index
 from dualgeo_core.retrieval.recall import NEAREST
 from dualgeo_core.settings import RetrievalSettings
 

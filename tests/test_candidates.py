@@ -14,7 +14,8 @@ from dualgeo_core.model.fusion import Architecture, DualViewModel, new_model
 from dualgeo_core.retrieval import candidates as candidates_module
 from dualgeo_core.retrieval import gps_evidence
 from dualgeo_core.retrieval.candidates import Retriever
-from dualgeo_core.retrieval.index import GalleryIndex, build_index
+from dualgeo_core.retrieval.index import GalleryIndex
+from dualgeo_core.retrieval.index_build import build_index
 from dualgeo_core.settings import ModelSettings, RetrievalSettings
 
 PHOTOS = 24

@@ -24,7 +24,8 @@ from dualgeo_core.refine.likeness import FULLY_TRUSTED, fit_likeness
 from dualgeo_core.refine.predict import predict
 from dualgeo_core.refine.refiner import Refiner, load_refiner, save_refiner
 from dualgeo_core.retrieval.candidates import Retriever
-from dualgeo_core.retrieval.index import GalleryIndex, build_index
+from dualgeo_core.retrieval.index import GalleryIndex
+from dualgeo_core.retrieval.index_build import build_index
 from dualgeo_core.settings import (
     EarthSettings,
     EncoderSettings,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from made_artifacts import artifact
@@ -27,8 +28,10 @@ from dualgeo_core.retrieval.embeddings import (
     embedding_summary,
     read_embeddings,
 )
+from dualgeo_core.retrieval.faiss_index import read_index
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
-from dualgeo_core.retrieval.index import GalleryIndex, build_index, measured_recall
+from dualgeo_core.retrieval.index import GalleryIndex, measured_recall
+from dualgeo_core.retrieval.index_build import build_index
 from dualgeo_core.settings import ModelSettings, RetrievalSettings
 from dualgeo_dagster.reporting.expectations import check_embeddings
 
@@ -343,6 +346,16 @@ def test_others_are_found_beyond_the_lists_that_the_own_photographer_fills(tmp_p
     assert (found.rows >= 800).all()
     exact = np.argsort(-vectors[:3] @ vectors[800:].T, axis=1)[:, :20] + 800
     assert np.mean([np.isin(rows, others).mean() for rows, others in zip(exact, found.rows, strict=True)]) > 0.9
+
+
+@pytest.mark.parametrize("specification", ["Flat", "IVF16,SQ8", "IVF16,PQ4x4fs", "HNSW16", "PCA8,IVF16,SQ8"])
+def test_an_open_index_is_mapped_and_finds_what_it_finds_in_memory(tmp_path: Path, specification: str) -> None:
+    vectors = unit(np.random.default_rng(0), 2000)
+    index = index_of(tmp_path / "index", vectors, specification)
+    assert any(part.path.endswith("index/index.faiss") for part in psutil.Process().memory_maps())
+    in_memory = GalleryIndex(read_index(tmp_path / "index"), stored=index.stored, effort=index._effort)
+    assert np.array_equal(index.search(vectors[:50], 10).rows, in_memory.search(vectors[:50], 10).rows)
+    assert np.allclose(index.vectors(np.arange(3)), vectors[:3], atol=1e-3)
 
 
 def test_auto_searches_exactly_while_the_vectors_fit_and_says_what_it_misses_above_that(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from dualgeo_core.pipeline.writers import (
     shard_engine,
 )
 from dualgeo_core.retrieval.embeddings import build_embeddings, read_embeddings
-from dualgeo_core.retrieval.index import build_index
+from dualgeo_core.retrieval.index_build import build_index
 from dualgeo_core.settings import Representation
 from dualgeo_core.views.crop import square_crop_labels
 from dualgeo_core.views.features import build_features

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from dualgeo_core.retrieval.embeddings import StoredVectors, Vectors
 
 NEAREST = 20  # recall is of this many
+SAMPLE_QUERIES = 1000  # to measure recall with
 _MARGIN = 0.01  # of the recall over the required one, so that other queries reach it, too
 
 Search = Callable[[Vectors, int], NDArray[np.int64]]
