@@ -4,7 +4,7 @@ PROFILES ?= demo
 export DAGSTER_HOME := $(CURDIR)/.dagster
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help setup demo serve ui test test-services test-ui lint bench
+.PHONY: help setup demo serve ui test test-services test-scale test-ui lint bench
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -29,10 +29,13 @@ ui: setup  ## serve Dagster's and MLflow's web pages until Ctrl-C (several profi
 	$(VENV)/bin/dualgeo ui $(PROFILES:%=--profile %)
 
 test: setup  ## run the tests of the library and the graph, in two processes
-	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/services
+	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/services --ignore tests/scale
 
 test-services: setup  ## run the tests that kill, restart and grow deployments
 	$(VENV)/bin/pytest --numprocesses 2 --dist loadfile tests/services
+
+test-scale: setup  ## build a gallery of 50,000 photos in 2 GB of memory, on one process and on three nodes
+	$(VENV)/bin/pytest tests/scale
 
 test-ui: setup  ## test both web pages in headless Chromium (apt install chromium); screenshots: artifacts/screenshots
 	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[ui-test]'
