@@ -52,7 +52,7 @@ class Rates(BaseModel):
 
 def this_machine(profile: Profile) -> dict[str, Any]:
     """The parts of this machine that rates depend on."""
-    import torch  # Dagster's first step needs it only where there are rates
+    import torch  # slow, and needed only where there are rates
 
     gpu = torch.cuda.is_available() and profile.device != "cpu"
     return {

@@ -6,17 +6,18 @@ It takes about half an hour on two cores: `make test-scale`, outside the other t
 import csv
 import io
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -28,7 +29,7 @@ from dualgeo_core.base.files import read_json
 
 PHOTOS = 50_000
 UNREADABLE, REPEATED, MISSING = 40, 30, 20
-MEMORY = 2 * 1024**3  # bytes of each process
+MEMORY = 2 * 1024**3  # resident bytes of each process
 CITIES = [(48.85, 2.35), (40.4, -3.7), (52.52, 13.4), (30.05, 31.25), (28.61, 77.2), (39.9, 116.4), (-33.45, -70.66)]
 HEADER = "IMG_ID,AUTHOR,LAT,LON,S3_Label,Prob_urban,neighbourhood,city,county,state,region,country,continent"
 PROFILE = {
@@ -54,6 +55,26 @@ from dualgeo_core.settings import load_settings
 
 workspace = Workspace(load_settings())
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory() -> Iterator[None]:
+    """Watches all processes that the tests start, and fails if one of them has had more than MEMORY."""
+    peaks, ended = dict[str, int](), Event()
+
+    def watch() -> None:
+        while not ended.wait(0.2):
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    what = " ".join(child.cmdline())[-80:]
+                    peaks[what] = max(peaks.get(what, 0), child.memory_info().rss)
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    yield
+    ended.set()
+    watcher.join()
+    assert max(peaks.values()) < MEMORY, peaks
 
 
 @pytest.fixture(scope="module")
@@ -96,30 +117,22 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without room for workers, and three nodes with room for one each; all their processes are limited."""
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, before[1]))
+    """A head without room for workers, and three nodes with room for one each."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(3):
         cluster.add_node(num_cpus=1)
-    resource.setrlimit(resource.RLIMIT_DATA, before)
     yield cluster
     cluster.shutdown()
 
 
-def process(*command: str, home: Path, limit: int | None = None, **environment: str) -> subprocess.Popen[str]:
-    """A process of Python, with a limit of its memory."""
+def process(*command: str, home: Path, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *command],
         env={**os.environ, "DUALGEO_HOME": str(home), "DUALGEO_PROFILE": "scale", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=lambda: limit and resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
     )
-
-
-limited = partial(process, limit=MEMORY)
 
 
 def killed_and_repeated(start: Callable[[], subprocess.Popen[str]], *, files: Callable[[], int], of: int) -> None:
@@ -145,13 +158,13 @@ def built(home: Path, archive: Path, *, engine: str, killed: bool, **environment
     shards = -(-(PHOTOS - UNREADABLE - MISSING) // 1024)
     if killed:
         written = lambda: len(list((home / "data").rglob("photos-*.parquet")))  # noqa: E731
-        killed_and_repeated(lambda: limited(*ingest, home=home), files=written, of=shards)
+        killed_and_repeated(lambda: process(*ingest, home=home), files=written, of=shards)
     else:
-        finish(limited(*ingest, home=home))
-    finish(limited("-c", f"{CODE}make_segmenter(workspace)", home=home))
+        finish(process(*ingest, home=home))
+    finish(process("-c", f"{CODE}make_segmenter(workspace)", home=home))
     for step, call in STEPS.items():
         finished = lambda step=step: len(list((artifacts / step).glob("*.partial/photos-*")))  # noqa: E731
-        start = lambda call=call: limited("-c", CODE + call, home=home, **environment)  # noqa: E731
+        start = lambda call=call: process("-c", CODE + call, home=home, **environment)  # noqa: E731
         killed_and_repeated(start, files=finished, of=shards)
     return {str(path.relative_to(home)): path.read_text() for path in sorted(artifacts.rglob(RECORD))}
 
