@@ -31,7 +31,7 @@ def test_artifacts_open_records_alone(graph_home: Home, monkeypatch: pytest.Monk
     artifacts = Artifacts(workspace)
     for artifact in (artifacts.scores(BENCHMARK), artifacts.clusters(BENCHMARK), artifacts.locator()):
         assert artifact.is_current()
-    assert {path.name for path in opened} == {"record.json", "set.json"}
+    assert {path.name for path in opened} <= {"record.json", "set.json"}
     assert opened.count(workspace.folder("features", "gallery") / "record.json") == 1, "a record is read once per step"
 
 

@@ -40,6 +40,8 @@ for name, code, port in zip(("first", "second"), codes, ports):
 sys.exit(supervision.serve(servers))
 """
 
+# Unbuffered processes write a line in pieces, which mix with those of other processes.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"  # the session's terminal is stdin
 
 
@@ -61,7 +63,8 @@ class Supervised:
 
     def __init__(self, *codes: str) -> None:
         command = [sys.executable, "-c", SUPERVISOR, *codes_and_ports(*codes)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self.process: subprocess.Popen[str] = subprocess.Popen(command, env=BUFFERED, text=True, **pipes)  # type: ignore[call-overload]
         self.printed: list[str] = []
 
     def read_until(self, start: str) -> str:
@@ -120,7 +123,8 @@ def test_a_server_that_does_not_start_ends_all_with_exit_code_1(supervised: list
 def test_a_closed_terminal_stops_every_server() -> None:
     terminal, inside = pty.openpty()
     command = [sys.executable, "-c", TERMINAL + SUPERVISOR, *codes_and_ports(PAGE, PAGE)]
-    supervisor = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+    pipes = {"stdin": inside, "stdout": inside, "stderr": inside}
+    supervisor = subprocess.Popen(command, env=BUFFERED, start_new_session=True, **pipes)  # type: ignore[call-overload]
     os.close(inside)
     servers = []
     with os.fdopen(terminal) as shown:
