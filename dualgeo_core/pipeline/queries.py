@@ -66,14 +66,15 @@ class ShownQueries:
         radius_km = self.workspace.profile.refinement.cluster_radius_km
         pictures = self._pictures()
         records = []
-        for (caption, answer), mixture in zip(self._answers.items(), self._mixtures(), strict=True):
+        mixtures = self._mixtures()
+        for caption, answer in self._answers.items():
             photo_id, similar = answer["id"], self._similar(answer["id"])
             shown = answer_of(
                 f"{caption}, {photo_id}",
                 answer,
                 candidates=similar,
                 reason=None,
-                spread=spread_of(mixture, similar, cluster_radius_km=radius_km),
+                spread=spread_of(mixtures[photo_id], similar, cluster_radius_km=radius_km),
                 locator=predictions,
                 calibrated=calibrated,
             )
@@ -87,13 +88,14 @@ class ShownQueries:
             records.append(record)
         return map_page(records, title=f"Single queries of {self.benchmark}", note="Located by DualGeo.")
 
-    def _mixtures(self) -> list[Mixture]:
-        """The posterior of each shown query."""
+    def _mixtures(self) -> dict[str, Mixture]:
+        """The posterior of each shown query, by id. One query may be shown under two captions."""
         answers = None
         if self.workspace.profile.lmm.enabled:
             answers = read_table(Artifacts(self.workspace).lmm_answers(self.benchmark))
         answered = Answered(self._candidates, answers, main_predictions(self.workspace, self.benchmark))
-        return open_answerer(self.workspace).mixtures(answered, [answer["id"] for answer in self._answers.values()])
+        shown = list(dict.fromkeys(answer["id"] for answer in self._answers.values()))
+        return dict(zip(shown, open_answerer(self.workspace).mixtures(answered, shown), strict=True))
 
     def _pictures(self) -> dict[str, str]:
         """The pictures of all gallery photos that are shown, by id."""
