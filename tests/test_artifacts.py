@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Home
 
+from dualgeo_core.photos import photo_set
 from dualgeo_core.pipeline.artifacts import Artifacts
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
@@ -25,13 +26,14 @@ def test_artifacts_open_records_alone(graph_home: Home, monkeypatch: pytest.Monk
     def refused(*args: object, **kwargs: object) -> None:
         raise AssertionError("data was opened")
 
+    photo_set._opened.cache_clear()  # other tests have opened the same sets
     monkeypatch.setattr(Path, "read_text", noted)
     for opener in ("pyarrow.parquet.read_table", "safetensors.safe_open", "faiss.read_index"):
         monkeypatch.setattr(opener, refused)
     artifacts = Artifacts(workspace)
     for artifact in (artifacts.scores(BENCHMARK), artifacts.clusters(BENCHMARK), artifacts.locator()):
         assert artifact.is_current()
-    assert {path.name for path in opened} <= {"record.json", "set.json"}
+    assert {path.name for path in opened} == {"record.json", "set.json"}
     assert opened.count(workspace.folder("features", "gallery") / "record.json") == 1, "a record is read once per step"
 
 

@@ -104,43 +104,31 @@ def build_shards(
     """
     keys = [key for key in source.shard_keys if key.rows]
     with one_builder(artifact.path):
+        total = sum(len(key.rows) for key in keys)
         if artifact.is_current():
-            return {"computed": 0, "taken_over": sum(len(key.rows) for key in keys)}
-        return _build(artifact, keys, shard_recipe, suffix, write, facts, engine, progress)
-
-
-def _build(
-    artifact: Artifact,
-    keys: Sequence[ShardKey],
-    shard_recipe: str,
-    suffix: str,
-    write: Write,
-    facts: Mapping[str, Any],
-    engine: Engine,
-    progress: Progress,
-) -> dict[str, int]:
-    wanted = {f"{key.name}.{suffix}": fingerprint(artifact.recipe, shard_recipe, key.fingerprint) for key in keys}
-    partial = artifact.path.with_name(f"{artifact.path.name}.partial")
-    _clear(partial, wanted)
-    digests = _reuse_intact(artifact.path, partial, wanted)
-    tasks = [
-        ShardTask(key, partial / name, made_from) for key, (name, made_from) in zip(keys, wanted.items(), strict=True)
-    ]
-    missing = [task for task in tasks if not task.path.exists()]
-    for path in {task.path for task in tasks} - {task.path for task in missing}:
-        digests[path.name] = digests.get(path.name) or digest_file(path)
-    total = sum(len(key.rows) for key in keys)
-    computed = sum(len(task.key.rows) for task in missing)
-    rows = _Rows(progress, artifact.path.parent.name, total=total, finished=total - computed)
-    rows.tell(0)
-    for task, digest in engine(missing, write, rows.tell):
-        digests[task.path.name] = digest
-        rows.finished += len(task.key.rows)
+            return {"computed": 0, "taken_over": total}
+        wanted = {f"{key.name}.{suffix}": fingerprint(artifact.recipe, shard_recipe, key.fingerprint) for key in keys}
+        partial = artifact.path.with_name(f"{artifact.path.name}.partial")
+        _clear(partial, wanted)
+        digests = _reuse_intact(artifact.path, partial, wanted)
+        tasks = [
+            ShardTask(key, partial / name, made_from)
+            for key, (name, made_from) in zip(keys, wanted.items(), strict=True)
+        ]
+        missing = [task for task in tasks if not task.path.exists()]
+        for name in wanted.keys() - digests.keys() - {task.path.name for task in missing}:
+            digests[name] = digest_file(partial / name)
+        computed = sum(len(task.key.rows) for task in missing)
+        rows = _Rows(progress, artifact.path.parent.name, total=total, finished=total - computed)
         rows.tell(0)
-    write_record(partial, artifact, dict(sorted(digests.items())), {**facts, "count": total, "shards": wanted})
-    (partial / PLAN).unlink()
-    replace_folder(partial, artifact.path)
-    return {"computed": computed, "taken_over": total - computed}
+        for task, digest in engine(missing, write, rows.tell):
+            digests[task.path.name] = digest
+            rows.finished += len(task.key.rows)
+            rows.tell(0)
+        write_record(partial, artifact, dict(sorted(digests.items())), {**facts, "count": total, "shards": wanted})
+        (partial / PLAN).unlink()
+        replace_folder(partial, artifact.path)
+        return {"computed": computed, "taken_over": total - computed}
 
 
 @dataclass

@@ -9,9 +9,7 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import read_json, write_json
 
 SETTLED_S = 2.0  # file systems may give two writes within this time the same times
-Stamp = tuple[
-    str, int, int, int, int
-]  # recorded SHA-256, then size, modification and change time (ns), and inode of the file
+Stamp = tuple[str, int, int, int, int]  # recorded SHA-256; size, times of modification and change (ns), and inode
 
 
 def damaged_files_since(stamps: Path, folder: Path, record: Record) -> list[Path]:

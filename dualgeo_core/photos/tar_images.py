@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dualgeo_core.base.errors import InputError
@@ -56,7 +56,7 @@ class Members:
                     return
                 self.columns = {name: array("Q", stored.get_tensor(name).tobytes()) for name in self.COLUMNS}
                 self.scanned = int(stored.metadata()["scanned"])
-        except Exception:  # a cut file of whatever origin: the archive is scanned again
+        except (OSError, KeyError, TypeError, ValueError, SafetensorError):  # cut: the archive is scanned again
             return
 
 

@@ -69,7 +69,7 @@ class Cluster:
             worker = ray.remote(num_cpus=cpus, num_gpus=gpus)(Worker)
             pool = _Pool(start=lambda: worker.remote(Path.cwd(), self.open_writer), waiting=deque(tasks))
             try:
-                yield from pool.run(min(len(tasks), self.settings.actors or _room(cpus, gpus)))
+                yield from pool.run(min(len(tasks), self.settings.actors or _most_workers(cpus, gpus)))
             finally:
                 pool.close()
 
@@ -185,8 +185,8 @@ def _require_head(address: str | None) -> None:
         ) from None
 
 
-def _room(cpus: int, gpus: float) -> int:
-    """How many workers the cluster has room for now, at least one."""
+def _most_workers(cpus: int, gpus: float) -> int:
+    """How many workers the CPUs and GPUs of the cluster allow, at least one."""
     there = ray.cluster_resources()
-    rooms = [there.get("CPU", 0) // cpus] + ([there.get("GPU", 0) // gpus] if gpus else [])
-    return max(1, int(min(rooms)))
+    allowed = [there.get("CPU", 0) // cpus] + ([there.get("GPU", 0) // gpus] if gpus else [])
+    return max(1, int(min(allowed)))

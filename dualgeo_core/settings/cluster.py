@@ -11,7 +11,7 @@ EngineName = Literal["local", "ray"]
 
 class RaySettings(Section):
     actors: Positive | None = Field(
-        None, description="Processes that write shards; None: as many as the cluster has room for."
+        None, description="Processes that write shards; None: as many as its CPUs and GPUs allow."
     )
     cpus: Positive | None = Field(None, description="CPUs of each process; None: `threads`.")
     gpus: float | None = Field(

@@ -43,7 +43,7 @@ PHOTOS, SHARDS = 280, 40
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without room for workers, and two nodes with room for one each; a third is added by a test."""
+    """A head without CPUs for workers, and two nodes with one CPU each. A test adds a third node."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
