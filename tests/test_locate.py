@@ -18,7 +18,8 @@ from dualgeo_core import Answer, Locator
 from dualgeo_core.answering.answers import Candidate, as_geojson, supported_decimals
 from dualgeo_core.answering.opening import locator_opener
 from dualgeo_core.base import stamps
-from dualgeo_core.base.artifacts import FileDigest, digest_file, read_record
+from dualgeo_core.base.artifacts import read_record
+from dualgeo_core.base.digests import FileDigest, digest_file
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.cli import app
@@ -212,7 +213,7 @@ def test_a_locator_is_read_whole_once_and_again_where_it_changed(
         read.append(path)
         return digest_file(path)
 
-    monkeypatch.setattr("dualgeo_core.base.artifacts.digest_file", noted)
+    monkeypatch.setattr("dualgeo_core.base.digests.digest_file", noted)
 
     def serve() -> Any:
         read.clear()

@@ -8,7 +8,8 @@ import pytest
 from made_artifacts import artifact
 
 from dualgeo_core.base import stamps
-from dualgeo_core.base.artifacts import Record, is_intact, new_artifact
+from dualgeo_core.base.artifacts import Record, new_artifact
+from dualgeo_core.base.digests import is_intact
 from dualgeo_core.base.stamps import SETTLED_S, damaged_files_since, stamps_of
 
 
@@ -33,7 +34,7 @@ class Packed:
     def check(self, record: Record | None = None) -> tuple[list[str], list[str]]:
         """The names of damaged files, and of those that were read to find them."""
         self._read.clear()
-        damaged = damaged_files_since(stamps_of(self.folder), self.folder, record or self.record)
+        damaged = damaged_files_since(self.folder, (record or self.record).files)
         return [path.name for path in damaged], sorted(self._read)
 
 

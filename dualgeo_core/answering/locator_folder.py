@@ -102,15 +102,16 @@ def pack_locator(
         _pack_gallery(gallery, folder)
 
 
-def read_locator_folder(folder: Path, *, stamps: Path | None = None) -> LocatorFolder:
+def read_locator_folder(folder: Path, *, only_changed: bool = False) -> LocatorFolder:
     """The contents of a locator folder. Raises InputError if there is no locator, or a file is missing or changed.
 
-    Reads every byte, or only what changed since the last call with the same file `stamps` (`damaged_files_since`).
+    Reads every byte, or with `only_changed` the files that changed since they were read (`damaged_files_since`).
     """
     record = read_record(folder)
     if record is None:
         raise InputError(f"{folder} does not contain a locator: run the step locator")
-    for path in damaged_files(folder, record) if stamps is None else damaged_files_since(stamps, folder, record):
+    damaged = damaged_files_since(folder, record.files) if only_changed else damaged_files(folder, record)
+    for path in damaged:
         raise InputError(f"{path} is missing or has changed since it was packed: run the step locator again")
     try:
         profile = Profile.model_validate(record.facts["profile"])

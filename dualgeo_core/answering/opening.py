@@ -7,7 +7,6 @@ from dualgeo_core.answering.base_locator import BaseLocator
 from dualgeo_core.answering.locator_folder import read_locator_folder
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.progress import Progress, silent
-from dualgeo_core.base.stamps import stamps_of
 from dualgeo_core.settings import PlacesSettings, Settings
 
 
@@ -37,7 +36,7 @@ def locator_opener(
     from dualgeo_core.answering.locator import Locator
 
     folder = folder or settings.locator_in_service
-    packed = read_locator_folder(folder, stamps=stamps_of(folder))
+    packed = read_locator_folder(folder, only_changed=True)
     return lambda: Locator(
         packed, lmm_model=lmm_model, max_risk=max_risk, even_unlike=even_unlike, replies=settings.lmm_replies
     )

@@ -5,7 +5,6 @@ that the artifact should have now, and every file has its recorded size. An inpu
 chain from an answer to the photos is one of bytes, not of settings.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,18 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from dualgeo_core.base.digests import FileDigest, digest_file, is_intact, size_of
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import atomic_folder, fingerprint, read_json, write_json
+from dualgeo_core.base.stamps import damaged_files_since
 
 RECORD = "record.json"
-
-
-@dataclass(frozen=True)
-class FileDigest:
-    """Size in bytes and SHA-256 of one file."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -64,9 +57,9 @@ class Artifact:
         return record
 
     def require_intact(self) -> Record:
-        """As `require`. Also reads every byte, and raises InputError naming the first damaged file."""
+        """As `require`. Also reads every file that changed since the last time, and names the first damaged one."""
         record = self.require()
-        for path in damaged_files(self.path, record):
+        for path in damaged_files_since(self.path, record.files):
             raise InputError(f"{path} is damaged: delete it and run the step {self.step} again")
         return record
 
@@ -110,12 +103,6 @@ def read_record(folder: Path) -> Record | None:
     return record if isinstance(record.inputs, dict) and isinstance(record.facts, dict) else None
 
 
-def digest_file(path: Path) -> FileDigest:
-    """Size and SHA-256 of a file."""
-    with path.open("rb") as file:
-        return FileDigest(size=path.stat().st_size, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-
-
 def digest_files(folder: Path) -> dict[str, FileDigest]:
     """The digest of every file in a folder except its record, by path in the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / RECORD)
@@ -124,18 +111,9 @@ def digest_files(folder: Path) -> dict[str, FileDigest]:
 
 def incomplete_files(folder: Path, record: Record) -> list[Path]:
     """The recorded files that are missing or have another size."""
-    return [folder / name for name, digest in record.files.items() if _size(folder / name) != digest.size]
+    return [folder / name for name, digest in record.files.items() if size_of(folder / name) != digest.size]
 
 
 def damaged_files(folder: Path, record: Record) -> list[Path]:
     """The recorded files that are missing or hold other bytes. Reads all of them."""
     return [folder / name for name, digest in record.files.items() if not is_intact(folder / name, digest)]
-
-
-def is_intact(path: Path, digest: FileDigest) -> bool:
-    """Whether the file holds the bytes of this digest."""
-    return _size(path) == digest.size and digest_file(path) == digest
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None

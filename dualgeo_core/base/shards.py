@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from dualgeo_core.base.artifacts import Artifact, FileDigest, digest_file, is_intact, read_record, write_record
+from dualgeo_core.base.artifacts import Artifact, read_record, write_record
+from dualgeo_core.base.digests import FileDigest, digest_file, is_intact
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import (
     atomic_file,

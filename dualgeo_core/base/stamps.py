@@ -1,10 +1,11 @@
 """Notes which files held their recorded bytes, so that a file is read again only after it has changed."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from dualgeo_core.base.artifacts import FileDigest, Record, is_intact
+from dualgeo_core.base.digests import FileDigest, is_intact
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import read_json, write_json
 
@@ -12,16 +13,17 @@ SETTLED_S = 2.0  # file systems may give two writes within this time the same ti
 Stamp = tuple[str, int, int, int, int]  # recorded SHA-256; size, times of modification and change (ns), and inode
 
 
-def damaged_files_since(stamps: Path, folder: Path, record: Record) -> list[Path]:
-    """As `damaged_files`, but reads only files that changed since all of them were intact, as noted in `stamps`.
+def damaged_files_since(folder: Path, files: Mapping[str, FileDigest]) -> list[Path]:
+    """The files that are missing or hold other bytes. Reads those that changed since all of them were intact.
 
     A file has changed if its size, inode, modification time or change time is another one. Bytes that change without a
     write, on a failing disk, are not found here; `dualgeo verify` reads all bytes.
     """
-    found = {name: _stamp(folder / name, digest) for name, digest in record.files.items()}
+    stamps = stamps_of(folder)
+    found = {name: _stamp(folder / name, digest) for name, digest in files.items()}
     known = _read(stamps)
     changed = [name for name, stamp in found.items() if stamp is None or list(stamp) != known.get(name)]
-    damaged = [folder / name for name in changed if not is_intact(folder / name, record.files[name])]
+    damaged = [folder / name for name in changed if not is_intact(folder / name, files[name])]
     if changed and not damaged and _is_settled(found):
         with suppress(InputError, OSError):  # where nothing can be written, all bytes are read the next time
             write_json(stamps, found)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dualgeo_core.base.artifacts import FileDigest
+from dualgeo_core.base.digests import FileDigest
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import one_line
 from dualgeo_core.base.shards import Advance, ShardTask, Write, write_shard

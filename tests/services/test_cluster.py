@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 from made_photos import make_photos
+from ray._private.node import Node
 from ray.cluster_utils import Cluster
 from service_processes import free_port, wait_for
 
@@ -43,7 +45,7 @@ PHOTOS, SHARDS = 280, 40
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head without CPUs for workers, and two nodes with one CPU each. A test adds a third node."""
+    """A head without CPUs for workers, and two nodes with one CPU each. A test adds a third node, and kills one."""
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=1)
@@ -94,24 +96,35 @@ def written(home: Path, kind: str) -> int:
     return len(list((home / "artifacts" / "sharded" / kind).glob("*.partial/photos-*")))
 
 
-def worker_nodes(cluster: Cluster) -> list[object]:
-    """The nodes on which a worker is writing shards now."""
-    busy = {
-        process.ppid() for process in psutil.process_iter(["cmdline"]) if "ray::Worker" in str(process.info["cmdline"])
-    }
-    return [node for node in cluster.worker_nodes if node.all_processes["raylet"][0].process.pid in busy]
+def stopped_worker(cluster: Cluster) -> tuple[Node, psutil.Process] | None:
+    """A worker that has a shard, and its node. The worker is stopped, so that it keeps its shard."""
+    for node in cluster.worker_nodes:
+        for process in psutil.Process(node.all_processes["raylet"][0].process.pid).children():
+            with suppress(psutil.NoSuchProcess):
+                if _writes(process):
+                    process.suspend()
+                    if _writes(process):
+                        return node, process
+                    process.resume()
+    return None
+
+
+def _writes(process: psutil.Process) -> bool:
+    return "ray::Worker.write" in " ".join(process.cmdline())
 
 
 def test_a_node_dies_and_the_others_finish_with_the_same_bytes(
     cluster: Cluster, undisturbed: Path, tmp_path: Path
 ) -> None:
-    third = cluster.add_node(num_cpus=1)
+    cluster.add_node(num_cpus=1)
     home = made_home(tmp_path, engine="ray")
     process = driver(home, cluster.address)
     try:
-        wait_for(lambda: written(home, "features") and third in worker_nodes(cluster), "the first shards of features")
+        in_work = lambda: stopped_worker(cluster) if written(home, "features") else None  # noqa: E731
+        node, worker = wait_for(in_work, "a shard in work")
         assert written(home, "features") < SHARDS
-        cluster.remove_node(third, allow_graceful=False)
+        cluster.remove_node(node, allow_graceful=False)
+        worker.kill()
         assert "is tried again" in finish(process), "the dead node's work was lost"
     finally:
         process.kill()
