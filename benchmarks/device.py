@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import nn
 from train_step import CLASSES, DEVICE, TOKENS, OurStep, flops, rates, seconds
 
+from dualgeo_core.retrieval.faiss_index import gpus, on_gpu
 from dualgeo_core.settings import ModelSettings
 from dualgeo_core.views.label_maps import most_likely
 from dualgeo_core.views.segformer import DEFAULTS, SegFormerNetwork
@@ -176,7 +177,7 @@ def search(sizes: Sizes, *, gallery: int) -> Stage:
     index: Any = faiss.IndexFlatIP(vectors.shape[1])
     index.add(vectors)
     if gpus():
-        index = faiss.index_cpu_to_all_gpus(index)
+        index = on_gpu(index)
     return Stage(
         "search",
         lambda: index.search(queries, NEAREST),
@@ -199,14 +200,9 @@ def same_on_gpu(gallery: int) -> float | None:
         index.train(vectors)
         index.add(vectors)
         on_cpu = index.search(queries, NEAREST)[1]
-        on_gpu = faiss.index_cpu_to_all_gpus(index).search(queries, NEAREST)[1]
-        shares.append(np.mean([np.isin(a, b).mean() for a, b in zip(on_cpu, on_gpu, strict=True)]))
+        there = on_gpu(index).search(queries, NEAREST)[1]
+        shares.append(np.mean([np.isin(a, b).mean() for a, b in zip(on_cpu, there, strict=True)]))
     return float(min(shares))
-
-
-def gpus() -> int:
-    """The number of GPUs that faiss can use."""
-    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
 
 
 def fabricated(gallery: int, queries: int, width: int = 768) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -5,6 +5,7 @@ import tracemalloc
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from dualgeo_core.base.tensors import write_tensors
 from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import ShardKey
+from dualgeo_core.retrieval import faiss_index
 from dualgeo_core.retrieval.candidates import Retriever
 from dualgeo_core.retrieval.embeddings import (
     EmbeddingShard,
@@ -28,7 +30,7 @@ from dualgeo_core.retrieval.embeddings import (
     embedding_summary,
     read_embeddings,
 )
-from dualgeo_core.retrieval.faiss_index import read_index
+from dualgeo_core.retrieval.faiss_index import INDEX_FILE, faiss, read_index
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, measured_recall
 from dualgeo_core.retrieval.index_build import build_index
@@ -346,6 +348,26 @@ def test_others_are_found_beyond_the_lists_that_the_own_photographer_fills(tmp_p
     assert (found.rows >= 800).all()
     exact = np.argsort(-vectors[:3] @ vectors[800:].T, axis=1)[:, :20] + 800
     assert np.mean([np.isin(rows, others).mean() for rows, others in zip(exact, found.rows, strict=True)]) > 0.9
+
+
+@pytest.mark.parametrize("specification", ["IVF16,SQ8", "IVF16,PQ4x4fs", "IVF16_HNSW8,SQ8", "PCA8,IVF16,SQ8"])
+def test_an_index_that_learns_on_a_gpu_is_written_and_searched_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, specification: str
+) -> None:
+    """A clone on the CPU stands for the copy on the GPU, which no test machine has."""
+    vectors = unit(np.random.default_rng(0), 1000)
+    index_of(tmp_path / "alone", vectors, specification)
+    compared = []
+
+    def clone(index: Any) -> Any:
+        compared.append(faiss.clone_index(index))
+        return compared[-1]
+
+    monkeypatch.setattr(faiss_index, "gpus", lambda: 1)
+    monkeypatch.setattr(faiss_index, "on_gpu", clone)
+    index_of(tmp_path / "helped", vectors, specification)
+    assert compared[0].ntotal == 16, "it held the centres"
+    assert (tmp_path / "helped" / INDEX_FILE).read_bytes() == (tmp_path / "alone" / INDEX_FILE).read_bytes()
 
 
 @pytest.mark.parametrize("specification", ["Flat", "IVF16,SQ8", "IVF16,PQ4x4fs", "HNSW16", "PCA8,IVF16,SQ8"])

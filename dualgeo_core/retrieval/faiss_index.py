@@ -1,8 +1,11 @@
-"""FAISS indexes of any kind: files, memory-mapped or in memory, and search effort."""
+"""FAISS indexes of any kind: files, memory-mapped or in memory, learning, and search effort."""
 
 import importlib
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import reading
@@ -39,6 +42,30 @@ def write_index(index: Any, folder: Path) -> None:
 def faiss_message(error: RuntimeError) -> str:
     """FAISS's message without the location in its source code."""
     return str(error).rpartition("Error: ")[2].strip()
+
+
+def learn(index: Any, vectors_nd: NDArray[np.float32]) -> None:
+    """Trains the index; an IVF index finds the centres of its lists on a GPU if FAISS can use one."""
+    ivf = faiss.try_extract_index_ivf(index)
+    if ivf is None or not gpus():
+        index.train(vectors_nd)
+        return
+    comparing = on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type))
+    ivf.clustering_index = comparing
+    try:
+        index.train(vectors_nd)
+    finally:
+        ivf.clustering_index = None
+
+
+def gpus() -> int:
+    """The number of GPUs that FAISS can use."""
+    return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
+
+
+def on_gpu(index: Any) -> Any:
+    """A copy of the index on all GPUs."""
+    return faiss.index_cpu_to_all_gpus(index)
 
 
 def efforts(index: Any) -> list[int]:

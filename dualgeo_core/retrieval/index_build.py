@@ -15,7 +15,7 @@ from dualgeo_core.base.artifacts import Artifact, damaged_files, new_artifact, r
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import take_over
 from dualgeo_core.retrieval.embeddings import EmbeddingShard, StoredVectors, Vectors
-from dualgeo_core.retrieval.faiss_index import efforts, faiss, faiss_message, read_index, write_index
+from dualgeo_core.retrieval.faiss_index import efforts, faiss, faiss_message, learn, read_index, write_index
 from dualgeo_core.retrieval.index import VECTORS, GalleryIndex
 from dualgeo_core.retrieval.recall import SAMPLE_QUERIES, Search, least_effort, recall_sample
 from dualgeo_core.settings import AUTO_INDEX, INDEX_TRAINING_PHOTOS, RetrievalSettings
@@ -134,7 +134,7 @@ def _learn(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> 
         vectors = shard.vectors()
         sample.append(vectors[np.sort(random.permutation(len(vectors))[: math.ceil(share * len(vectors))])])
     try:
-        index.train(np.concatenate(sample))
+        learn(index, np.concatenate(sample))
     except RuntimeError as error:
         raise InputError(
             f"retrieval.index {specification} cannot be trained on {sum(map(len, sample))} photos: "
