@@ -4,6 +4,8 @@ The weights are made up. tests/services/test_world.py takes the real heads and t
 """
 
 import json
+import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 from made_geoclip import made_photo, make_clip, make_geoclip
+from made_photos import make_photos
 from scipy.special import log_softmax
 from transformers import CLIPImageProcessorPil, SiglipVisionConfig, SiglipVisionModel
 from typer.testing import CliRunner
@@ -175,6 +178,19 @@ def run(*arguments: object, code: int = 0) -> tuple[str, str]:
         return "", str(done.exception)
     assert done.exit_code == code, done.output
     return done.stdout, done.stderr
+
+
+def test_the_benchmark_calibrates_the_profile_and_scores_other_photographers(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photos(home / "data", numbers=range(84))
+    monkeypatch.setattr(sys, "argv", ["world.py", "--photo-set", "set"])
+    runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "world.py"), run_name="__main__")
+    table = capsys.readouterr().out
+    assert all(
+        name in table for name in ("GeoCLIP's first place", "posterior, not calibrated", "posterior, calibrated")
+    )
+    assert Locator.from_profile("world").locate(made_photo(0)).calibrated
 
 
 def test_the_command_prints_places_and_writes_a_map_without_gallery_photos(home: Path) -> None:

@@ -34,7 +34,7 @@ class HeldOutRetrieval:
         gallery_nd = head(self._encode(self.views, self.split.gallery))
         return mean_recall(
             [
-                recall_at_1(self._nearest_km(head(self._encode(views, self.split.queries)) @ gallery_nd.T))
+                recall_at_1(self._nearest_km(head(self._encode(views, self.split.queries)), gallery_nd))
                 for views in (self.views, *self.relit)
             ]
         )
@@ -58,8 +58,8 @@ class HeldOutRetrieval:
         moved = shift(self.views.pooled(gallery), relit.pooled(gallery)).to(self.accelerator.device)
         return Light(clean, self._encode(relit, self.split.queries), encoder_shift=moved)
 
-    def _nearest_km(self, similarity_qg: torch.Tensor) -> NDArray[np.float64]:
-        return nearest_km(similarity_qg, self.queries, self.gallery)
+    def _nearest_km(self, queries_qd: torch.Tensor, gallery_gd: torch.Tensor) -> NDArray[np.float64]:
+        return nearest_km(queries_qd, gallery_gd, queries=self.queries, gallery=self.gallery)
 
     def _encode(self, views: Views, rows: NDArray[np.int64]) -> RetrievalViews:
         """The trained `views` of `rows`; each process computes its share."""

@@ -4,6 +4,7 @@ The inner product of two vectors is the weighted mean of the views' cosines, so 
 Shapes: n photos, m relit photos, d joint width, e encoder width.
 """
 
+import functools
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -25,6 +26,7 @@ class RetrievalViews(NamedTuple):
 
 
 VIEWS = RetrievalViews._fields
+ROWS_AT_ONCE = 8192  # vectors that are in memory in float64
 SHIFT_FLOOR = 0.1  # share of the mean variance of a photo's shift that every direction gets
 
 
@@ -79,11 +81,12 @@ def _principal_axes(vectors_nd: Tensor, whitening: float, shift_md: Tensor | Non
     """Mean (d,) and axes (d, d) by descending variance; variances have a floor, so that noise is not amplified."""
     # Without whitening the cosines must not change, so the vectors are not centred either.
     mean = vectors_nd.mean(dim=0) if whitening > 0 else torch.zeros_like(vectors_nd[0])
-    centred = (vectors_nd - mean).double()
-    steady_dd = torch.eye(centred.shape[1], dtype=torch.float64, device=centred.device)
+    covariance_dd = _second_moment(vectors_nd - mean)
     if shift_md is not None:
-        steady_dd = _against_shifts(shift_md.double())
-    covariance_dd = steady_dd.T @ (centred.T @ centred / len(centred)) @ steady_dd
+        steady_dd = _against_shifts(shift_md)
+    else:
+        steady_dd = torch.eye(len(covariance_dd), dtype=torch.float64, device=covariance_dd.device)
+    covariance_dd = steady_dd.T @ covariance_dd @ steady_dd
     variances, axes = torch.linalg.eigh(covariance_dd)
     variances, axes = variances.flip(0), axes.flip(1)
     floor = 1e-3 * variances[0]
@@ -92,9 +95,15 @@ def _principal_axes(vectors_nd: Tensor, whitening: float, shift_md: Tensor | Non
 
 def _against_shifts(shift_md: Tensor) -> Tensor:
     """A map (d, d) after which shifts of light are about as large in every direction (within-class whitening)."""
-    variances, axes = torch.linalg.eigh(shift_md.T @ shift_md / len(shift_md))
+    variances, axes = torch.linalg.eigh(_second_moment(shift_md))
     floor = SHIFT_FLOOR * variances.mean() + torch.finfo().tiny  # if light moves nothing, all directions are alike
     return axes * (variances.clamp(min=0) + floor) ** -0.5
+
+
+def _second_moment(vectors_nd: Tensor) -> Tensor:
+    """The mean of the vectors' outer products (d, d), in float64."""
+    parts = (some.double() for some in vectors_nd.split(ROWS_AT_ONCE))
+    return functools.reduce(torch.add, (some.T @ some for some in parts)) / len(vectors_nd)
 
 
 def weight_grid(present: Sequence[bool], steps: int = 4) -> NDArray[np.float32]:

@@ -13,12 +13,15 @@ from torch.nn import functional
 from dualgeo_core.base.geo import THRESHOLDS_KM, haversine_km
 from dualgeo_core.model.retrieval_head import VIEWS, RetrievalHead, RetrievalViews, weight_grid
 
+QUERIES_AT_ONCE = 256  # their cosines with 50,000 photos take 50 MB per view
 
-def nearest_km(similarity_qg: Tensor, queries: pd.DataFrame, gallery: pd.DataFrame) -> NDArray[np.float64]:
-    """Distance in km (q,) of each query to its most similar gallery photo; `similarity_qg` is (queries, gallery)."""
-    best = similarity_qg.argmax(dim=1).cpu().numpy()
-    answer = gallery.iloc[best]
-    return haversine_km(queries["latitude"], queries["longitude"], answer["latitude"], answer["longitude"])
+
+def nearest_km(
+    queries_qd: Tensor, gallery_gd: Tensor, *, queries: pd.DataFrame, gallery: pd.DataFrame
+) -> NDArray[np.float64]:
+    """Distance in km (q,) of each query to the gallery photo with the largest inner product of vectors."""
+    rows = [(some_qd @ gallery_gd.T).argmax(dim=1) for some_qd in queries_qd.split(QUERIES_AT_ONCE)]
+    return _distance_km(torch.cat(rows), queries, gallery)
 
 
 def recall_at_1(distances_km: NDArray[np.float64]) -> dict[str, float]:
@@ -71,19 +74,22 @@ def fit_retrieval_head(
     best.
     """
     head.fit_maps(gallery_views, whitening, held_out.shifts())
-    similarities = [_similarities(head, views, gallery_views) for views in held_out.conditions()]
+    mapped = _mapped(head, gallery_views)
 
-    def recall(weights: NDArray[np.float32]) -> dict[str, float]:
-        return mean_recall(
-            [recall_at_1(nearest_km(_weighted(views, weights), queries, gallery)) for views in similarities]
-        )
+    def recalls(weights_wv: NDArray[np.float32]) -> list[dict[str, float]]:
+        """The recall with each of the weights."""
+        nearest = [_nearest_rows(_mapped(head, views), mapped, weights_wv) for views in held_out.conditions()]
+        return [
+            mean_recall([recall_at_1(_distance_km(rows_q, queries, gallery)) for rows_q in conditions])
+            for conditions in zip(*nearest, strict=True)
+        ]
 
-    grid = weight_grid([similarity is not None for similarity in similarities[0]])
-    means = np.array([recall(weights)["recall_mean"] for weights in grid])
+    grid = weight_grid([view is not None for view in mapped])
+    means = np.array([recall["recall_mean"] for recall in recalls(grid)])
     best = means.max()
     chosen = grid[means >= best - np.sqrt(best * (1 - best) / len(queries))].mean(axis=0)
     head.weights.copy_(torch.from_numpy(chosen))
-    return recall(chosen)
+    return recalls(chosen[None])[0]
 
 
 def mean_recall(conditions: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -91,18 +97,33 @@ def mean_recall(conditions: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.mean([recall[name] for recall in conditions])) for name in conditions[0]}
 
 
-def _weighted(similarities: Sequence[Tensor | None], weights: NDArray[np.float32]) -> Tensor:
+def _mapped(head: RetrievalHead, views: RetrievalViews) -> RetrievalViews:
+    """The views as the retrieval head maps them."""
+    pairs = zip(VIEWS, views, strict=True)
+    return RetrievalViews(
+        *(None if vectors_nd is None else head.mapped(view, vectors_nd) for view, vectors_nd in pairs)
+    )
+
+
+def _nearest_rows(queries: RetrievalViews, gallery: RetrievalViews, weights_wv: NDArray[np.float32]) -> Tensor:
+    """The gallery row (w, q) that is most similar to each query, with each of the weights."""
+    present = [view is not None for view in queries]
+    gallery_views = [gallery_nd for gallery_nd in gallery if gallery_nd is not None]
+    blocks = zip(*(query_nd.split(QUERIES_AT_ONCE) for query_nd in queries if query_nd is not None), strict=True)
+    found = []
+    for block in blocks:
+        cosines = [query_nd @ gallery_nd.T for query_nd, gallery_nd in zip(block, gallery_views, strict=True)]
+        found.append(torch.stack([_weighted(cosines, weights[present]).argmax(dim=1) for weights in weights_wv]))
+    return torch.cat(found, dim=1)
+
+
+def _weighted(cosines: Sequence[Tensor], weights: NDArray[np.float32]) -> Tensor:
     """The weighted sum of the views' cosines."""
-    present = zip(weights, similarities, strict=True)
-    weighted = [float(weight) * view for weight, view in present if view is not None and weight > 0]
+    weighted = [float(weight) * view for weight, view in zip(weights, cosines, strict=True) if weight > 0]
     return sum(weighted[1:], weighted[0])
 
 
-def _similarities(head: RetrievalHead, queries: RetrievalViews, gallery: RetrievalViews) -> list[Tensor | None]:
-    """Cosines (queries, gallery) of each view."""
-    return [
-        None
-        if query_nd is None or gallery_nd is None
-        else head.mapped(view, query_nd) @ head.mapped(view, gallery_nd).T
-        for view, query_nd, gallery_nd in zip(VIEWS, queries, gallery, strict=True)
-    ]
+def _distance_km(rows_q: Tensor, queries: pd.DataFrame, gallery: pd.DataFrame) -> NDArray[np.float64]:
+    """Distance in km (q,) of each query to the gallery photo in its row."""
+    answer = gallery.iloc[rows_q.cpu().numpy()]
+    return haversine_km(queries["latitude"], queries["longitude"], answer["latitude"], answer["longitude"])
