@@ -13,7 +13,7 @@ from torch.nn import functional
 from dualgeo_core.base.geo import THRESHOLDS_KM, haversine_km
 from dualgeo_core.model.retrieval_head import VIEWS, RetrievalHead, RetrievalViews, weight_grid
 
-QUERIES_AT_ONCE = 256  # their cosines with 50,000 photos take 50 MB per view
+QUERIES_AT_ONCE = 64  # their cosines with 50,000 photos take 13 MB per view
 
 
 def nearest_km(
