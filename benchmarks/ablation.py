@@ -201,7 +201,7 @@ class Ablation:
     def _search(self, row: Row, model: DualViewModel | None, benchmark: str) -> pd.DataFrame:
         device = profile_device(self.workspace.profile)
         gallery, queries = (
-            embed(model=model, views=self._seen(row, name), variant=row.variant, device=device)
+            embed(model=model, views=self._seen(row, name), variant=row.variant, device=device).search_nd
             for name in (GALLERY, benchmark)
         )
         frame = self.views[benchmark].frame

@@ -46,7 +46,7 @@ def queries() -> MadeViews:
 def retriever(tmp_path: Path) -> Retriever:
     gallery = make_views(places=6, photos_per_place=4)
     model = model_for(gallery)
-    shards = [OneShard(embed(model=model, views=gallery, variant="joint"))]  # type: ignore[arg-type]
+    shards = [OneShard(embed(model=model, views=gallery, variant="joint").search_nd)]  # type: ignore[arg-type]
     artifact = Artifact(tmp_path / "index", step="gallery_index", recipe="made", inputs={})
     build_index(artifact, shards=shards, settings=RetrievalSettings())  # type: ignore[arg-type]
     return Retriever(

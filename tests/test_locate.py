@@ -256,3 +256,50 @@ def test_a_terminal_gets_a_progress_bar_and_a_pipe_none(photos: Path, monkeypatc
     stdout, stderr = locate("--json", photos)
     assert "/3" in stderr
     assert len(stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_files_are_whole_if_the_reader_of_the_answers_leaves(
+    photos: Path, tmp_path: Path, graph_home: Home, form: str
+) -> None:
+    """As with `dualgeo locate trip/ --map map.html | head -1`."""
+    for number in range(20):  # more answers than the pipe holds
+        shutil.copy(photos / "a.jpg", photos / f"a{number}.jpg")
+    wanted = {"--map": tmp_path / "map.html", "--geojson": tmp_path / "answers.geojson"}
+    files = [str(part) for pair in wanted.items() for part in pair]
+    sidecars = ("--write-sidecar", "--sidecar-confidence", "0")
+
+    line, stderr, code = leave_after_a_line(
+        graph_home, str(photos), *files, *sidecars, *(["--json"] if form == "json" else [])
+    )
+
+    assert line.startswith(b'{"photo"' if form == "json" else str(photos).encode())
+    assert (code, "Traceback" in stderr, "BrokenPipe" in stderr) == (141, False, False)
+    assert len(json.loads(wanted["--geojson"].read_text())["features"]) == 23
+    assert wanted["--map"].read_text().rstrip().endswith("</html>")
+    assert len(list(photos.rglob("*.xmp"))) == 23
+
+
+def test_without_files_to_write_a_closed_pipe_ends_the_command(photos: Path, graph_home: Home, tmp_path: Path) -> None:
+    for number in range(40):
+        shutil.copy(photos / "a.jpg", photos / f"a{number}.jpg")
+    (photos / "z.jpg").write_bytes(b"no photo")  # the last one, which would be reported
+
+    _, stderr, code = leave_after_a_line(graph_home, "--json", str(photos))
+
+    assert code == 141
+    assert [line for line in stderr.splitlines() if not line.startswith("Note:")] == []
+
+
+def leave_after_a_line(home: Home, *arguments: str) -> tuple[bytes, str, int]:
+    """Runs `dualgeo locate` and closes its stdout after one line; returns the line, its stderr and its exit code."""
+    command = [sys.executable, "-m", "dualgeo_core.cli", "locate", *arguments]
+    with subprocess.Popen(
+        command, env=home.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, pipesize=4096
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        line = running.stdout.readline()
+        running.stdout.close()
+        stderr = running.stderr.read().decode()
+    return line, stderr, running.returncode

@@ -9,7 +9,8 @@ import pytest
 from conftest import TINY_PROFILE, Home
 from mlflow import MlflowClient
 
-from dualgeo_dagster.mlflow.registry import CHAMPION, Registry
+from dualgeo_dagster.mlflow.registered_model import CHAMPION
+from dualgeo_dagster.mlflow.registry import Registry
 
 # Nothing to train and one benchmark, for speed.
 OTHER_PROFILE = TINY_PROFILE.replace("[encoder, joint]", "[encoder], main: encoder").replace(

@@ -24,7 +24,8 @@ from dualgeo_core.photos.decode import decode_image
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
 from dualgeo_dagster.mlflow.promotion import decide_promotion
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.mlflow.registered_model import CHALLENGER, CHAMPION
+from dualgeo_dagster.mlflow.registry import Registry
 from dualgeo_dagster.settings import PromotionSettings
 
 BENCHMARK = "by_day"

@@ -9,7 +9,7 @@ import pytest
 
 from dualgeo_core.base.geo import destination
 from dualgeo_dagster.mlflow.promotion import Decision, decide_promotion
-from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION
+from dualgeo_dagster.mlflow.registered_model import BEST, CHALLENGER, CHAMPION
 from dualgeo_dagster.settings import PromotionSettings
 
 PHOTOGRAPHERS, EACH = 10, 4

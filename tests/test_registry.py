@@ -22,7 +22,8 @@ from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import load_settings
 from dualgeo_dagster.mlflow.locators import bring_into_service
 from dualgeo_dagster.mlflow.promotion import decide_promotion
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry, _fitting
+from dualgeo_dagster.mlflow.registered_model import CHALLENGER, CHAMPION, fitting
+from dualgeo_dagster.mlflow.registry import Registry
 from dualgeo_dagster.mlflow.run import Curve, TrackedRun
 from dualgeo_dagster.mlflow.store import local_store
 from dualgeo_dagster.retries import comes_from_outside
@@ -325,8 +326,8 @@ def test_the_first_promotion_of_a_version_that_does_not_exist_is_one_line(shop: 
 
 def test_a_description_fits_into_mlflows_database_with_the_newest_promotions_first() -> None:
     lines = [f"- version {number} replaced version {number - 1}, by hand, at some time" for number in range(200, 0, -1)]
-    fitting = _fitting("\n".join(lines))
-    assert 4900 < len(fitting) <= 5000
-    assert fitting.splitlines() == lines[: len(fitting.splitlines())]
-    assert len(_fitting("x" * 9000)) == 5000
-    assert _fitting("short\n") == "short\n"
+    kept = fitting("\n".join(lines))
+    assert 4900 < len(kept) <= 5000
+    assert kept.splitlines() == lines[: len(kept.splitlines())]
+    assert len(fitting("x" * 9000)) == 5000
+    assert fitting("short\n") == "short\n"

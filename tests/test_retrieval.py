@@ -17,7 +17,7 @@ from made_views import MadeViews, make_views
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.tensors import write_tensors
-from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
+from dualgeo_core.model.embed import embed, gps_scores
 from dualgeo_core.model.fusion import Architecture, new_model
 from dualgeo_core.photos.photo_set import ShardKey
 from dualgeo_core.retrieval import faiss_index
@@ -138,7 +138,7 @@ def test_near_duplicates_are_no_candidates(tmp_path: Path) -> None:
     gallery = make_views(places=10, photos_per_place=6)
     queries = make_views(places=10, photos_per_place=6)  # the very same photos, by names that are not the gallery's
     queries.frame["author"] = "somebody else"
-    vectors = embed(model=None, views=gallery, variant="encoder")  # type: ignore[arg-type]
+    vectors = embed(model=None, views=gallery, variant="encoder").search_nd  # type: ignore[arg-type]
     settings = RetrievalSettings(candidates=5, near_duplicate_similarity=0.999)
     retriever = retriever_of(index_of(tmp_path / "index", vectors), gallery, settings)
     kept = retriever.candidates(queries)
@@ -298,12 +298,16 @@ def test_gps_scores_are_of_the_right_photo_and_place() -> None:
             "longitude": [5.0, 100.0, 2.0],
         }
     )
-    found = with_gps_scores(candidates, model=model, queries=queries, rows=rows)["gps_score"].to_numpy()
+    photos = embed(model=model, views=queries, variant="joint", rows=rows).places_nd
+    assert photos is not None
+    ids = queries.frame["id"].iloc[rows].to_numpy()
+    found = with_gps_scores(candidates, model=model, photos_nd=photos, ids=ids)["gps_score"].to_numpy()
     for row, photo, latitude, longitude in zip(range(3), (2, 7, 2), (10, -20, 48), (5, 100, 2), strict=True):
-        alone = embed_for_places(model=model, views=queries, rows=np.array([photo]))
+        alone = embed(model=model, views=queries, variant="joint", rows=np.array([photo])).places_nd
+        assert alone is not None
         expected = gps_scores(model, alone, np.array([latitude]), np.array([longitude]))[0, 0]
         assert found[row] == pytest.approx(expected, abs=1e-4)
-    assert "gps_score" not in with_gps_scores(candidates, model=None, queries=queries, rows=rows)
+    assert embed(model=None, views=queries, variant="encoder").places_nd is None
 
 
 USABLE = [

@@ -19,7 +19,7 @@ from dualgeo_core.base.devices import choose_device
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.geo import haversine_km
 from dualgeo_core.model.batches import step_size
-from dualgeo_core.model.embed import embed, embed_for_places, gps_scores
+from dualgeo_core.model.embed import embed, gps_scores
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.model.interruption import TrainingInterruptedError
 from dualgeo_core.model.trainer import TrainingResult, train
@@ -99,9 +99,11 @@ def test_fused_training_beats_chance_and_the_raw_encoder(tmp_path: Path) -> None
     split = split_by_photographer(views.frame, _profile().training)
     model = DualViewModel.from_pretrained(tmp_path / "model")
     fused = _recall_25km(
-        embed(model=model, views=views, variant="cross_attention"), views, split.queries, split.training
+        embed(model=model, views=views, variant="cross_attention").search_nd, views, split.queries, split.training
     )
-    raw = _recall_25km(embed(model=None, views=views, variant="encoder"), views, split.queries, split.training)
+    raw = _recall_25km(
+        embed(model=None, views=views, variant="encoder").search_nd, views, split.queries, split.training
+    )
     assert fused > 10 / 60
     assert fused > 1.5 * raw
 
@@ -111,7 +113,8 @@ def test_image_to_gps_scores_find_places_of_unseen_photos(tmp_path: Path) -> Non
     _train(tmp_path / "model", views=views, epochs=16, patience=16)
     rows = split_by_photographer(views.frame, _profile().training).queries
     model = DualViewModel.from_pretrained(tmp_path / "model")
-    photos = embed_for_places(model=model, views=views, rows=rows)
+    photos = embed(model=model, views=views, variant="cross_attention", rows=rows).places_nd
+    assert photos is not None
     frame = views.frame
     scores = gps_scores(model, photos, frame["latitude"], frame["longitude"])
     right = scores.argmax(axis=1) // 6 == rows // 6
@@ -125,8 +128,8 @@ def test_embedding_some_rows_is_embedding_all_of_them(tmp_path: Path) -> None:
     views = make_views()
     _train(tmp_path / "model", views=views, epochs=1)
     model = DualViewModel.from_pretrained(tmp_path / "model")
-    everything = embed(model=model, views=views, variant="cross_attention")
-    some = embed(model=model, views=views, variant="cross_attention", rows=np.array([7, 3]))
+    everything = embed(model=model, views=views, variant="cross_attention").search_nd
+    some = embed(model=model, views=views, variant="cross_attention", rows=np.array([7, 3])).search_nd
     assert np.allclose(np.linalg.norm(everything, axis=1), 1, atol=1e-5)
     assert np.allclose(some, everything[[7, 3]], atol=1e-5)
 

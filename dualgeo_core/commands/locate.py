@@ -1,9 +1,8 @@
 """`dualgeo locate`: the estimated positions of photos, from the champion of a profile."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +13,9 @@ from dualgeo_core.base.progress import spoken
 from dualgeo_core.commands.downloads import confirm_downloads
 from dualgeo_core.commands.locate_album import album_answers
 from dualgeo_core.commands.locate_output import Output
+from dualgeo_core.commands.locate_sidecars import remove_written_sidecar, write_sure_sidecar
 from dualgeo_core.commands.options import ProfileOption, VersionOption, chosen_locator
+from dualgeo_core.commands.streams import READER_LEFT, tell
 
 if TYPE_CHECKING:
     from dualgeo_core.answering.answers import Answer
@@ -79,7 +80,8 @@ def locate(
 
     Uses the champion of the profile, or another registered version, by the same method as for the profile's
     benchmarks. Ignores the position in a photo's EXIF, except with --album. A photo that cannot be read is one line
-    on stderr; the others are located, and the exit code is 2.
+    on stderr; the others are located, and the exit code is 2. If the reader of the answers leaves, as `head` does, the
+    files that were asked for are still written, and the exit code is 141.
     Example: dualgeo locate --profile folder --map map.html trip/
     """
     from dualgeo_core.settings import load_answering_settings
@@ -91,11 +93,10 @@ def locate(
     paths, missing = _photo_paths(photos)
     failed = _report(missing)
     if undo:
-        failed += _remove_sidecars(paths, dry_run=dry_run)
+        failed += sum(_report([remove_written_sidecar(path, dry_run=dry_run)]) for path in paths)
     elif paths:
         from dualgeo_core.answering.opening import locator_opener
 
-        tell = partial(typer.echo, err=True)
         folder = chosen_locator(settings, version)
         confirm_downloads(settings)
         locator = locator_opener(
@@ -112,7 +113,7 @@ def locate(
                 "leave out --write-sidecar and --album"
             )
         for doubt in locator.doubts:
-            typer.echo(f"Note: {doubt}.", err=True)
+            tell(f"Note: {doubt}.")
         _say_where_photos_go(locator)
         spread = map_file is not None
         located = (
@@ -126,10 +127,15 @@ def locate(
                 continue
             output.add(answer, camera)
             if write_sidecar:
-                failed += _write_sidecar(path, answer, least_confidence=sidecar_confidence, dry_run=dry_run)
+                reason = write_sure_sidecar(path, answer, least_confidence=sidecar_confidence, dry_run=dry_run)
+                failed += _report([reason])
+            elif output.is_in_vain:
+                break
         output.finish(settings)
     if failed:
         raise typer.Exit(2)
+    if output.reader_left:
+        raise typer.Exit(READER_LEFT)
 
 
 def _photo_paths(named: list[str]) -> tuple[list[Path], list[str]]:
@@ -216,46 +222,16 @@ def _progress(total: int) -> Any:
     return Advancing()
 
 
-def _report(messages: list[str]) -> int:
-    for message in messages:
-        typer.echo(f"dualgeo: {message}", err=True)
-    return len(messages)
+def _report(messages: Sequence[str | None]) -> int:
+    """Prints each message on stderr; returns how many there are."""
+    failures = [message for message in messages if message is not None]
+    for message in failures:
+        tell(f"dualgeo: {message}")
+    return len(failures)
 
 
 def _say_where_photos_go(locator: "BaseLocator") -> None:
     if locator.lmm.model:
         where = f" at {locator.lmm.api_base}" if locator.lmm.api_base else ""
         receivers = ", if that fails to ".join((f"{locator.lmm.model}{where}", *locator.lmm.fallbacks))
-        typer.echo(f"Sends each photo, without its metadata, to {receivers}.", err=True)
-
-
-def _write_sidecar(photo: Path, answer: "Answer", *, least_confidence: float, dry_run: bool) -> int:
-    """Writes the sidecar of a sure answer and says so on stderr; returns the number of failures."""
-    from dualgeo_core.photos.sidecars import EstimatedPosition, write_sidecar
-
-    position, confidence = answer.rounded, answer.confidence_25km
-    if position is None or confidence is None or answer.radius_90_km is None or confidence < least_confidence:
-        return 0
-    estimated = EstimatedPosition(*position, radius_90_km=answer.radius_90_km, model=answer.locator)
-    return _sidecar(photo, lambda: write_sidecar(photo, estimated, dry_run=dry_run), dry_run=dry_run)
-
-
-def _remove_sidecars(photos: list[Path], *, dry_run: bool) -> int:
-    from dualgeo_core.photos.sidecars import remove_sidecar
-
-    return sum(
-        _sidecar(photo, lambda photo=photo: remove_sidecar(photo, dry_run=dry_run), dry_run=dry_run) for photo in photos
-    )
-
-
-def _sidecar(photo: Path, change: Any, *, dry_run: bool) -> int:
-    from dualgeo_core.photos.ids import shown_id
-    from dualgeo_core.photos.sidecars import sidecar_of
-
-    try:
-        outcome = change()
-    except InputError as error:
-        return _report([str(error)])
-    would = " (dry run)" if dry_run else ""
-    typer.echo(f"{shown_id(str(sidecar_of(photo)))}: {outcome.value}{would}", err=True)
-    return 0
+        tell(f"Sends each photo, without its metadata, to {receivers}.")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+from dualgeo_core.commands.streams import say
 
 if TYPE_CHECKING:
     from dualgeo_core.answering.answers import Answer
@@ -28,10 +28,17 @@ class Output:
         self._as_json, self._geojson, self._map_file = as_json, geojson, map_file
         self._answers: list[Answer] = []
         self._albums: list[str | None] = []
+        self.reader_left = False
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether nobody reads the answers, and no file was asked for."""
+        return self.reader_left and not (self._geojson or self._map_file)
 
     def add(self, answer: "Answer", album: str | None) -> None:
         """Prints one answer; the map joins the answers of one album by a path."""
-        typer.echo(json.dumps(answer.as_json()) if self._as_json else as_text(answer))
+        if not say(json.dumps(answer.as_json()) if self._as_json else as_text(answer)):
+            self.reader_left = True
         if self._geojson or self._map_file:
             self._answers.append(answer)
             self._albums.append(album)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import atomic_file
 from dualgeo_core.base.tensors import read_metadata, read_tensors, write_tensors
+from dualgeo_core.model.recipe import first_difference
 
 
 @dataclass
@@ -71,17 +72,6 @@ def other_settings(path: Path, *, recipe: dict[str, Any]) -> str | None:
         return None
     metadata = read_metadata(path, remedy=f"delete {path.parent} to train from the start")
     return first_difference(json.loads(metadata["recipe"]), recipe)
-
-
-def first_difference(stored: Any, wanted: Any, name: str = "") -> str | None:
-    """A message about the first value that differs, in depth-first order of keys; None if there is no difference."""
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        for key in sorted(stored.keys() | wanted.keys()):
-            difference = first_difference(stored.get(key), wanted.get(key), f"{name}.{key}".lstrip("."))
-            if difference:
-                return difference
-        return None
-    return None if stored == wanted else f"{name} is {stored} in the checkpoint, {wanted} in the settings"
 
 
 def _load_module(module: nn.Module, tensors: dict[str, Tensor]) -> None:

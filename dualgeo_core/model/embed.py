@@ -4,6 +4,7 @@ Shapes: n photos, m places, d width of the retrieval vectors or of the joint spa
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,13 @@ from dualgeo_core.views.store import ViewBatch, Views
 BATCH_SIZE = 512
 
 
+class PhotoVectors(NamedTuple):
+    """Two vectors of each photo: `search_nd` for the index, `places_nd` for `gps_scores` (None without a model)."""
+
+    search_nd: NDArray[np.float32]
+    places_nd: NDArray[np.float32] | None
+
+
 def embed(
     *,
     model: DualViewModel | None,
@@ -26,36 +34,25 @@ def embed(
     variant: Representation,
     rows: NDArray[np.int64] | None = None,
     device: str | torch.device = "cpu",
-) -> NDArray[np.float32]:
-    """Retrieval vectors (n, d) of `rows` (default: all), of unit length; compare them by inner product.
+) -> PhotoVectors:
+    """The vectors of `rows` (default: all) in one pass of the model.
 
-    The variant `encoder` returns the frozen encoder's normalized pooled vectors and needs no model.
+    The search vectors have unit length; compare them by inner product. Those of the variant `encoder` are the frozen
+    encoder's normalized pooled vectors and need no model. The vectors for places are each view divided by its
+    temperature, then averaged over views.
     """
-    vectors = []
+    search, places = [], []
     for batch in _batches(views, rows):
-        pooled_be = batch.pooled_bd.to(device).float()
         if variant == "encoder":
-            vectors.append(functional.normalize(pooled_be, dim=-1))
-        else:
-            assert model is not None, f"{variant} needs a trained model"
-            vectors.append(model.retrieval_head(retrieval_views(model, batch, device)))
-    return _stack(vectors)
-
-
-def embed_for_places(
-    *,
-    model: DualViewModel,
-    views: Views,
-    rows: NDArray[np.int64] | None = None,
-    device: str | torch.device = "cpu",
-) -> NDArray[np.float32]:
-    """Photo vectors (n, d) for `gps_scores`: each view divided by its temperature, then averaged over views."""
-    vectors = []
-    for batch in _batches(views, rows):
-        seen = view_embeddings(model, batch, device)
-        scaled = [model.log_scale[view].exp() * x for view, x in seen._asdict().items() if x is not None]
-        vectors.append(torch.stack(scaled).mean(dim=0))
-    return _stack(vectors)
+            search.append(functional.normalize(batch.pooled_bd.to(device).float(), dim=-1))
+            continue
+        assert model is not None, f"{variant} needs a trained model"
+        seen = retrieval_views(model, batch, device)
+        search.append(model.retrieval_head(seen))
+        trained = [(view, getattr(seen, view)) for view in ViewEmbeddings._fields]
+        scaled = [model.log_scale[view].exp() * x_bd for view, x_bd in trained if x_bd is not None]
+        places.append(torch.stack(scaled).mean(dim=0))
+    return PhotoVectors(_stack(search), _stack(places) if places else None)
 
 
 @torch.inference_mode()
@@ -75,18 +72,11 @@ def gps_scores(
 
 
 @torch.no_grad()
-def view_embeddings(model: DualViewModel, batch: ViewBatch, device: str | torch.device) -> ViewEmbeddings:
-    """The trained views of one batch, on `device`."""
-    embeddings: ViewEmbeddings = model(
-        batch.pooled_bd.to(device).float(), batch.tokens_btd.to(device).float(), batch.label_maps_bhw.to(device)
-    )
-    return embeddings
-
-
 def retrieval_views(model: DualViewModel, batch: ViewBatch, device: str | torch.device) -> RetrievalViews:
-    """The trained views and the frozen encoder's pooled vectors, as input of the retrieval head."""
-    trained = view_embeddings(model, batch, device)
-    return RetrievalViews(**trained._asdict(), encoder=batch.pooled_bd.to(device).float())
+    """The trained views of one batch and the frozen encoder's pooled vectors, on `device`."""
+    pooled_be = batch.pooled_bd.to(device).float()
+    trained: ViewEmbeddings = model(pooled_be, batch.tokens_btd.to(device).float(), batch.label_maps_bhw.to(device))
+    return RetrievalViews(**trained._asdict(), encoder=pooled_be)
 
 
 def _batches(views: Views, rows: NDArray[np.int64] | None) -> Iterator[ViewBatch]:

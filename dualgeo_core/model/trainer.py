@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dualgeo_core.base.artifacts import Artifact
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import fingerprint, one_line, read_json
+from dualgeo_core.base.files import one_line, read_json
 from dualgeo_core.base.progress import Progress, silent
 from dualgeo_core.model.checkpoints import other_settings
 from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
+from dualgeo_core.model.recipe import model_artifact, training_recipe
 from dualgeo_core.model.training_run import CHECKPOINT, RESULT, OnMetrics, TrainingRun, unfinished_run
 from dualgeo_core.settings import Profile, Representation
 from dualgeo_core.views.store import Views
@@ -35,29 +35,6 @@ class TrainingResult:
 
 # How torch's messages about a killed reader, and about too little memory for its batches, begin.
 NO_READER = ("DataLoader worker", "unable to allocate shared memory")
-CODE_VERSION = 3  # increase it when the same settings train a different model
-
-
-def training_recipe(profile: Profile, variant: Representation) -> dict[str, Any]:
-    """All settings that determine the trained model for given views."""
-    return {
-        "code": CODE_VERSION,
-        "variant": variant,
-        "model": profile.model.model_dump(mode="json", exclude={"variants", "main"}),
-        "training": profile.training.model_dump(mode="json", exclude={"checkpoint_minutes", "processes", "readers"}),
-    }
-
-
-def model_artifact(
-    folder: Path, *, profile: Profile, variant: Representation, views: str, relit: Sequence[str] = ()
-) -> Artifact:
-    """The artifact in `folder` of the model for these settings; `views` and `relit` are fingerprints of views."""
-    return Artifact(
-        path=folder,
-        step="models",
-        recipe=fingerprint(training_recipe(profile, variant)),
-        inputs={"views": views} | {f"relit views {copy}": content for copy, content in enumerate(relit, start=1)},
-    )
 
 
 def train(

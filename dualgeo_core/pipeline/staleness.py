@@ -3,14 +3,20 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from dualgeo_core.base.artifacts import Artifact
+from dualgeo_core.base.artifacts import Artifact, read_record
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.model.recipe import first_difference, training_recipe
 from dualgeo_core.pipeline.artifacts import Artifacts
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
+from dualgeo_core.settings import Representation
 
 
 def stale_artifacts(workspace: Workspace) -> list[str]:
-    """The names of artifacts that the next run makes, in pipeline order. Reads records, not contents."""
+    """The names of artifacts that do not match their inputs, in pipeline order. Reads records, not contents.
+
+    A trained model counts as it is, because a run may choose training settings, and a gallery may grow without
+    training. `changes_since_training` compares it with the profile.
+    """
     artifacts = Artifacts(workspace)
     return [name for name, open_artifact in _all(artifacts, workspace) if not is_current(open_artifact)]
 
@@ -21,6 +27,23 @@ def is_current(open_artifact: Callable[[], Artifact]) -> bool:
         return open_artifact().is_current()
     except InputError:  # Artifacts describes an artifact by inputs that have to be there
         return False
+
+
+def changes_since_training(workspace: Workspace) -> dict[Representation, str]:
+    """For each trained model that the next run trains again: the first setting that changed, or that photos did."""
+    artifacts = Artifacts(workspace)
+    changes = {}
+    for variant in workspace.profile.model.variants:
+        record = read_record(artifacts.model(variant).path)
+        if record is None:
+            continue
+        wanted, stored = training_recipe(workspace.profile, variant), record.facts["recipe"]
+        changed = first_difference({name: stored.get(name) for name in wanted}, wanted)
+        if changed is None and record.inputs["views"] != artifacts.views(GALLERY):
+            changed = "the photos of the gallery, or their views, have changed"
+        if changed is not None:
+            changes[variant] = changed
+    return changes
 
 
 def _all(artifacts: Artifacts, workspace: Workspace) -> Iterator[tuple[str, Callable[[], Artifact]]]:

@@ -74,7 +74,7 @@ def embedding_writer(workspace: Workspace, representation: Representation, *, in
     views, model = open_views(workspace, GALLERY, intact=intact), open_model(workspace, representation)
     device = profile_device(workspace.profile)
     return EmbeddingWriter(
-        views, lambda rows: embed(model=model, views=views, variant=representation, rows=rows, device=device)
+        views, lambda rows: embed(model=model, views=views, variant=representation, rows=rows, device=device).search_nd
     )
 
 

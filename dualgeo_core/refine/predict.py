@@ -154,6 +154,8 @@ def _withhold_unlike(
 
 def _withhold(predictions: pd.DataFrame, rows: NDArray[np.bool_], *, status: str) -> None:
     """Blanks the predictions `rows` (n,), except for their likeness."""
+    if not rows.any():  # writing to no row takes pandas milliseconds
+        return
     blank = ["latitude", "longitude", "radius_50_km", "radius_90_km", "confidence_25km"]
     predictions.loc[rows, blank] = np.nan
     predictions.loc[rows, "cluster"] = -1

@@ -8,9 +8,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dualgeo_core.model.embed import embed
+from dualgeo_core.model.embed import PhotoVectors, embed
 from dualgeo_core.model.fusion import DualViewModel
-from dualgeo_core.retrieval.embeddings import Vectors
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, Neighbours
 from dualgeo_core.retrieval.view_similarities import QUERIES_AT_ONCE, DescribedPhotos, unit, with_view_similarities
@@ -48,35 +47,40 @@ class Retriever:
         least similar photos are the neighbours of the negated vector; the LMM's prompt lists them as a contrast.
         """
         rows = np.arange(len(queries.frame)) if rows is None else rows
-        vectors = self._embedded(queries, rows)
+        photos = self._embedded(queries, rows)
         asked = queries.frame.iloc[rows]
         count = min(self.settings.candidates, len(self.gallery.frame))
         gallery_authors = self.gallery.frame["author"]
         reach = count * (HUBNESS_REACH if self.settings.hubness_neighbours else 1) + NEAR_DUPLICATE_MARGIN
-        similar = self.index.search_others(vectors, reach, asked["author"], gallery_authors)
+        similar = self.index.search_others(photos.search_nd, reach, asked["author"], gallery_authors)
         if self.settings.hubness_neighbours:
             similar = self._reordered_by_csls(similar)
         similar = self._without_near_duplicates(similar, queries, rows)
-        least = self.index.search_others(-vectors, count, asked["author"], gallery_authors)
+        least = self.index.search_others(-photos.search_nd, count, asked["author"], gallery_authors)
         dissimilar = Neighbours(rows=least.rows, similarity=-least.similarity)
-        return self._scored(queries, rows, similar=_first(similar, count), dissimilar=dissimilar)
+        return self._scored(queries, rows, photos, similar=_first(similar, count), dissimilar=dissimilar)
 
     def leaking_candidates(self, queries: Views) -> pd.DataFrame:
         """As `candidates`, but only the most similar photos and without exclusions; measures the score with leakage."""
         rows = np.arange(len(queries.frame))
         count = min(self.settings.candidates, len(self.gallery.frame))
-        return self._scored(queries, rows, similar=self.index.search(self._embedded(queries, rows), count))
+        photos = self._embedded(queries, rows)
+        return self._scored(queries, rows, photos, similar=self.index.search(photos.search_nd, count))
 
-    def _embedded(self, queries: Views, rows: NDArray[np.int64]) -> Vectors:
+    def _embedded(self, queries: Views, rows: NDArray[np.int64]) -> PhotoVectors:
         return embed(model=self.model, views=queries, variant=self.representation, rows=rows, device=self.device)
 
-    def _scored(self, queries: Views, rows: NDArray[np.int64], **found: Neighbours) -> pd.DataFrame:
+    def _scored(
+        self, queries: Views, rows: NDArray[np.int64], photos: PhotoVectors, **found: Neighbours
+    ) -> pd.DataFrame:
         """One row per query and neighbour, with the views' similarities and the GPS encoder's score of the place."""
         ids = queries.frame["id"].iloc[rows].to_numpy()
         parts = [_candidate_rows(kind, neighbours, ids, self.gallery.frame) for kind, neighbours in found.items()]
         candidates = pd.concat(parts, ignore_index=True)
         candidates = with_view_similarities(candidates, gallery=self.gallery, queries=queries, rows=rows)
-        return with_gps_scores(candidates, model=self.model, queries=queries, rows=rows, device=self.device)
+        if self.model is None or photos.places_nd is None:
+            return candidates
+        return with_gps_scores(candidates, model=self.model, photos_nd=photos.places_nd, ids=ids)
 
     def _reordered_by_csls(self, found: Neighbours) -> Neighbours:
         """Neighbours reordered by CSLS (Conneau et al. 2018, equation 4), best first.

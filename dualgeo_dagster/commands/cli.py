@@ -68,7 +68,7 @@ def versions(
     """Lists all versions of a profile's model, and why the current champion was chosen."""
     with _registry(profile) as registry:
         from dualgeo_dagster.mlflow.locators import forget
-        from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION
+        from dualgeo_dagster.mlflow.registered_model import BEST, CHALLENGER, CHAMPION
 
         for version in registry.prune(prune) if prune is not None else ():
             forget(load_settings(profile), version)
@@ -93,7 +93,7 @@ def promote(
     """
     with _registry(profile) as registry:
         from dualgeo_dagster.mlflow.locators import bring_into_service
-        from dualgeo_dagster.mlflow.registry import CHAMPION
+        from dualgeo_dagster.mlflow.registered_model import CHAMPION
 
         if registry.version_of(CHAMPION) == version:  # an earlier attempt may have failed after it moved the alias
             bring_into_service(registry, load_settings(profile))

@@ -66,14 +66,20 @@ def _photo_sets(settings: Settings) -> list[str]:
 
 
 def _state(settings: Settings) -> str:
-    from dualgeo_core.pipeline.staleness import stale_artifacts
+    from dualgeo_core.pipeline.staleness import changes_since_training, stale_artifacts
     from dualgeo_core.pipeline.workspace import Workspace
 
-    stale = stale_artifacts(Workspace(settings))
-    if not stale:
-        return "every artifact is current"
-    shown = ", ".join(stale[:5]) + (f" and {len(stale) - 5} more" if len(stale) > 5 else "")
-    return f"missing or stale: {shown}. Run `dualgeo run --profile {settings.profile.name}`"
+    workspace = Workspace(settings)
+    mend = f"`dualgeo run --profile {settings.profile.name}`"
+    stale = stale_artifacts(workspace)
+    if stale:
+        shown = ", ".join(stale[:5]) + (f" and {len(stale) - 5} more" if len(stale) > 5 else "")
+        return f"missing or stale: {shown}. Run {mend}"
+    changes = changes_since_training(workspace)
+    if changes:
+        models = ", ".join(f"model {variant} ({change})" for variant, change in changes.items())
+        return f"in use, but trained before a change: {models}. {mend} trains again"
+    return "every artifact is current"
 
 
 def _mlflow(home: Path) -> str:

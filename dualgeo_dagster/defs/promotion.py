@@ -119,7 +119,8 @@ def champion(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Materi
     """
     from dualgeo_dagster.mlflow.locators import bring_into_service
     from dualgeo_dagster.mlflow.promotion import Decision, decide_promotion
-    from dualgeo_dagster.mlflow.registry import CHAMPION, Registry
+    from dualgeo_dagster.mlflow.registered_model import CHAMPION
+    from dualgeo_dagster.mlflow.registry import Registry
 
     registry, asked = Registry(tracking.tracking_uri, profile=NAME), context.op_execution_context.op_config
     if asked["promote"]:
@@ -161,7 +162,7 @@ def _versions(registry: "Registry") -> dg.MetadataValue[Any]:
     """
     import pandas as pd
 
-    from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION
+    from dualgeo_dagster.mlflow.registered_model import CHALLENGER, CHAMPION
 
     aliases = {alias: registry.version_of(alias) for alias in (CHAMPION, CHALLENGER)}
     rows = []

@@ -18,7 +18,7 @@ CONTENT_FILE = "content"  # identifies the locator in the folder
 
 def bring_into_service(registry: "Registry", settings: Settings) -> None:
     """Makes `settings.champion` the locator of the champion, unless it is already. This finishes a promotion."""
-    from dualgeo_dagster.mlflow.registry import CHAMPION
+    from dualgeo_dagster.mlflow.registered_model import CHAMPION
 
     version = registry.version_of(CHAMPION)
     assert version is not None, "called after a promotion"

@@ -9,7 +9,8 @@ from dualgeo_core.base.errors import InputError
 from dualgeo_core.evaluation.report import HEADERS
 from dualgeo_core.evaluation.scores import TOO_FEW, enough_photographers, paired_difference
 from dualgeo_core.pipeline.workspace import Workspace
-from dualgeo_dagster.mlflow.registry import BEST, CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.mlflow.registered_model import BEST, CHALLENGER, CHAMPION
+from dualgeo_dagster.mlflow.registry import Registry
 from dualgeo_dagster.settings import PromotionSettings
 
 

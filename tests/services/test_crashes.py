@@ -15,7 +15,8 @@ from safetensors import safe_open
 from service_processes import BIN, Service, Webserver, free_port, wait_for
 
 from dualgeo_dagster.commands.ui import write_workspace_file
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.mlflow.registered_model import CHALLENGER, CHAMPION
+from dualgeo_dagster.mlflow.registry import Registry
 from dualgeo_dagster.runtime.instance import INSTANCE_SETTINGS
 
 MODEL = "joint"

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from conftest import EARTH, Home
 
-from dualgeo_dagster.mlflow.registry import CHALLENGER, CHAMPION, Registry
+from dualgeo_dagster.mlflow.registered_model import CHALLENGER, CHAMPION
+from dualgeo_dagster.mlflow.registry import Registry
 
 LOW, HIGH = (f"Difference, 95 % {bound} (points)" for bound in ("low", "high"))
 COUNTRIES_AT_FIRST = 2
