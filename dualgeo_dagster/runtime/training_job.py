@@ -21,7 +21,6 @@ from queue import SimpleQueue
 from typing import IO, Any
 
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.base.files import one_line
 from dualgeo_core.pipeline.cluster import connected, enter, resources
 from dualgeo_core.settings import Profile, load_settings
 from dualgeo_dagster.runtime.several_processes import KILLED, KILLED_CODE, OUTAGE, USER_ERROR, launch_command
@@ -163,10 +162,10 @@ def _printed(running: Running) -> list[int]:
     launcher, host = running.pop(done)
     try:
         line = ray.get(done)
-    except RayActorError as error:
+    except RayActorError:
         raise InputError(
-            f"node {host} died during training ({one_line(error)}); with unchanged settings, the next run resumes "
-            "from the last checkpoint"
+            f"node {host} died during training: see the cluster's dashboard for the cause. With unchanged settings, "
+            "the next run resumes from the last checkpoint"
         ) from None
     if isinstance(line, int):
         return [line]
