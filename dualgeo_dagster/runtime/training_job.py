@@ -49,7 +49,7 @@ class Launcher:
 
     def start(self, command: Sequence[str]) -> None:
         """Starts the processes."""
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace"}
         self._process = subprocess.Popen(command, env={**os.environ, **UNBUFFERED}, **pipes)
         threading.Thread(target=self._read, args=[self._process], daemon=True).start()
 
@@ -94,9 +94,13 @@ def _train(profile: Profile, arguments: Sequence[str]) -> int:
     If a node fails or the job is stopped, the other nodes stop at a checkpoint.
     """
     import ray
+    from ray.exceptions import RayTaskError
 
     launchers = _launchers(profile)
-    places = ray.get([launcher.enter.remote(Path.cwd()) for launcher in launchers])
+    try:
+        places = ray.get([launcher.enter.remote(Path.cwd()) for launcher in launchers])
+    except RayTaskError as error:
+        raise error.cause from None
     commands = [[*command, MODULE, *arguments] for command in _commands(profile, *places[0])]
     ray.get([launcher.start.remote(command) for launcher, command in zip(launchers, commands, strict=True)])
     running: Running = {
