@@ -28,6 +28,7 @@ ONE_RUN = dg.BackfillPolicy.single_run()
 ACCELERATOR = "accelerator"  # the pool of steps that use the GPU, shared by all profiles
 # On a cluster, each worker has its own device, and Ray knows which are free.
 SHARDS = ACCELERATOR if workspace().profile.engine == "local" else None
+TRAINING = ACCELERATOR if workspace().profile.training_nodes is None else None
 ALL_BENCHMARKS = {
     "dagster/asset_partition_range_start": BENCHMARKS.get_first_partition_key() or "",
     "dagster/asset_partition_range_end": BENCHMARKS.get_last_partition_key() or "",

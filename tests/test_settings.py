@@ -134,6 +134,10 @@ def benchmark(name: str) -> str:
         (PHOTOS + "training: {weight_decay: .nan}", "training.weight_decay: Input should be a finite number"),
         (PHOTOS + "training: {batch_size: 1}", "training.batch_size: Input should be greater than or equal to 2"),
         (PHOTOS + "training: {batch_size: 4, processes: 8}", "training: batch_size 4 is below processes 8; raise"),
+        (
+            PHOTOS + "engine: ray\nray: {training_nodes: 2}\ntraining: {processes: 3}",
+            "training.processes 3 is not a multiple of ray.training_nodes 2; change one of them",
+        ),
         (PHOTOS + "training: {gps_queue: -1}", "training.gps_queue: Input should be"),
         (PHOTOS + "training: {validation_share: 0}", "training.validation_share: Input should be greater than 0"),
         (PHOTOS + "training: {validation_share: 1}", "training.validation_share: Input should be less than 1"),

@@ -1,7 +1,6 @@
 """Training on several processes: a user error is one line, an outage is retried, and no process is left behind."""
 
 import os
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -9,9 +8,10 @@ import pytest
 from conftest import TINY_PROFILE
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_dagster.runtime.several_processes import launch_command
 from dualgeo_dagster.runtime.training_client import run_training
 
-LAUNCH = [sys.executable, "-m", "dualgeo_dagster.runtime.several_processes", "2"]
+LAUNCH = launch_command(2)
 # A training module whose main process loses MLflow, while the other one waits for the main process.
 OUTAGE = """
 import signal
@@ -31,7 +31,7 @@ signal.pause()
 def failure(command: list[str]) -> BaseException:
     """The error of a step that runs this command as its training."""
     raised: list[BaseException] = []
-    extras = {"step_pid": os.getpid(), "tracking_uri": "http://127.0.0.1:9", "mlflow_run_ids": {"joint": "a run"}}
+    extras = {"tracking_uri": "http://127.0.0.1:9", "mlflow_run_ids": {"joint": "a run"}}
 
     @dg.asset
     def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

@@ -4,8 +4,11 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
+
+import psutil
 
 STOPPED = 143  # exit code of a process that SIGTERM ended: 128 + 15
 ECHO_SECONDS = 2.0  # one Ctrl-C arrives twice: from the terminal, and forwarded by the parent process
@@ -13,6 +16,20 @@ ECHO_SECONDS = 2.0  # one Ctrl-C arrives twice: from the terminal, and forwarded
 
 class TrainingInterruptedError(RuntimeError):
     """Training stopped on request; its checkpoint or its finished model is saved."""
+
+
+def stop_with_parent() -> None:
+    """Stops this process at a checkpoint when its parent process dies.
+
+    Otherwise it would continue unobserved, and write to the same folder as the run that replaces it.
+    """
+    threading.Thread(target=_stop_after, args=[os.getppid()], daemon=True).start()
+
+
+def _stop_after(pid: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).wait()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Interruption:

@@ -36,13 +36,7 @@ class Worker:
 
     def open(self) -> None:
         """Loads the models. Raises InputError if this node does not have the coordinator's folder."""
-        try:
-            os.chdir(self._folder)
-        except OSError as error:
-            raise InputError(
-                f"node {os.uname().nodename} has no folder {self._folder} ({error.strerror}); "
-                "share the file system between the nodes of the cluster"
-            ) from None
+        enter(self._folder)
         self._write = self._open_writer()
 
     def write(self, task: ShardTask) -> FileDigest:
@@ -64,21 +58,14 @@ class Cluster:
         """Yields each task as it is finished. Raises InputError if bad input or repeated failures stop a shard."""
         if not tasks:
             return
-        with _connected():
-            cpus, gpus = self._resources()
+        with connected():
+            cpus, gpus = resources(self.settings, threads=self.threads)
             worker = ray.remote(num_cpus=cpus, num_gpus=gpus)(Worker)
             pool = _Pool(start=lambda: worker.remote(Path.cwd(), self.open_writer), waiting=deque(tasks))
             try:
                 yield from pool.run(min(len(tasks), self.settings.actors or _most_workers(cpus, gpus)))
             finally:
                 pool.close()
-
-    def _resources(self) -> tuple[int, float]:
-        """CPUs and GPUs of a worker."""
-        gpus = self.settings.gpus
-        if gpus is None:
-            gpus = 1 if ray.cluster_resources().get("GPU") else 0
-        return self.settings.cpus or self.threads, gpus
 
 
 @dataclass
@@ -154,10 +141,29 @@ class _Pool:
         logging.getLogger(__name__).warning("%s failed and is tried again: %s", what, one_line(cause))
 
 
+def enter(folder: Path) -> None:
+    """Makes `folder` the working directory. Raises InputError if this node does not have the coordinator's folder."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise InputError(
+            f"node {os.uname().nodename} has no folder {folder} ({error.strerror}); "
+            "share the file system between the nodes of the cluster"
+        ) from None
+
+
+def resources(settings: RaySettings, *, threads: int) -> tuple[int, float]:
+    """CPUs and GPUs of a process on the connected cluster."""
+    gpus = settings.gpus
+    if gpus is None:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    return settings.cpus or threads, gpus
+
+
 @contextmanager
-def _connected() -> Iterator[None]:
+def connected() -> Iterator[None]:
     """A connection to the cluster, which is closed at the end."""
-    _require_head(Environment().ray_address)
+    require_head(Environment().ray_address)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -171,7 +177,7 @@ def _connected() -> Iterator[None]:
         ray.shutdown()
 
 
-def _require_head(address: str | None) -> None:
+def require_head(address: str | None) -> None:
     """Raises InputError if nothing listens at the address; Ray would try for minutes."""
     host, _, port = (address or "").rpartition(":")
     if not port.isdigit():

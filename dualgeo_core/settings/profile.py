@@ -71,7 +71,8 @@ class Profile(AnsweringProfile):
     evaluation: EvaluationSettings = EvaluationSettings()
     engine: EngineName = Field(
         "local",
-        description="Where masks, features, relit views and embeddings are computed; ray: on a cluster.",
+        description="Where masks, features, relit views and embeddings are computed; ray: on a cluster, which also "
+        "trains if `ray.training_nodes` is set.",
     )
     ray: RaySettings = RaySettings()
     orchestration: dict[str, Any] = Field(
@@ -83,6 +84,20 @@ class Profile(AnsweringProfile):
         """The settings that a trained system's answer to a photo depends on."""
         sections = {"device", "threads", "segmenter", "encoder", "model", "retrieval", "refinement"}
         return {**self.model_dump(mode="json", include=sections), "lmm": self.lmm.asked}
+
+    @property
+    def training_nodes(self) -> int | None:
+        """The number of the cluster's nodes that train; None if training runs where its step runs."""
+        return self.ray.training_nodes if self.engine == "ray" else None
+
+    @model_validator(mode="after")
+    def _nodes_train_alike(self) -> Self:
+        if self.training_nodes and self.training.processes % self.training_nodes:
+            raise ValueError(
+                f"training.processes {self.training.processes} is not a multiple of ray.training_nodes "
+                f"{self.training_nodes}; change one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _what_answers_is_compared(self) -> Self:

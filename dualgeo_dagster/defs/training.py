@@ -1,8 +1,6 @@
 """Training in an external process, so that the same command runs on a cluster. Metrics are streamed to MLflow."""
 
 import json
-import os
-import sys
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +10,11 @@ from dualgeo_core.base.files import fingerprint
 from dualgeo_dagster.defs.views import gallery_features, gallery_masks, relit_views
 from dualgeo_dagster.mlflow.provenance import is_unattended
 from dualgeo_dagster.mlflow.tracking import Tracking
-from dualgeo_dagster.profile import ACCELERATOR, workspace
+from dualgeo_dagster.profile import TRAINING, workspace
 from dualgeo_dagster.reporting.results import result
 from dualgeo_dagster.retries import retried
-from dualgeo_dagster.runtime.training_client import run_training
+from dualgeo_dagster.runtime.several_processes import launch_command
+from dualgeo_dagster.runtime.training_client import run_training, run_training_job
 from dualgeo_dagster.runtime.training_fields import training_fields
 
 # A missed weekly retraining is a warning one day later, and a failure one day after the second one.
@@ -28,7 +27,7 @@ LAST_METRICS = {"loss": "loss", "photos per second": "photos_per_second"}
     kinds={"torch", "mlflow"},
     code_version="1",
     deps=[gallery_masks, gallery_features, relit_views],
-    pool=ACCELERATOR,
+    pool=TRAINING,
     freshness_policy=FRESH,
     config_schema=training_fields(workspace().settings, ("seed", "epochs", "batch_size", "learning_rate")),
 )
@@ -42,16 +41,17 @@ def models(context: dg.AssetExecutionContext, tracking: Tracking) -> dg.Material
     """
     changes = context.op_execution_context.op_config
     training = workspace().settings.with_training(changes).profile.training
-    command = [*_launcher(training.processes), "dualgeo_dagster.runtime.training_process", json.dumps(changes)]
-    if is_unattended(context.run):
-        command.append("--unattended")
+    arguments = [json.dumps(changes), *(["--unattended"] if is_unattended(context.run) else [])]
     trained = [name for name in workspace().profile.model.variants if name != "encoder"]
     extras = {
         "tracking_uri": tracking.tracking_uri,
         "mlflow_run_ids": {name: tracking.training_run(name).id for name in trained},
-        "step_pid": os.getpid(),
     }
-    messages = run_training(context, command=command, extras=extras)
+    if workspace().profile.training_nodes is None:
+        command = [*launch_command(training.processes), "dualgeo_dagster.runtime.training_process", *arguments]
+        messages = run_training(context, command=command, extras=extras)
+    else:
+        messages = run_training_job(context, settings=workspace().settings, arguments=arguments, extras=extras)
     made = {message["representation"]: message for message in messages}
     facts: dict[str, Any] = {
         f"{name}: recall@1 within {radius_km} km, held-out photographers (%)": round(
@@ -76,9 +76,3 @@ def _log_headline(tracking: Tracking, main: dict[str, Any] | None) -> None:
         {"training/validation recall within 25 km percent": round(100 * main["validation"]["recall_25km"], 1)}
         | {f"training/{name}": float(f"{last[key]:.4g}") for name, key in LAST_METRICS.items() if key in last}
     )
-
-
-def _launcher(processes: int) -> list[str]:
-    if processes == 1:
-        return [sys.executable, "-m"]
-    return [sys.executable, "-m", "dualgeo_dagster.runtime.several_processes", str(processes)]

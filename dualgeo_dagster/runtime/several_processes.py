@@ -1,15 +1,36 @@
-"""Runs a Python module on several processes of this machine.
+"""Runs a Python module on several processes of this machine, alone or together with other machines (torchrun).
 
-    python -m dualgeo_dagster.runtime.several_processes PROCESSES MODULE [ARGUMENT ...]
+    python -m dualgeo_dagster.runtime.several_processes [OPTION OF TORCHRUN ...] -m MODULE [ARGUMENT ...]
 
-If a process fails, the others are ended. The exit code is that of the first process that failed; 128 + the number of
-the signal if a signal ended it.
+If a process fails, the others of this machine are ended; all are ended if the parent process dies. The exit code is
+that of the first process that failed; 128 + the number of the signal if a signal ended it.
 """
 
 import logging
+import os
+import signal
 import sys
+from collections.abc import Sequence
 
-from dualgeo_core.model.interruption import STOPPED
+from dualgeo_core.model.interruption import STOPPED, stop_with_parent
+
+USER_ERROR, OUTAGE = 2, os.EX_TEMPFAIL  # exit codes of a training process after a message to Dagster
+KILLED_CODE = 128 + signal.SIGKILL
+KILLED = (
+    "training was killed, most likely because memory ran out: lower training.batch_size first, then model.width, "
+    "model.label_grid or training.gps_queue. With unchanged settings, the next run resumes from the last checkpoint"
+)
+
+
+def launch_command(processes: int, *, together: Sequence[str] = ()) -> list[str]:
+    """The command that runs a module on so many processes of this machine; append the module and its arguments.
+
+    `together` are the options with which torchrun finds the other machines.
+    """
+    if processes == 1 and not together:
+        return [sys.executable, "-m"]
+    options = [*(together or ["--standalone"]), "--nproc-per-node", str(processes)]
+    return [sys.executable, "-m", "dualgeo_dagster.runtime.several_processes", *options, "-m"]
 
 
 def main() -> None:
@@ -19,9 +40,9 @@ def main() -> None:
 
     # The process that failed has reported its error; torch would add its own account of it.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    processes, *module = sys.argv[1:]
+    stop_with_parent()
     try:
-        launch(["--standalone", "--nproc-per-node", processes, "-m", *module])
+        launch(sys.argv[1:])
     except ChildFailedError as failed:
         code = failed.get_first_failure()[1].exitcode
         sys.exit(code if code > 0 else 128 - code)

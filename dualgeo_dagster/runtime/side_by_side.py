@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import queue
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import psutil
 
 from dualgeo_core.base.progress import spoken
-from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError
+from dualgeo_core.model.interruption import Interruption, TrainingInterruptedError, stop_with_parent
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import Representation, load_settings
 from dualgeo_dagster.mlflow.run import Curve, TrackedRun
@@ -86,7 +85,7 @@ def train_side_by_side(
     lines = context.Queue()
     with (
         Interruption() as interruption,
-        ProcessPoolExecutor(at_once, mp_context=context, initializer=_begin, initargs=(lines, os.getpid())) as pool,
+        ProcessPoolExecutor(at_once, mp_context=context, initializer=_begin, initargs=(lines,)) as pool,
     ):
         running = {pool.submit(_train_alone, overrides, name, order) for name in reversed(names)}
         try:
@@ -102,22 +101,12 @@ def train_side_by_side(
             _stop(pool, running)
 
 
-def stop_with(pid: int) -> None:
-    """Stops this process at a checkpoint when the process `pid` dies.
-
-    Otherwise it would continue unobserved, and write to the same folder as the run that replaces it.
-    """
-    with suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).wait()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _begin(lines: Any, parent: int) -> None:
+def _begin(lines: Any) -> None:
     """Prepares a process that trains. The parent process forwards Ctrl-C, which a terminal also sends here."""
     global _lines
     _lines = lines
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=stop_with, args=[parent], daemon=True).start()
+    stop_with_parent()
     keep_libraries_quiet()
 
 

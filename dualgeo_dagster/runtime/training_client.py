@@ -1,21 +1,29 @@
-"""Runs the training process of a Dagster step and collects its messages (Dagster Pipes)."""
+"""Runs the training of a Dagster step, in a process or as a job of a Ray cluster, and collects its messages."""
 
 import os
+import shlex
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import one_line
+from dualgeo_core.settings import Environment, Settings
+from dualgeo_dagster.runtime.several_processes import KILLED, KILLED_CODE, USER_ERROR
 
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+MODELS = "dualgeo models"  # in a job's metadata: the folder that it fills
 STOP_SECONDS = 240  # time limit for training to finish its step and write a checkpoint
-KILLED = (
-    "training was killed, most likely because memory ran out: lower training.batch_size first, then model.width, "
-    "model.label_grid or training.gps_queue. With unchanged settings, the next run resumes from the last checkpoint"
-)
 
 
 def run_training(
@@ -39,14 +47,100 @@ def run_training(
             process.send_signal(signal.SIGINT)
             process.wait(timeout=STOP_SECONDS)
             raise
-    messages = session.get_custom_messages()
+    messages = _without_errors(session.get_custom_messages())
+    if code in (-signal.SIGKILL, KILLED_CODE):  # the second is the code of `several_processes`
+        raise InputError(KILLED)
+    if code:
+        raise dg.Failure(f"training failed with exit code {code}; see the stderr output of this step for the cause")
+    return messages
+
+
+def run_training_job(
+    context: dg.AssetExecutionContext, *, settings: Settings, arguments: Sequence[str], extras: Mapping[str, Any]
+) -> Sequence[dict[str, Any]]:
+    """As `run_training`, on nodes of the Ray cluster that RAY_ADDRESS names.
+
+    An earlier job that still trains these models is stopped first, at a checkpoint.
+    """
+    from dagster_ray import PipesRayJobClient
+
+    client = PipesRayJobClient()
+    jobs, models = _jobs(client), str(settings.artifacts / "models")
+    _stop_jobs(jobs, models)
+    job = f"train-{settings.profile.name}-{uuid4().hex[:8]}"
+    variables = {
+        "DUALGEO_HOME": str(settings.home),
+        "DUALGEO_PROFILE": Environment().profile,
+        "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_SECONDS),
+    }
+    command = [sys.executable, "-m", "dualgeo_dagster.runtime.training_job", str(Path.cwd()), *arguments]
+    try:
+        done = client.run(
+            context=context,
+            submit_job_params={
+                "entrypoint": shlex.join(command),
+                "runtime_env": {"env_vars": variables},
+                "submission_id": job,
+                "metadata": {MODELS: models},
+            },
+            extras=dict(extras),
+        )
+    except RuntimeError:  # of a job that did not succeed
+        raise _failure(jobs.get_job_info(job)) from None
+    messages = _without_errors(done.get_custom_messages())
+    if len(messages) < len(extras["mlflow_run_ids"]):
+        raise ConnectionError(f"the output of the Ray job {job} was lost; its models are saved")
+    return messages
+
+
+def _without_errors(messages: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """The messages, if none reports an error; otherwise raises it."""
     for message in messages:
         if "fault" in message:
             raise InputError(message["fault"])
         if "unreachable" in message:
             raise ConnectionError(message["unreachable"])
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):  # the second is the code of `several_processes`
-        raise InputError(KILLED)
-    if code:
-        raise dg.Failure(f"training failed with exit code {code}; see the stderr output of this step for the cause")
     return messages
+
+
+def _jobs(client: Any) -> "JobSubmissionClient":
+    """The connection to the cluster's jobs. Raises InputError if there is none."""
+    from dualgeo_core.pipeline.cluster import require_head
+
+    address = Environment().ray_address
+    if address is None:
+        raise InputError(
+            "ray.training_nodes trains on a Ray cluster, but RAY_ADDRESS is not set: set it to the HOST:PORT of the "
+            "cluster's head, or remove ray.training_nodes"
+        )
+    require_head(address)
+    try:
+        jobs: JobSubmissionClient = client.client
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"the Ray cluster at RAY_ADDRESS {address} accepts no jobs ({one_line(error)}): start its head with the "
+            "dashboard (`ray[default]`, in the extra `cluster`)"
+        ) from None
+    return jobs
+
+
+def _stop_jobs(jobs: "JobSubmissionClient", models: str) -> None:
+    """Stops what fills the folder `models`: its step has died, and two trainings would write the same checkpoint."""
+    for job in jobs.list_jobs():
+        if job.submission_id and (job.metadata or {}).get(MODELS) == models and not job.status.is_terminal():
+            jobs.stop_job(job.submission_id)
+            while not jobs.get_job_status(job.submission_id).is_terminal():
+                time.sleep(1)
+
+
+def _failure(job: "JobDetails") -> Exception:
+    """The error of a step whose job did not succeed."""
+    message = (job.message or job.status).strip().splitlines()
+    if job.driver_exit_code == USER_ERROR:
+        return InputError(message[-1])
+    if job.driver_exit_code == 1:
+        return dg.Failure("training failed with exit code 1; see the output of this step for the cause")
+    return InputError(
+        f"the Ray job {job.submission_id} ended before its training ({message[0]}); with unchanged settings, the next "
+        "run resumes from the last checkpoint"
+    )

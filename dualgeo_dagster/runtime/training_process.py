@@ -3,14 +3,13 @@
     python -m dualgeo_dagster.runtime.training_process '{"seed": 3}' [--unattended]
 
 `several_processes` runs it on several processes. With `--unattended`, it discards an unfinished run that had other
-settings. Exit code 2: a user error; 1: any other failure, for example a server that does not answer. Then one process
-has sent a message to Dagster.
+settings. Exit code 2: a user error; 75: a server does not answer; then one process has sent a message to Dagster. Exit
+code 1: any other failure.
 """
 
 import json
 import os
 import sys
-import threading
 import time
 
 from dagster_pipes import PipesContext, open_dagster_pipes
@@ -20,7 +19,8 @@ from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import Representation, load_settings
 from dualgeo_dagster.mlflow.store import without_password
 from dualgeo_dagster.retries import comes_from_outside
-from dualgeo_dagster.runtime.side_by_side import Order, models_at_once, stop_with, train_one, train_side_by_side
+from dualgeo_dagster.runtime.several_processes import OUTAGE, USER_ERROR
+from dualgeo_dagster.runtime.side_by_side import Order, models_at_once, train_one, train_side_by_side
 from dualgeo_dagster.settings import keep_libraries_quiet
 
 MAIN_PROCESS_SECONDS = 60  # time for the main process to report an error that all processes find
@@ -28,13 +28,13 @@ MAIN_PROCESS_SECONDS = 60  # time for the main process to report an error that a
 
 def main() -> None:
     """Trains on every process that the launcher started. The main process reports to Dagster and MLflow."""
-    from dualgeo_core.model.interruption import STOPPED, TrainingInterruptedError
+    from dualgeo_core.model.interruption import STOPPED, TrainingInterruptedError, stop_with_parent
 
+    stop_with_parent()
     keep_libraries_quiet()
     try:
         if os.environ.get("RANK", "0") == "0":
             with open_dagster_pipes() as pipes:
-                threading.Thread(target=stop_with, args=[pipes.get_extra("step_pid")], daemon=True).start()
                 code = _main_process(pipes)
         else:
             code = _other_process()
@@ -93,10 +93,10 @@ def _report(error: Exception, pipes: PipesContext) -> int:
     """
     if isinstance(error, InputError):
         pipes.report_custom_message({"fault": str(error)})
-        return 2
+        return USER_ERROR
     if comes_from_outside(error):
         pipes.report_custom_message({"unreachable": without_password(str(error))})
-        return 1
+        return OUTAGE
     raise error
 
 
