@@ -67,11 +67,13 @@ ENDLESS = {"epochs": 10_000}
 def cluster() -> Iterator[Cluster]:
     """A head that starts jobs but has no CPUs for training, and two nodes with one CPU each."""
     head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": free_port()}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        cluster.add_node(num_cpus=1)
-    yield cluster
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # otherwise other tests take the cores from the training
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            cluster.add_node(num_cpus=1)
+        yield cluster
+        cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
