@@ -28,7 +28,8 @@ ONE_RUN = dg.BackfillPolicy.single_run()
 ACCELERATOR = "accelerator"  # the pool of steps that use the GPU, shared by all profiles
 # On a cluster, each worker has its own device, and Ray knows which are free.
 SHARDS = ACCELERATOR if workspace().profile.engine == "local" else None
-TRAINING = ACCELERATOR if workspace().profile.training_nodes is None else None
+# A job on a cluster stops an earlier one of the same models, so only one step of the profile may train.
+TRAINING = ACCELERATOR if workspace().profile.training_nodes is None else f"{NAME}_training"
 ALL_BENCHMARKS = {
     "dagster/asset_partition_range_start": BENCHMARKS.get_first_partition_key() or "",
     "dagster/asset_partition_range_end": BENCHMARKS.get_last_partition_key() or "",

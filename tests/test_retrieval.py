@@ -90,15 +90,18 @@ def made_shards(folder: Path, vectors: Vectors, *ends: int) -> list[MadeShard]:
     return [MadeShard(vectors[start:end], folder / f"{start}-{end}.safetensors") for start, end in pairwise(starts)]
 
 
-def index_of(folder: Path, vectors: np.ndarray, specification: str = "Flat") -> GalleryIndex:
-    grow_index(folder, made_shards(folder.with_name("shards"), vectors, 120, len(vectors)), specification)
+def index_of(folder: Path, vectors: np.ndarray, specification: str = "Flat", *, device: str = "cpu") -> GalleryIndex:
+    shards = made_shards(folder.with_name("shards"), vectors, 120, len(vectors))
+    grow_index(folder, shards, specification, device=device)
     return GalleryIndex.open(folder)
 
 
-def grow_index(folder: Path, shards: list[MadeShard], specification: str = "Flat") -> dict[str, int]:
+def grow_index(
+    folder: Path, shards: list[MadeShard], specification: str = "Flat", *, device: str = "cpu"
+) -> dict[str, int]:
     made = artifact(folder, recipe=specification, embeddings=" ".join(shard.sha256 for shard in shards))
     settings = RetrievalSettings.model_construct(index=specification, index_memory_gb=4.0, least_recall=0.95)
-    return build_index(made, shards=shards, settings=settings)  # type: ignore[arg-type]
+    return build_index(made, shards=shards, settings=settings, device=device)  # type: ignore[arg-type]
 
 
 def seen_as(views: MadeViews, vectors: Vectors) -> MadeViews:
@@ -369,7 +372,9 @@ def test_an_index_that_learns_on_a_gpu_is_written_and_searched_on_the_cpu(
 
     monkeypatch.setattr(faiss_index, "gpus", lambda: 1)
     monkeypatch.setattr(faiss_index, "on_gpu", clone)
-    index_of(tmp_path / "helped", vectors, specification)
+    index_of(tmp_path / "kept", vectors, specification)
+    assert not compared, "a profile on the CPU leaves the GPU alone"
+    index_of(tmp_path / "helped", vectors, specification, device="cuda")
     assert compared[0].ntotal == 16, "it held the centres"
     assert (tmp_path / "helped" / INDEX_FILE).read_bytes() == (tmp_path / "alone" / INDEX_FILE).read_bytes()
 

@@ -1,5 +1,6 @@
 """A file whose bytes were checked is read again only after it has changed, and a changed byte is found."""
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -90,6 +91,18 @@ def test_files_that_were_just_written_are_read_again(packed: Packed, monkeypatch
         packed.check()
     assert packed.check() == ([], ["index", "weights"])
     assert packed.check() == ([], [])
+
+
+def test_a_check_that_takes_long_does_not_make_a_new_file_an_old_one(
+    packed: Packed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts is the file's age when the check began."""
+    written = max((packed.folder / name).stat().st_ctime_ns for name in ("weights", "index"))
+    clock = itertools.count(written, int(2 * SETTLED_S * 1e9))
+    with monkeypatch.context() as patch:
+        patch.setattr(stamps.time, "time_ns", lambda: next(clock))
+        packed.check()
+    assert packed.check() == ([], ["index", "weights"])
 
 
 def test_notes_that_cannot_be_written_or_read_cost_only_time(packed: Packed, tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Training on several processes: a user error is one line, an outage is retried, and no process is left behind."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 from conftest import TINY_PROFILE
+from service_processes import wait_for
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_dagster.runtime.several_processes import launch_command
@@ -19,6 +23,14 @@ from dualgeo_dagster.runtime import training_process
 def lose_mlflow(*_, **__): raise ConnectionError("MLflow went away")
 def wait_for_ever(): training_process._workspace(); signal.pause()
 training_process._train_and_report, training_process._other_process = lose_mlflow, wait_for_ever
+training_process.main()
+"""
+# A training process that waits after its beginning.
+ENDLESS = """
+import signal
+from dualgeo_dagster.runtime import training_process
+training_process._main_process = training_process._other_process = lambda *_: signal.pause()
+training_process.open_dagster_pipes = __import__("contextlib").nullcontext
 training_process.main()
 """
 OUT_OF_MEMORY = """
@@ -78,3 +90,17 @@ def test_a_process_killed_for_memory_is_named_with_the_settings_to_lower(home: P
     error = failure([*LAUNCH, "memory"])
     assert isinstance(error, InputError)
     assert "lower training.batch_size first" in str(error)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_training_ends_when_its_step_has_died_before_it_began(home: Path, processes: int) -> None:
+    (home / "endless.py").write_text(ENDLESS)
+    command = [*launch_command(processes), "endless"]
+    step = f"""
+import subprocess
+from dualgeo_dagster.runtime.several_processes import child_environment
+print(subprocess.Popen({command}, env=child_environment(), stdout=subprocess.DEVNULL).pid)
+"""
+    died = subprocess.run([sys.executable, "-c", step], capture_output=True, text=True, check=True)
+    training = psutil.Process(int(died.stdout))
+    wait_for(lambda: not training.is_running(), "the end of the training")

@@ -19,12 +19,12 @@ def damaged_files_since(folder: Path, files: Mapping[str, FileDigest]) -> list[P
     A file has changed if its size, inode, modification time or change time is another one. Bytes that change without a
     write, on a failing disk, are not found here; `dualgeo verify` reads all bytes.
     """
-    stamps = stamps_of(folder)
+    stamps, began_ns = stamps_of(folder), time.time_ns()
     found = {name: _stamp(folder / name, digest) for name, digest in files.items()}
     known = _read(stamps)
     changed = [name for name, stamp in found.items() if stamp is None or list(stamp) != known.get(name)]
     damaged = [folder / name for name in changed if not is_intact(folder / name, files[name])]
-    if changed and not damaged and _is_settled(found):
+    if changed and not damaged and _is_settled(found, began_ns):
         with suppress(InputError, OSError):  # where nothing can be written, all bytes are read the next time
             write_json(stamps, found)
     return damaged
@@ -43,9 +43,9 @@ def _stamp(path: Path, digest: FileDigest) -> Stamp | None:
     return digest.sha256, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
-def _is_settled(found: dict[str, Stamp | None]) -> bool:
-    """Whether no file was written so recently that a further write could leave its times as they are."""
-    limit = time.time_ns() - int(SETTLED_S * 1e9)
+def _is_settled(found: dict[str, Stamp | None], began_ns: int) -> bool:
+    """Whether no file was written so shortly before the check that a write during it could leave its times alone."""
+    limit = began_ns - int(SETTLED_S * 1e9)
     return all(stamp is not None and max(stamp[2], stamp[3]) < limit for stamp in found.values())
 
 

@@ -18,17 +18,18 @@ class TrainingInterruptedError(RuntimeError):
     """Training stopped on request; its checkpoint or its finished model is saved."""
 
 
-def stop_with_parent() -> None:
-    """Stops this process at a checkpoint when its parent process dies.
+def stop_with_parent(parent: int) -> None:
+    """Stops this process at a checkpoint when its parent process dies, or has died already; `parent` is its id.
 
     Otherwise it would continue unobserved, and write to the same folder as the run that replaces it.
     """
-    threading.Thread(target=_stop_after, args=[os.getppid()], daemon=True).start()
+    threading.Thread(target=_stop_after, args=[parent], daemon=True).start()
 
 
-def _stop_after(pid: int) -> None:
+def _stop_after(parent: int) -> None:
     with suppress(psutil.NoSuchProcess):
-        psutil.Process(pid).wait()
+        if os.getppid() == parent:
+            psutil.Process(parent).wait()
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -1,4 +1,4 @@
-"""What determines a trained model. It is read without torch, to compare a model with the settings of a profile."""
+"""What determines a trained model, and how that of a stored one differs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,8 +29,13 @@ def model_artifact(
         path=folder,
         step="models",
         recipe=fingerprint(training_recipe(profile, variant)),
-        inputs={"views": views} | {f"relit views {copy}": content for copy, content in enumerate(relit, start=1)},
+        inputs=training_inputs(views=views, relit=relit),
     )
+
+
+def training_inputs(*, views: str, relit: Sequence[str]) -> dict[str, str]:
+    """The views that a model is trained from, by name: the fingerprints of `views` and of their relit copies."""
+    return {"views": views} | {f"relit views {copy}": content for copy, content in enumerate(relit, start=1)}
 
 
 def first_difference(stored: Any, wanted: Any, name: str = "") -> str | None:

@@ -51,6 +51,7 @@ class Cluster:
     open_writer: Callable[[], Write]
     settings: RaySettings
     threads: int
+    device: str | None
 
     def __call__(
         self, tasks: Sequence[ShardTask], write: Write, advance: Advance
@@ -59,7 +60,7 @@ class Cluster:
         if not tasks:
             return
         with connected():
-            cpus, gpus = resources(self.settings, threads=self.threads)
+            cpus, gpus = resources(self.settings, threads=self.threads, device=self.device)
             worker = ray.remote(num_cpus=cpus, num_gpus=gpus)(Worker)
             pool = _Pool(start=lambda: worker.remote(Path.cwd(), self.open_writer), waiting=deque(tasks))
             try:
@@ -152,11 +153,11 @@ def enter(folder: Path) -> None:
         ) from None
 
 
-def resources(settings: RaySettings, *, threads: int) -> tuple[int, float]:
+def resources(settings: RaySettings, *, threads: int, device: str | None) -> tuple[int, float]:
     """CPUs and GPUs of a process on the connected cluster."""
     gpus = settings.gpus
     if gpus is None:
-        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+        gpus = 1 if device != "cpu" and ray.cluster_resources().get("GPU") else 0
     return settings.cpus or threads, gpus
 
 

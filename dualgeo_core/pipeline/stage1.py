@@ -188,7 +188,8 @@ def make_index(workspace: Workspace, representation: Representation) -> Metadata
     artifacts = Artifacts(workspace)
     artifact = artifacts.index(representation)
     shards = read_embeddings(artifacts.embeddings(representation))
-    made = build_index(artifact, shards=shards, settings=workspace.profile.retrieval)
+    device = profile_device(workspace.profile).type
+    made = build_index(artifact, shards=shards, settings=workspace.profile.retrieval, device=device)
     facts = facts_of(artifact)
     return {
         "rows": made["computed"] + made["taken_over"],

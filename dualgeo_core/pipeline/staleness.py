@@ -5,7 +5,7 @@ from functools import partial
 
 from dualgeo_core.base.artifacts import Artifact, read_record
 from dualgeo_core.base.errors import InputError
-from dualgeo_core.model.recipe import first_difference, training_recipe
+from dualgeo_core.model.recipe import first_difference, training_inputs, training_recipe
 from dualgeo_core.pipeline.artifacts import Artifacts
 from dualgeo_core.pipeline.workspace import GALLERY, Workspace
 from dualgeo_core.settings import Representation
@@ -30,8 +30,13 @@ def is_current(open_artifact: Callable[[], Artifact]) -> bool:
 
 
 def changes_since_training(workspace: Workspace) -> dict[Representation, str]:
-    """For each trained model that the next run trains again: the first setting that changed, or that photos did."""
-    artifacts = Artifacts(workspace)
+    """For each trained model that the next run trains again: the first setting that changed, or that photos did.
+
+    Raises InputError if an artifact is stale that models are trained from.
+    """
+    artifacts, copies = Artifacts(workspace), workspace.profile.relighting.copies
+    views = artifacts.views(GALLERY)
+    relit = [artifacts.require(artifacts.relit_views(copy)).content for copy in range(1, copies + 1)]
     changes = {}
     for variant in workspace.profile.model.variants:
         record = read_record(artifacts.model(variant).path)
@@ -39,7 +44,9 @@ def changes_since_training(workspace: Workspace) -> dict[Representation, str]:
             continue
         wanted, stored = training_recipe(workspace.profile, variant), record.facts["recipe"]
         changed = first_difference({name: stored.get(name) for name in wanted}, wanted)
-        if changed is None and record.inputs["views"] != artifacts.views(GALLERY):
+        if stored.get("code") != wanted["code"]:
+            changed = "this version of DualGeo trains differently"
+        if changed is None and record.inputs != training_inputs(views=views, relit=relit):
             changed = "the photos of the gallery, or their views, have changed"
         if changed is not None:
             changes[variant] = changed
@@ -52,6 +59,8 @@ def _all(artifacts: Artifacts, workspace: Workspace) -> Iterator[tuple[str, Call
     for name in (GALLERY, *benchmarks):
         yield f"features of {name}", partial(artifacts.features, name)
         yield f"masks of {name}", partial(artifacts.masks, name)
+    for copy in range(1, workspace.profile.relighting.copies + 1):
+        yield f"relit views {copy}", partial(artifacts.relit_views, copy)
     for variant in variants:
         if variant != "encoder":
             yield f"model {variant}", partial(artifacts.model, variant)

@@ -85,4 +85,6 @@ def shard_engine(workspace: Workspace, open_writer: Callable[..., Write], name: 
     from dualgeo_core.pipeline.cluster import Cluster
 
     profile = workspace.profile
-    return Cluster(partial(open_writer, workspace, name), settings=profile.ray, threads=profile.threads)
+    return Cluster(
+        partial(open_writer, workspace, name), settings=profile.ray, threads=profile.threads, device=profile.device
+    )

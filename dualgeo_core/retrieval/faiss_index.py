@@ -44,10 +44,10 @@ def faiss_message(error: RuntimeError) -> str:
     return str(error).rpartition("Error: ")[2].strip()
 
 
-def learn(index: Any, vectors_nd: NDArray[np.float32]) -> None:
-    """Trains the index; an IVF index finds the centres of its lists on a GPU if FAISS can use one."""
+def learn(index: Any, vectors_nd: NDArray[np.float32], *, device: str) -> None:
+    """Trains the index; with a `device` cuda, an IVF index finds the centres of its lists there if FAISS can use it."""
     ivf = faiss.try_extract_index_ivf(index)
-    if ivf is None or not gpus():
+    if ivf is None or device != "cuda" or not gpus():
         index.train(vectors_nd)
         return
     comparing = on_gpu(faiss.IndexFlat(ivf.d, ivf.metric_type))

@@ -25,7 +25,9 @@ BUILD_SAMPLE = 0  # seed of the sample of queries
 _LEARNING_PHOTOS_PER_LIST = 64
 
 
-def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], settings: RetrievalSettings) -> dict[str, int]:
+def build_index(
+    artifact: Artifact, *, shards: Sequence[EmbeddingShard], settings: RetrievalSettings, device: str = "cpu"
+) -> dict[str, int]:
     """Writes the inner-product index of `shards` to `artifact`; returns the rows `computed` now and the rows reused.
 
     An intact index over the first of these shards is extended by the others. It is rebuilt if it has other shards, or
@@ -46,7 +48,7 @@ def build_index(artifact: Artifact, *, shards: Sequence[EmbeddingShard], setting
     index = read_index(artifact.path) if grown else _new_index(shards[0].width, specification)
     taken_over, learns = index.ntotal, not index.is_trained
     if learns:
-        _learn(index, shards, specification)
+        _learn(index, shards, specification, device)
     for shard in shards[len(grown["shards"]) if grown else 0 :]:
         index.add(shard.vectors())
     facts = {
@@ -122,7 +124,7 @@ def _new_index(width: int, specification: str) -> Any:
         ) from None
 
 
-def _learn(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> None:
+def _learn(index: Any, shards: Sequence[EmbeddingShard], specification: str, device: str) -> None:
     """Trains the index on a sample of all shards, in proportion to their sizes."""
     photos = sum(map(len, shards))
     ivf = faiss.try_extract_index_ivf(index)
@@ -134,7 +136,7 @@ def _learn(index: Any, shards: Sequence[EmbeddingShard], specification: str) -> 
         vectors = shard.vectors()
         sample.append(vectors[np.sort(random.permutation(len(vectors))[: math.ceil(share * len(vectors))])])
     try:
-        learn(index, np.concatenate(sample))
+        learn(index, np.concatenate(sample), device=device)
     except RuntimeError as error:
         raise InputError(
             f"retrieval.index {specification} cannot be trained on {sum(map(len, sample))} photos: "

@@ -22,7 +22,10 @@ Home = Annotated[Path, AfterValidator(lambda path: path.resolve())]
 
 
 class Environment(BaseSettings):
-    """The environment variables DUALGEO_PROFILE, DUALGEO_HOME and DUALGEO_SERVE_TOKEN, and Ray's RAY_ADDRESS."""
+    """The environment variables DUALGEO_PROFILE, DUALGEO_HOME and DUALGEO_SERVE_TOKEN, and Ray's RAY_ADDRESS.
+
+    A process that starts a training tells it its own id in DUALGEO_TRAINING_PARENT.
+    """
 
     model_config = SettingsConfigDict(env_prefix="DUALGEO_", extra="ignore", validate_default=True)
 
@@ -31,6 +34,7 @@ class Environment(BaseSettings):
         Path(__file__).parent.parent.parent, description="Folder that contains profiles/, data/ and artifacts/."
     )
     serve_token: str | None = Field(None, min_length=16, description="API token of `dualgeo serve`.")
+    training_parent: int | None = Field(None, description="Process at whose death a training process stops.")
     ray_address: str | None = Field(
         None, validation_alias="RAY_ADDRESS", description="HOST:PORT of a Ray cluster's head; unset: this machine."
     )

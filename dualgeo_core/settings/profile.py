@@ -71,8 +71,8 @@ class Profile(AnsweringProfile):
     evaluation: EvaluationSettings = EvaluationSettings()
     engine: EngineName = Field(
         "local",
-        description="Where masks, features, relit views and embeddings are computed; ray: on a cluster, which also "
-        "trains if `ray.training_nodes` is set.",
+        description="Where masks, features, relit views and embeddings are computed; ray: on a cluster, on which "
+        "Dagster's step `models` also trains if `ray.training_nodes` is set.",
     )
     ray: RaySettings = RaySettings()
     orchestration: dict[str, Any] = Field(

@@ -43,7 +43,7 @@ def gallery_embeddings(context: dg.AssetExecutionContext, tracking: Tracking) ->
     )
 
 
-@dg.asset(group_name="retrieval", kinds={"faiss"}, code_version="2", deps=[gallery_embeddings])
+@dg.asset(group_name="retrieval", kinds={"faiss"}, code_version="2", deps=[gallery_embeddings], pool=ACCELERATOR)
 @retried
 def gallery_index(tracking: Tracking) -> dg.MaterializeResult:
     """FAISS index of the gallery in each representation.

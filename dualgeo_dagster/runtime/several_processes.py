@@ -13,8 +13,11 @@ import sys
 from collections.abc import Sequence
 
 from dualgeo_core.model.interruption import STOPPED, stop_with_parent
+from dualgeo_core.settings import Environment
 
 USER_ERROR, OUTAGE = 2, os.EX_TEMPFAIL  # exit codes of a training process after a message to Dagster
+STOP_SECONDS = 240  # time limit for training to finish its step and write a checkpoint
+ENDING_SECONDS = 20  # of these: for the launcher, after its processes
 KILLED_CODE = 128 + signal.SIGKILL
 KILLED = (
     "training was killed, most likely because memory ran out: lower training.batch_size first, then model.width, "
@@ -30,17 +33,24 @@ def launch_command(processes: int, *, together: Sequence[str] = ()) -> list[str]
     if processes == 1 and not together:
         return [sys.executable, "-m"]
     options = [*(together or ["--standalone"]), "--nproc-per-node", str(processes)]
+    options += ["--shutdown-timeout", str(STOP_SECONDS - ENDING_SECONDS)]
     return [sys.executable, "-m", "dualgeo_dagster.runtime.several_processes", *options, "-m"]
 
 
+def child_environment() -> dict[str, str]:
+    """The environment in which a training process, or its launcher, stops at the death of this process."""
+    return {**os.environ, "DUALGEO_TRAINING_PARENT": str(os.getpid())}
+
+
 def main() -> None:
+    stop_with_parent(Environment().training_parent or os.getppid())
+    os.environ.update(child_environment())  # torchrun's processes inherit it
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as launch
 
     # The process that failed has reported its error; torch would add its own account of it.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    stop_with_parent()
     try:
         launch(sys.argv[1:])
     except ChildFailedError as failed:

@@ -20,11 +20,11 @@ from dualgeo_core.model.interruption import Interruption, TrainingInterruptedErr
 from dualgeo_core.pipeline.workspace import Workspace
 from dualgeo_core.settings import Representation, load_settings
 from dualgeo_dagster.mlflow.run import Curve, TrackedRun
+from dualgeo_dagster.runtime.several_processes import KILLED_CODE
 from dualgeo_dagster.settings import keep_libraries_quiet
 
 LOOK_SECONDS = 0.5
 BYTES_PER_MODEL = 2_000_000_000  # a process with torch, one model, and the batches of its views
-KILLED = 128 + signal.SIGKILL
 
 Say = Callable[[str], None]
 Message = dict[str, Any]
@@ -85,7 +85,7 @@ def train_side_by_side(
     lines = context.Queue()
     with (
         Interruption() as interruption,
-        ProcessPoolExecutor(at_once, mp_context=context, initializer=_begin, initargs=(lines,)) as pool,
+        ProcessPoolExecutor(at_once, mp_context=context, initializer=_begin, initargs=(lines, os.getpid())) as pool,
     ):
         running = {pool.submit(_train_alone, overrides, name, order) for name in reversed(names)}
         try:
@@ -96,17 +96,17 @@ def train_side_by_side(
                 if interruption.requested:
                     raise TrainingInterruptedError("training was stopped; start it again to resume")
         except BrokenProcessPool:
-            os._exit(KILLED)
+            os._exit(KILLED_CODE)
         finally:
             _stop(pool, running)
 
 
-def _begin(lines: Any) -> None:
+def _begin(lines: Any, parent: int) -> None:
     """Prepares a process that trains. The parent process forwards Ctrl-C, which a terminal also sends here."""
     global _lines
     _lines = lines
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    stop_with_parent()
+    stop_with_parent(parent)
     keep_libraries_quiet()
 
 

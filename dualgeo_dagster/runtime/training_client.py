@@ -1,6 +1,5 @@
 """Runs the training of a Dagster step, in a process or as a job of a Ray cluster, and collects its messages."""
 
-import os
 import shlex
 import signal
 import subprocess
@@ -17,13 +16,20 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.base.files import one_line
 from dualgeo_core.settings import Environment, Settings
-from dualgeo_dagster.runtime.several_processes import KILLED, KILLED_CODE, USER_ERROR
+from dualgeo_dagster.mlflow.store import without_password
+from dualgeo_dagster.runtime.several_processes import (
+    KILLED,
+    KILLED_CODE,
+    STOP_SECONDS,
+    USER_ERROR,
+    child_environment,
+)
 
 if TYPE_CHECKING:
-    from ray.job_submission import JobDetails, JobSubmissionClient
+    from dagster_ray import PipesRayJobClient
+    from ray.job_submission import JobSubmissionClient
 
 MODELS = "dualgeo models"  # in a job's metadata: the folder that it fills
-STOP_SECONDS = 240  # time limit for training to finish its step and write a checkpoint
 
 
 def run_training(
@@ -40,7 +46,7 @@ def run_training(
         message_reader=dg.PipesTempFileMessageReader(),
         extras=dict(extras),
     ) as session:
-        process = subprocess.Popen(command, env={**os.environ, **session.get_bootstrap_env_vars()})
+        process = subprocess.Popen(command, env={**child_environment(), **session.get_bootstrap_env_vars()})
         try:
             code = process.wait()
         except DagsterExecutionInterruptedError:
@@ -60,12 +66,12 @@ def run_training_job(
 ) -> Sequence[dict[str, Any]]:
     """As `run_training`, on nodes of the Ray cluster that RAY_ADDRESS names.
 
-    An earlier job that still trains these models is stopped first, at a checkpoint.
+    An earlier job that still trains these models is stopped first, at a checkpoint. Raises ConnectionError if the
+    cluster cannot be asked about the job.
     """
-    from dagster_ray import PipesRayJobClient
-
-    client = PipesRayJobClient()
-    jobs, models = _jobs(client), str(settings.artifacts / "models")
+    _require_no_password(extras["tracking_uri"])
+    client, models = _client(), str(settings.artifacts / "models")
+    jobs = _jobs(client)
     _stop_jobs(jobs, models)
     job = f"train-{settings.profile.name}-{uuid4().hex[:8]}"
     variables = {
@@ -85,11 +91,11 @@ def run_training_job(
             },
             extras=dict(extras),
         )
-    except RuntimeError:  # of a job that did not succeed
-        raise _failure(jobs.get_job_info(job)) from None
+    except RuntimeError as error:  # of a job that did not succeed, or of the connection to it
+        raise _failure(jobs, job, error) from None
     messages = _without_errors(done.get_custom_messages())
     if len(messages) < len(extras["mlflow_run_ids"]):
-        raise ConnectionError(f"the output of the Ray job {job} was lost; its models are saved")
+        raise ConnectionError(f"the output of the Ray job {job} was lost")
     return messages
 
 
@@ -103,7 +109,27 @@ def _without_errors(messages: Sequence[dict[str, Any]]) -> Sequence[dict[str, An
     return messages
 
 
-def _jobs(client: Any) -> "JobSubmissionClient":
+def _require_no_password(tracking_uri: str) -> None:
+    """Raises InputError if the URI has a password, which Ray's dashboard would show."""
+    if without_password(tracking_uri) != tracking_uri:
+        raise InputError(
+            "MLFLOW_TRACKING_URI has a password, which Ray's dashboard would show: leave it out, and set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD here and on the nodes"
+        )
+
+
+def _client() -> "PipesRayJobClient":
+    try:
+        from dagster_ray import PipesRayJobClient
+    except ImportError:
+        raise InputError(
+            "ray.training_nodes needs the package dagster-ray; run `pip install 'dualgeo[cluster]'`, or remove "
+            "ray.training_nodes"
+        ) from None
+    return PipesRayJobClient()
+
+
+def _jobs(client: "PipesRayJobClient") -> "JobSubmissionClient":
     """The connection to the cluster's jobs. Raises InputError if there is none."""
     from dualgeo_core.pipeline.cluster import require_head
 
@@ -116,7 +142,8 @@ def _jobs(client: Any) -> "JobSubmissionClient":
     require_head(address)
     try:
         jobs: JobSubmissionClient = client.client
-    except (ConnectionError, RuntimeError, ValueError) as error:
+        jobs.list_jobs()
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"the Ray cluster at RAY_ADDRESS {address} accepts no jobs ({one_line(error)}): start its head with the "
             "dashboard (`ray[default]`, in the extra `cluster`)"
@@ -133,14 +160,22 @@ def _stop_jobs(jobs: "JobSubmissionClient", models: str) -> None:
                 time.sleep(1)
 
 
-def _failure(job: "JobDetails") -> Exception:
-    """The error of a step whose job did not succeed."""
-    message = (job.message or job.status).strip().splitlines()
+def _failure(jobs: "JobSubmissionClient", name: str, error: RuntimeError) -> Exception:
+    """The error of a step whose job did not succeed, or whose job could not be followed: then it is stopped."""
+    try:
+        job = jobs.get_job_info(name)
+        if not job.status.is_terminal():
+            jobs.stop_job(name)
+    except RuntimeError:
+        return ConnectionError(f"the Ray cluster did not take the job {name}, or lost it ({one_line(error)})")
+    if not job.status.is_terminal():
+        return ConnectionError(f"the Ray job {name} could not be followed any more ({one_line(error)})")
+    last = (job.message or job.status).strip().splitlines()[-1]
     if job.driver_exit_code == USER_ERROR:
-        return InputError(message[-1])
+        return InputError(last)
     if job.driver_exit_code == 1:
         return dg.Failure("training failed with exit code 1; see the output of this step for the cause")
     return InputError(
-        f"the Ray job {job.submission_id} ended before its training ({message[0]}); with unchanged settings, the next "
-        "run resumes from the last checkpoint"
+        f"the Ray job {name} ended without a model ({last}); with unchanged settings, the next run resumes from the "
+        "last checkpoint, if there is one"
     )

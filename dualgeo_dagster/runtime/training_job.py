@@ -9,21 +9,28 @@ otherwise the exit code of the training process that failed first.
 
 import json
 import math
-import os
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
 from dualgeo_core.base.errors import InputError
+from dualgeo_core.base.files import one_line
 from dualgeo_core.pipeline.cluster import connected, enter, resources
 from dualgeo_core.settings import Profile, load_settings
-from dualgeo_dagster.runtime.several_processes import KILLED, KILLED_CODE, OUTAGE, USER_ERROR, launch_command
+from dualgeo_dagster.runtime.several_processes import (
+    KILLED,
+    KILLED_CODE,
+    OUTAGE,
+    USER_ERROR,
+    child_environment,
+    launch_command,
+)
 
 MODULE = "dualgeo_dagster.runtime.training_process"
 NODES_SECONDS = 600  # time for the cluster to have the nodes, for example to start them
@@ -47,10 +54,11 @@ class Launcher:
             probe.bind(("", 0))
             return ray.util.get_node_ip_address(), probe.getsockname()[1]
 
-    def start(self, command: Sequence[str]) -> None:
-        """Starts the processes."""
+    def start(self, processes: int, together: Sequence[str], arguments: Sequence[str]) -> None:
+        """Starts the processes, with this node's Python."""
+        command = [*launch_command(processes, together=together), MODULE, *arguments]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "errors": "replace"}
-        self._process = subprocess.Popen(command, env={**os.environ, **UNBUFFERED}, **pipes)
+        self._process = subprocess.Popen(command, env={**child_environment(), **UNBUFFERED}, **pipes)
         threading.Thread(target=self._read, args=[self._process], daemon=True).start()
 
     def next(self) -> str | int:
@@ -93,28 +101,29 @@ def _train(profile: Profile, arguments: Sequence[str]) -> int:
 
     If a node fails or the job is stopped, the other nodes stop at a checkpoint.
     """
-    import ray
-    from ray.exceptions import RayTaskError
-
     launchers = _launchers(profile)
-    try:
-        places = ray.get([launcher.enter.remote(Path.cwd()) for launcher in launchers])
-    except RayTaskError as error:
-        raise error.cause from None
-    commands = [[*command, MODULE, *arguments] for command in _commands(profile, *places[0])]
-    ray.get([launcher.start.remote(command) for launcher, command in zip(launchers, commands, strict=True)])
+    places = _asked([launcher.enter.remote(Path.cwd()) for launcher in launchers])
+    processes = profile.training.processes // len(launchers)
+    meetings = _meetings(len(launchers), *places[0])
+    _asked(
+        launcher.start.remote(processes, together, arguments)
+        for launcher, together in zip(launchers, meetings, strict=True)
+    )
     running: Running = {
         launcher.next.remote(): (launcher, host) for launcher, (host, _) in zip(launchers, places, strict=True)
     }
     codes: list[int] = []
+    dead: list[InputError] = []
     try:
-        while running and not any(codes):
-            codes += _printed(running)
+        while running and not any(codes) and not dead:
+            _listen(running, codes, dead)
     finally:
         for launcher in launchers:
             launcher.stop.remote()
         while running:
-            codes += _printed(running)
+            _listen(running, codes, dead)
+    if dead:
+        raise dead[0]
     if KILLED_CODE in codes:  # the others fail then, too, because they lose the connection to it
         raise InputError(KILLED)
     return next((code for code in codes if code), 0)
@@ -127,7 +136,7 @@ def _launchers(profile: Profile) -> list[Any]:
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     assert profile.training_nodes is not None, "otherwise there is no job"
-    cpus, gpus = resources(profile.ray, threads=profile.threads)
+    cpus, gpus = resources(profile.ray, threads=profile.threads, device=profile.device)
     processes = profile.training.processes // profile.training_nodes
     share = {"CPU": processes * cpus, "GPU": processes * math.ceil(gpus)}  # a process needs a whole GPU
     wanted = f"{profile.training_nodes} nodes with {share['CPU']} CPUs and {share['GPU']} GPUs each"
@@ -144,21 +153,29 @@ def _launchers(profile: Profile) -> list[Any]:
     return [launcher.options(scheduling_strategy=place, max_concurrency=2).remote() for place in places]
 
 
-def _commands(profile: Profile, host: str, port: int) -> list[list[str]]:
-    """Each node's command, up to the module that it runs. The processes meet at the first node."""
-    nodes = profile.training_nodes or 1
-    processes = profile.training.processes // nodes
+def _asked(calls: Iterable[Any]) -> list[Any]:
+    """The nodes' answers. Raises InputError if a node cannot train."""
+    import ray
+    from ray.exceptions import RayError, RayTaskError
+
+    try:
+        return list(ray.get(list(calls)))
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        known = isinstance(cause, InputError)
+        raise InputError(str(cause) if known else f"a node of the cluster cannot train ({one_line(cause)})") from None
+
+
+def _meetings(nodes: int, host: str, port: int) -> list[list[str]]:
+    """The options with which each node's launcher finds the others: they meet at the first node."""
     if nodes == 1:
-        return [launch_command(processes)]
+        return [[]]
     meeting = ["--nnodes", str(nodes), "--master-addr", host, "--master-port", str(port)]
-    return [launch_command(processes, together=[*meeting, "--node-rank", str(number)]) for number in range(nodes)]
+    return [[*meeting, "--node-rank", str(number)] for number in range(nodes)]
 
 
-def _printed(running: Running) -> list[int]:
-    """Prints the next line of a node. If the node has ended, removes it instead, and returns its exit code.
-
-    Raises InputError if a node dies.
-    """
+def _listen(running: Running, codes: list[int], dead: list[InputError]) -> None:
+    """Prints the next line of a node. If the node has ended, removes it, and notes its exit code or its death."""
     import ray
     from ray.exceptions import RayActorError
 
@@ -167,15 +184,14 @@ def _printed(running: Running) -> list[int]:
     try:
         line = ray.get(done)
     except RayActorError:
-        raise InputError(
-            f"node {host} died during training: see the cluster's dashboard for the cause. With unchanged settings, "
-            "the next run resumes from the last checkpoint"
-        ) from None
+        fault = f"node {host} died during training: see the cluster's dashboard for the cause. "
+        dead.append(InputError(f"{fault}With unchanged settings, the next run resumes from the last checkpoint"))
+        return
     if isinstance(line, int):
-        return [line]
+        codes.append(line)
+        return
     print(line, flush=True)
     running[launcher.next.remote()] = launcher, host
-    return []
 
 
 if __name__ == "__main__":

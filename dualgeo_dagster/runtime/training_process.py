@@ -16,7 +16,7 @@ from dagster_pipes import PipesContext, open_dagster_pipes
 
 from dualgeo_core.base.errors import InputError
 from dualgeo_core.pipeline.workspace import Workspace
-from dualgeo_core.settings import Representation, load_settings
+from dualgeo_core.settings import Environment, Representation, load_settings
 from dualgeo_dagster.mlflow.store import without_password
 from dualgeo_dagster.retries import comes_from_outside
 from dualgeo_dagster.runtime.several_processes import OUTAGE, USER_ERROR
@@ -30,7 +30,7 @@ def main() -> None:
     """Trains on every process that the launcher started. The main process reports to Dagster and MLflow."""
     from dualgeo_core.model.interruption import STOPPED, TrainingInterruptedError, stop_with_parent
 
-    stop_with_parent()
+    stop_with_parent(Environment().training_parent or os.getppid())
     keep_libraries_quiet()
     try:
         if os.environ.get("RANK", "0") == "0":
