@@ -72,7 +72,7 @@ class Profile(AnsweringProfile):
     engine: EngineName = Field(
         "local",
         description="Where masks, features, relit views and embeddings are computed; ray: on a cluster, on which "
-        "Dagster's step `models` also trains if `ray.training_nodes` is set.",
+        "the pipeline also trains if `ray.training_nodes` is set.",
     )
     ray: RaySettings = RaySettings()
     orchestration: dict[str, Any] = Field(

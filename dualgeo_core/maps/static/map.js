@@ -474,7 +474,7 @@ const DualGeoMap = (() => {
 
   function list(records, order, choose, filter) {
     const side = element("div", "dg-list");
-    const label = element("label", "", "Within 25 km, at least ");
+    const label = element("label", "", "Show answers that are within 25 km with at least ");
     const slider = element("input");
     Object.assign(slider, { type: "range", min: 0, max: 100, value: 0 });
     const shown = element("output", "", "0 %");
@@ -512,7 +512,7 @@ const DualGeoMap = (() => {
 
   function legend(records) {
     const box = element("ul", "dg-legend");
-    const entries = [["answer", "Answer"], ["candidate", arePlaces(records) ? "Similar place" : "Similar gallery photo"], ["cluster", "Cluster of them"], ["posterior", "Posterior; outlines hold 50 and 90 % of it"]];
+    const entries = [["answer", records.length > 1 ? "Answer; small: of another photo" : "Answer"], ["candidate", arePlaces(records) ? "Similar place" : "Similar gallery photo"], ["cluster", "Cluster of them"], ["posterior", "Posterior; outlines hold 50 and 90 % of it"]];
     if (records.some((record) => record.truth)) entries.push(["truth", "True place"]);
     if (records.some((record) => record.album)) entries.push(["path", "Path of each camera"]);
     for (const [kind, text] of entries) {
