@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dualgeo_core.model import retrieval_head, validation
 from dualgeo_core.model.retrieval_head import VIEWS, RetrievalHead, RetrievalViews, weight_grid
 from dualgeo_core.model.validation import Light, fit_retrieval_head, shift
 
@@ -61,6 +62,15 @@ def test_a_view_that_ignores_light_gets_more_weight() -> None:
     assert aware["mask"] > unaware["mask"]
     assert aware["joint"] == 0, "there is no such view"
     assert sum(aware.values()) == pytest.approx(1)
+
+
+def test_the_fit_does_not_depend_on_how_much_is_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, recall = _fit((12.0, 0.0), aware=True)
+    monkeypatch.setattr(validation, "QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr(retrieval_head, "ROWS_AT_ONCE", 13)
+    parts, recall_of_parts = _fit((12.0, 0.0), aware=True)
+    assert torch.equal(parts.weights, whole.weights)
+    assert recall_of_parts == recall
 
 
 def test_a_photo_has_one_vector_whatever_its_batch() -> None:

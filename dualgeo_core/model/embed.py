@@ -20,7 +20,7 @@ from dualgeo_core.views.store import ViewBatch, Views
 BATCH_SIZE = 512
 
 
-class PhotoVectors(NamedTuple):
+class PhotoEmbeddings(NamedTuple):
     """Two vectors of each photo: `search_nd` for the index, `places_nd` for `gps_scores` (None without a model)."""
 
     search_nd: NDArray[np.float32]
@@ -34,7 +34,7 @@ def embed(
     variant: Representation,
     rows: NDArray[np.int64] | None = None,
     device: str | torch.device = "cpu",
-) -> PhotoVectors:
+) -> PhotoEmbeddings:
     """The vectors of `rows` (default: all) in one pass of the model.
 
     The search vectors have unit length; compare them by inner product. Those of the variant `encoder` are the frozen
@@ -52,7 +52,7 @@ def embed(
         trained = [(view, getattr(seen, view)) for view in ViewEmbeddings._fields]
         scaled = [model.log_scale[view].exp() * x_bd for view, x_bd in trained if x_bd is not None]
         places.append(torch.stack(scaled).mean(dim=0))
-    return PhotoVectors(_stack(search), _stack(places) if places else None)
+    return PhotoEmbeddings(_stack(search), _stack(places) if places else None)
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dualgeo_core.model.embed import PhotoVectors, embed
+from dualgeo_core.model.embed import PhotoEmbeddings, embed
 from dualgeo_core.model.fusion import DualViewModel
 from dualgeo_core.retrieval.gps_evidence import with_gps_scores
 from dualgeo_core.retrieval.index import GalleryIndex, Neighbours
@@ -67,11 +67,11 @@ class Retriever:
         photos = self._embedded(queries, rows)
         return self._scored(queries, rows, photos, similar=self.index.search(photos.search_nd, count))
 
-    def _embedded(self, queries: Views, rows: NDArray[np.int64]) -> PhotoVectors:
+    def _embedded(self, queries: Views, rows: NDArray[np.int64]) -> PhotoEmbeddings:
         return embed(model=self.model, views=queries, variant=self.representation, rows=rows, device=self.device)
 
     def _scored(
-        self, queries: Views, rows: NDArray[np.int64], photos: PhotoVectors, **found: Neighbours
+        self, queries: Views, rows: NDArray[np.int64], photos: PhotoEmbeddings, **found: Neighbours
     ) -> pd.DataFrame:
         """One row per query and neighbour, with the views' similarities and the GPS encoder's score of the place."""
         ids = queries.frame["id"].iloc[rows].to_numpy()

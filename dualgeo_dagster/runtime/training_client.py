@@ -71,8 +71,7 @@ def run_training_job(
     """
     _require_no_password(extras["tracking_uri"])
     client, models = _client(), str(settings.artifacts / "models")
-    jobs = _jobs(client)
-    _stop_jobs(jobs, models)
+    jobs = _jobs(client, models)
     job = f"train-{settings.profile.name}-{uuid4().hex[:8]}"
     variables = {
         "DUALGEO_HOME": str(settings.home),
@@ -129,8 +128,8 @@ def _client() -> "PipesRayJobClient":
     return PipesRayJobClient()
 
 
-def _jobs(client: "PipesRayJobClient") -> "JobSubmissionClient":
-    """The connection to the cluster's jobs. Raises InputError if there is none."""
+def _jobs(client: "PipesRayJobClient", models: str) -> "JobSubmissionClient":
+    """The connection to the cluster's jobs, none of which fills the folder `models`. Raises InputError without one."""
     from dualgeo_core.pipeline.cluster import require_head
 
     address = Environment().ray_address
@@ -142,7 +141,7 @@ def _jobs(client: "PipesRayJobClient") -> "JobSubmissionClient":
     require_head(address)
     try:
         jobs: JobSubmissionClient = client.client
-        jobs.list_jobs()
+        _stop_jobs(jobs, models)
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"the Ray cluster at RAY_ADDRESS {address} accepts no jobs ({one_line(error)}): start its head with the "
